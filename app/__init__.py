@@ -1,0 +1,1 @@
+"""The control plane: accepts sessions, joins LiveKit rooms, keeps time."""

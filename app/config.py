@@ -1,0 +1,89 @@
+"""Settings of the service. The one file that reads the environment."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from engine.config import EngineConfig, Stall
+
+
+class Settings(BaseSettings):
+    """`VOIPAVATAR_…` variables, and LiveKit's own names for what is LiveKit's."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOIPAVATAR_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    insecure: bool = False  # serve other addresses than loopback without any API key
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    data_dir: Path = Path("data")
+    personas_dir: Path = Path("personas")
+    models_dir: Path = Path("models")
+    database_url: str = ""  # empty: SQLite in data_dir
+
+    livekit_url: str = Field("ws://127.0.0.1:7880", validation_alias="LIVEKIT_URL")
+    livekit_api_key: str = Field("", validation_alias="LIVEKIT_API_KEY")
+    livekit_api_secret: SecretStr = Field(SecretStr(""), validation_alias="LIVEKIT_API_SECRET")
+    livekit_room: str = Field("", validation_alias="LIVEKIT_ROOM")
+    persona_name: str = Field("default", validation_alias="PERSONA_NAME")
+
+    engine: Literal["auto", "warp", "torch", "tensorrt"] = "auto"
+    max_sessions: int | None = Field(None, ge=1)
+    silence_rms: float = Field(0.01, ge=0, lt=1)
+    close_frames: int = Field(8, ge=0, le=50)
+    video_codec: Literal["h264", "vp8"] = "h264"
+    joins_at_once: int = Field(4, ge=1, le=16)  # livekit.md: 24 at once time out, 4 do not
+    drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
+    test_stalls: Annotated[tuple[Stall, ...], NoDecode] = ()
+
+    @field_validator("test_stalls", mode="before")
+    @classmethod
+    def _parse_stalls(cls, value: object) -> object:
+        """`10:200,20:400`: the engine stops 200 ms at 10 s after a session's first frame, …"""
+        if not isinstance(value, str):
+            return value
+        pairs = (item.split(":") for item in value.split(",") if item.strip())
+        try:
+            return tuple(Stall(float(at), float(ms) / 1000) for at, ms in pairs)
+        except ValueError as error:
+            raise ValueError(
+                "write stalls as SECONDS:MILLISECONDS,…, as in 10:200,20:400"
+            ) from error
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL, with an async driver whichever way it was written."""
+        url = self.database_url or f"sqlite:///{(self.data_dir / 'voipavatar.db').resolve()}"
+        for plain, driver in (
+            ("postgresql://", "postgresql+asyncpg://"),
+            ("postgres://", "postgresql+asyncpg://"),
+            ("sqlite://", "sqlite+aiosqlite://"),
+        ):
+            if url.startswith(plain):
+                return driver + url.removeprefix(plain)
+        return url
+
+    def engine_config(self) -> EngineConfig:
+        return EngineConfig(
+            backend=self.engine,
+            silence_rms=self.silence_rms,
+            close_frames=self.close_frames,
+            max_streams=self.max_sessions,
+            models_dir=self.models_dir,
+            stalls=self.test_stalls,
+        )
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings; tests make their own `Settings(...)`."""
+    return Settings()

@@ -1,0 +1,89 @@
+"""Errors that reach a caller of the API, one code each; contract.md lists the codes.
+
+AppError
+├── ValidationFailed 422   ├── RoomConflict 409          ├── LiveKitUnreachable 502
+├── Unauthenticated 401    ├── LiveKitExternal 409       ├── LiveKitTokenRejected 422
+├── Forbidden 403          ├── PayloadTooLarge 413       ├── StartTimeout 504
+├── SessionNotFound 404    ├── CapacityExhausted 503     ├── Unhealthy 503
+├── PersonaNotFound 404    ├── Draining 503              └── Internal 500
+└── PersonaInvalid 422
+"""
+
+from __future__ import annotations
+
+
+class AppError(Exception):
+    """Base of all: `detail` is one clear sentence for the person who called."""
+
+    status = 500
+    code = "internal"
+    title = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class ValidationFailed(AppError):
+    status, code, title = 422, "validation_error", "The request is not valid"
+
+
+class Unauthenticated(AppError):
+    status, code, title = 401, "unauthenticated", "A valid API key is needed"
+
+
+class Forbidden(AppError):
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+class SessionNotFound(AppError):
+    status, code, title = 404, "session_not_found", "No such session"
+
+
+class PersonaNotFound(AppError):
+    status, code, title = 404, "persona_not_found", "No such persona"
+
+
+class PersonaInvalid(AppError):
+    status, code, title = 422, "persona_invalid", "The persona cannot be used"
+
+
+class RoomConflict(AppError):
+    status, code, title = 409, "room_conflict", "That identity is already live in the room"
+
+
+class LiveKitExternal(AppError):
+    status, code, title = 409, "livekit_external", "The session uses a foreign LiveKit token"
+
+
+class PayloadTooLarge(AppError):
+    status, code, title = 413, "payload_too_large", "The request body is too large"
+
+
+class CapacityExhausted(AppError):
+    status, code, title = 503, "capacity_exhausted", "No slot is free"
+
+
+class LiveKitUnreachable(AppError):
+    status, code, title = 502, "livekit_unreachable", "LiveKit does not answer"
+
+
+class LiveKitTokenRejected(AppError):
+    status, code, title = 422, "livekit_token_rejected", "LiveKit refused the token"
+
+
+class StartTimeout(AppError):
+    status, code, title = 504, "start_timeout", "The session was not ready in time"
+
+
+class Unhealthy(AppError):
+    status, code, title = 503, "unhealthy", "The service is not healthy"
+
+
+class Draining(AppError):
+    status, code, title = 503, "draining", "The service is shutting down"
+
+
+class Internal(AppError):
+    """A bug of ours."""

@@ -1,0 +1,93 @@
+"""What a session is asked to be, and how it ended. Values only; shared by rules, runner and room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    ENDING = "ending"
+    ENDED = "ended"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (State.ENDED, State.FAILED)
+
+
+class EndReason(StrEnum):
+    """Why a session reached `ended`."""
+
+    DELETED = "deleted"
+    MAX_DURATION = "max_duration"
+    PARTICIPANT_LEFT = "participant_left"
+    REMOVED = "removed"
+    ROOM_CLOSED = "room_closed"
+    SUPERSEDED = "superseded"
+    SHUTDOWN = "shutdown"
+
+
+class FailureCode(StrEnum):
+    """Why a session reached `failed`; also its `end_reason`."""
+
+    JOIN_TIMEOUT = "join_timeout"
+    LIVEKIT_LOST = "livekit_lost"
+    LIVEKIT_UNREACHABLE = "livekit_unreachable"
+    LIVEKIT_TOKEN_REJECTED = "livekit_token_rejected"
+    PERSONA_INVALID = "persona_invalid"
+    ENGINE_ERROR = "engine_error"
+    LOST = "lost"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSpec:
+    source: Literal["track", "data_stream"] = "track"  # `auto` is resolved before
+    participant: str | None = None  # whose microphone to follow in `track`
+    agent: str | None = None  # whose byte stream to play in `data_stream`
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    width: int | None = None  # None: the persona's own size
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_duration_s: float | None = None
+    join_timeout_s: float = 15.0
+    participant_left_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """Everything a runner needs. `token()` gives a LiveKit token to join or rejoin with."""
+
+    id: str
+    room: str
+    persona: str
+    identity: str
+    livekit_url: str
+    token: Callable[[], str] = field(repr=False)
+    requested_at: float  # time.monotonic() when the request arrived
+    audio: AudioSpec = AudioSpec()
+    video: VideoSpec = VideoSpec()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session's task ended: with a reason, or with a failure and a sentence about it."""
+
+    reason: EndReason | FailureCode
+    detail: str = ""
+
+    @property
+    def state(self) -> State:
+        return State.ENDED if isinstance(self.reason, EndReason) else State.FAILED

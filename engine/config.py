@@ -1,0 +1,26 @@
+"""Settings of the engine: a frozen value, passed down; nothing here reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Fault injection: the engine stops for `duration_s`, `at_s` after a session's first frame."""
+
+    at_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    backend: str = "auto"  # auto | warp | torch | tensorrt
+    silence_rms: float = 0.01  # of full scale; quieter frames cost no inference
+    close_frames: int = 8  # pictures that the mouth takes to close after speech
+    run_ahead_s: float = 0.32  # how far before its deadline a picture may be asked for
+    utilisation: float = 0.85  # share of the measured capacity that admission gives away
+    max_streams: int | None = None  # None: what the measured capacity allows
+    models_dir: Path = Path("models")
+    stalls: tuple[Stall, ...] = field(default=())

@@ -1,0 +1,39 @@
+"""What can go wrong in the engine, as one tree.
+
+EngineError
+├── PersonaError          the video or its settings cannot become a persona
+│   └── PersonaNotFound
+├── BackendUnavailable    a library, a device or a file is missing; says how to get it
+├── CapacityExhausted     the pool cannot take another stream and stay on time
+└── EngineFault           the backend failed while running; the pool tries a restart
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of all; the message is one clear sentence for the user."""
+
+
+class PersonaError(EngineError):
+    """A persona cannot be used or prepared."""
+
+
+class PersonaNotFound(PersonaError):
+    """No persona of that name is configured."""
+
+
+class BackendUnavailable(EngineError):
+    """The backend cannot run here; `remedy` is the command that mends it."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}".strip())
+        self.remedy = remedy
+
+
+class CapacityExhausted(EngineError):
+    """Every slot of the pool is taken."""
+
+
+class EngineFault(EngineError):
+    """The backend failed in the middle of its work."""

@@ -1,0 +1,57 @@
+"""A prepared persona: memory-mapped, read by every session that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def ping_pong(k: int, n: int) -> int:
+    """Source frame of output frame k when n frames play forwards, backwards, forwards…
+
+    The frames at the ends appear twice in a row, as in the reference (musetalk.md §2, item 7).
+    """
+    lap, step = divmod(k, n)
+    return step if lap % 2 == 0 else n - 1 - step
+
+
+@dataclass(frozen=True, eq=False)
+class Persona:
+    """Everything about a persona that rendering needs, at one output size.
+
+    The arrays are memory-mapped copy-on-write, so that a row can be handed to LiveKit (which asks
+    for writable memory) without a copy. Nobody writes to them.
+    """
+
+    name: str
+    display_name: str
+    key: str  # content hash of the video, the settings and the size; names the cache folder
+    folder: Path
+    frames: NDArray[np.uint8]  # (n, height, width, 3) BGR
+    pictures: NDArray[np.uint8]  # (n, height * width * 3 // 2) the same frames as I420
+    boxes: NDArray[np.int32]  # (n, 4) face box x1, y1, x2, y2; inference paints this region
+    crops: NDArray[np.int32]  # (n, 4) square 1.5 x the box, may leave the frame (musetalk.md §3.1)
+    mouths: NDArray[np.float32]  # (n, 4) mouth centre x, y, half width, tilt in radians; frame px
+    masks: tuple[NDArray[np.uint8], ...]  # n masks of their crop's size; 255 = generated pixel
+    settings: dict[str, Any]  # of personas.yaml, as prepared
+
+    @property
+    def width(self) -> int:
+        return int(self.frames.shape[2])
+
+    @property
+    def height(self) -> int:
+        return int(self.frames.shape[1])
+
+    def source(self, tick: int) -> int:
+        """Index of the persona frame shown at a tick of the output clock."""
+        return ping_pong(tick, len(self.frames))
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A further prepared array of this persona (`latents`, …), memory-mapped."""
+        loaded: NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return loaded

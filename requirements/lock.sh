@@ -1,0 +1,11 @@
+#!/bin/sh
+# Re-makes the hashed lock files, one a set of extras. Needs uv. No registry's host ends up in them.
+set -eu
+cd "$(dirname "$0")/.."
+lock() { # lock FILE [uv options…]
+  out=$1; shift
+  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-header --extra build "$@" pyproject.toml -o "requirements/$out.txt"
+}
+lock dev --extra dev
+lock base -c requirements/dev.txt
