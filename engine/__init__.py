@@ -1,1 +1,1 @@
-"""Turns speech into faces for every session at once. Knows pictures and audio; no rooms, SQL or HTTP."""
+"""Turns speech into faces for every session at once. Knows pictures; no rooms, SQL or HTTP."""

@@ -1,4 +1,4 @@
-"""What a session is asked to be, and how it ended. Values only; shared by rules, runner and room."""
+"""What a session is asked to be, and how it ended: values shared by rules, runner and room."""
 
 from __future__ import annotations
 
