@@ -42,6 +42,9 @@ class FrameJob:
     persona: Persona
     audio: Pcm | None  # (left_context + 640 + lookahead,) of the backend; zeros outside the segment
     closing: int = 0  # 1..close_frames while the mouth closes, 0 while it speaks
+    segment: int = 0  # which segment of its stream the sound belongs to; never falls
+    frame: int = 0  # place of the picture in its segment: 640 * frame samples come before its own
+    unheard: int = 0  # samples at the end of `audio` past the segment's end, or not heard yet
 
 
 @dataclass(frozen=True, slots=True)
