@@ -1,0 +1,208 @@
+"""A session's output: one clock, an audio loop that leads it, a video loop that follows it.
+
+Audio is the clock (livekit.md §2.6): the 40 ms of tick n are given to LiveKit's audio source a
+little before they are due and leave it at `clock.time_of(n)`; the picture of tick n is captured at
+that moment, whatever picture there is then. Two loops on one schedule, since a loop that does both
+adds the wait of one to the lateness of the other (livekit.md, head).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from engine.pool import EnginePool
+from engine.stream import Stream
+from livekit import rtc
+
+from app.rtc.clock import OutputClock
+from app.rtc.names import AUDIO_TRACK, VIDEO_TRACK
+from app.rtc.playout import Chunk, Playout
+from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
+from app.rtc.timing import Timing
+from engine.types import FRAME_S, Picture
+
+QUEUE_MS = 200  # the source's room; a multiple of 10, or its Rust side aborts (livekit.md §2.4)
+SILENCE = np.zeros(OUT_SAMPLES, np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    lead_s: float = 0.06  # audio handed over ahead of time: the longest hold-up that isn't heard
+    jitter_s: float = 0.04  # how unevenly live speech may arrive without a gap
+    run_ahead_s: float = 0.32  # pictures are asked for at most so early: an interruption is cheap
+    video_trim_s: float = 0.0  # picture after its audio at the source; see docs/benchmarks.md
+    silence_rms: float = 0.01
+
+
+class AvOut:
+    """Owns the audio and video sources and the clock; plays one stream of the engine."""
+
+    def __init__(self, pool: EnginePool, stream: Stream, config: OutputConfig) -> None:
+        self._pool = pool
+        self._stream = stream
+        self._config = config
+        self._width, self._height = stream.persona.width, stream.persona.height
+        self._picture: Picture = stream.idle(0)
+        self._video = rtc.VideoSource(self._width, self._height)
+        self._audio = rtc.AudioSource(OUT_RATE, 1, QUEUE_MS)
+        self._clock = OutputClock(time.monotonic() + config.lead_s)
+        self._filled_until = 0.0  # the audio source has something to play until then
+        self._playout = Playout(
+            self._clock,
+            lead_s=config.lead_s,
+            start_delay_s=pool.lookahead_s + pool.start_latency_s + config.jitter_s,
+        )
+        self._converter: Converter | None = None
+        self._cutter = Cutter(OUT_SAMPLES)
+        self._next_frame = stream.frames  # the engine's frame that the next chunk belongs to
+        self.timing = Timing()
+        self._captured = asyncio.Event()
+        self._started = False
+
+    def tracks(self) -> tuple[rtc.LocalVideoTrack, rtc.LocalAudioTrack]:
+        """New tracks of the same sources: a session keeps its sources when it rejoins a room."""
+        return (
+            rtc.LocalVideoTrack.create_video_track(VIDEO_TRACK, self._video),
+            rtc.LocalAudioTrack.create_audio_track(AUDIO_TRACK, self._audio),
+        )
+
+    async def run(self) -> None:
+        """Speak and show until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._speak())
+            loops.create_task(self._show())
+
+    async def next_picture(self) -> None:
+        """Wait until another picture has been captured."""
+        self._captured.clear()
+        await self._captured.wait()
+        if not self._started:
+            self._started = True
+            self._stream.started(time.monotonic())
+
+    async def aclose(self) -> None:
+        await self._audio.aclose()
+        await self._video.aclose()
+
+    def push(self, pcm: Pcm, rate: int, channels: int) -> None:
+        """Add speech: (n * channels,) interleaved int16. The first push opens a segment."""
+        if self._converter is None:
+            self._converter = Converter(rate, channels)
+        self._take_in(*self._converter.feed(pcm))
+
+    def end_segment(self) -> None:
+        """The speech pushed so far is all of it: its last pictures wait for nothing more."""
+        if self._converter is None:
+            return
+        out, heard = self._converter.feed(np.zeros(0, np.int16), last=True)
+        self._converter = None
+        if len(heard):
+            self._stream.push(heard)
+        self._stream.end_segment()
+        chunks = self._cutter.feed(out) + self._cutter.flush()
+        # The filters may round the end apart by a sample: a chunk of nothing else is left out.
+        self._queue(chunks[: self._stream.frames - self._next_frame])
+        self._next_frame = self._stream.frames
+        self._ask(time.monotonic())
+
+    def clear(self) -> None:
+        """Fall silent now: queued speech, pictures and samples on their way out are dropped."""
+        self._converter = None
+        self._cutter = Cutter(OUT_SAMPLES)
+        self._playout.clear()
+        self._stream.clear()
+        self._next_frame = self._stream.frames
+        self._audio.clear_queue()
+        self._filled_until = 0.0
+        # Ticks whose audio was handed out and is dropped now show the mouth closing, too.
+        for tick in range(self._clock.tick_at(time.monotonic()) + 1, self._playout.next_tick):
+            self._stream.request_idle(tick, self._due(tick))
+
+    def _take_in(self, out: Pcm, heard: Pcm) -> None:
+        if len(heard):
+            self._stream.push(heard)
+        self._queue(self._cutter.feed(out))
+        self._ask(time.monotonic())
+
+    def _queue(self, chunks: list[Pcm]) -> None:
+        now = time.monotonic()
+        for pcm in chunks:
+            silent = loudness(pcm) < self._config.silence_rms
+            self._playout.add(Chunk(self._next_frame, pcm, silent), now)
+            self._next_frame += 1
+
+    def _due(self, tick: int) -> float:
+        return self._clock.time_of(tick) + self._config.video_trim_s
+
+    def _ask(self, now: float) -> None:
+        """Ask for the pictures of all speech that has its place on the clock by now."""
+        # One tick beyond what is handed out next, so that no chunk leaves without its picture
+        # asked for.
+        urgent = now + max(self._pool.start_latency_s, self._config.lead_s) + FRAME_S
+        until = now + max(self._config.run_ahead_s, urgent - now)
+        for tick, chunk in self._playout.plan(self._stream.complete, urgent, until):
+            self._stream.request(chunk.frame, tick, self._due(tick))
+
+    async def _speak(self) -> None:
+        """Hand each tick's audio to the source, `lead_s` before it is due."""
+        while True:
+            await _sleep_until(self._clock.time_of(self._playout.next_tick) - self._config.lead_s)
+            now = time.monotonic()
+            self._ask(now)
+            await self._fill_gap(now)
+            tick = self._playout.next_tick
+            chunk = self._playout.take()
+            if chunk is None:
+                self._stream.request_idle(tick, self._due(tick))
+            self._filled_until = self._clock.time_of(self._playout.next_tick)
+            await self._hand_over(SILENCE if chunk is None else chunk.pcm)
+
+    async def _fill_gap(self, now: float) -> None:
+        """Keep the clock true when the source ran dry: at the start, after a clear or a hold-up."""
+        if self._filled_until >= now:
+            return
+        wait = self._clock.time_of(self._playout.next_tick) - now
+        if wait < 0:
+            self._clock.slip(-wait)
+        else:
+            await self._hand_over(np.zeros(round(wait * OUT_RATE), np.int16))
+
+    async def _hand_over(self, pcm: Pcm) -> None:
+        if len(pcm):
+            await self._audio.capture_frame(rtc.AudioFrame(pcm.tobytes(), OUT_RATE, 1, len(pcm)))
+
+    async def _show(self) -> None:
+        """Capture the picture of each tick when its audio leaves the source."""
+        tick = 0
+        while True:
+            while time.monotonic() < (due := self._due(tick)):
+                await _sleep_until(due)  # again if the clock slipped meanwhile
+            now = time.monotonic()
+            current = self._clock.tick_at(now - self._config.video_trim_s)
+            if current > tick:
+                self.timing.dropped(now, current - tick)
+                tick, due = current, self._due(current)
+            self._capture(tick, now, due)
+            tick += 1
+
+    def _capture(self, tick: int, now: float, due: float) -> None:
+        picture = self._stream.picture(tick)
+        self._picture = self._picture if picture is None else picture
+        self._video.capture_frame(
+            rtc.VideoFrame(
+                self._width,
+                self._height,
+                rtc.VideoBufferType.I420,
+                self._picture.data,
+            )
+        )
+        self.timing.shown(now, due, fresh=picture is not None)
+        self._captured.set()
+
+
+async def _sleep_until(moment: float) -> None:
+    delay = moment - time.monotonic()
+    await asyncio.sleep(max(0.0, delay))

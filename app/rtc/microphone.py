@@ -1,0 +1,153 @@
+"""Follows one participant's microphone and passes its speech on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import structlog
+from livekit import rtc
+
+from app.rtc.names import AVATAR_ATTRIBUTES, AVATAR_TRACKS
+from app.rtc.speech_in import OUT_RATE, Pcm
+
+log = structlog.get_logger(__name__)
+
+FRAME_MS = 20  # of the incoming stream: half a picture's audio, so that chunks wait less
+CAPACITY = 50  # frames held for a loop that lags: 1 s, then the oldest go
+
+
+class Speech(Protocol):
+    """Where speech goes."""
+
+    def push(self, pcm: Pcm, rate: int, channels: int) -> None: ...
+
+    def end_segment(self) -> None: ...
+
+
+class Microphone:
+    """In a room: chooses whom to follow, subscribes to that microphone alone, reads it.
+
+    With `wanted` only that identity counts. Else an agent that publishes speech is preferred,
+    then whoever came first. Never an avatar: not this one, not another (contract.md, Sessions).
+    """
+
+    def __init__(
+        self, speech: Speech, wanted: str | None, on_absence: Callable[[bool], None]
+    ) -> None:
+        self._speech = speech
+        self._wanted = wanted
+        self._on_absence = on_absence
+        self._room: rtc.Room | None = None
+        self._followed: str | None = None  # identity
+        self._reading: tuple[str, asyncio.Task[None]] | None = None  # track sid and its reader
+        self._absent = False  # the followed one left and is not back
+
+    def attach(self, room: rtc.Room) -> None:
+        """Use a room just joined. Events only tell of changes, so look around once, too."""
+        self._room = room
+        review = self._review
+        for event in (
+            "participant_connected",
+            "participant_disconnected",
+            "participant_attributes_changed",
+            "track_published",
+            "track_unpublished",
+            "track_subscribed",
+            "track_unsubscribed",
+        ):
+            room.on(event, lambda *_: review(room))
+        review(room)
+
+    async def aclose(self) -> None:
+        self._room = None
+        if self._reading is not None:
+            _, task = self._reading
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._reading = None
+
+    def _review(self, room: rtc.Room) -> None:
+        """Bring what is subscribed and read into line with who is there."""
+        if room is not self._room:
+            return
+        speaker = self._choose(room)
+        self._note_presence(speaker)
+        for participant in room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                wanted = participant is speaker and publication is _voice(participant)
+                if publication.subscribed != wanted:
+                    publication.set_subscribed(wanted)
+        track = _voice_track(speaker)
+        if track is not None and (self._reading is None or self._reading[0] != track.sid):
+            self._read(track)
+
+    def _choose(self, room: rtc.Room) -> rtc.RemoteParticipant | None:
+        people = [p for p in room.remote_participants.values() if not is_avatar(p)]
+        if self._wanted is not None:
+            return next((p for p in people if p.identity == self._wanted), None)
+        kept = next((p for p in people if p.identity == self._followed), None)
+        speakers = [p for p in people if _voice(p) is not None]
+        agents = [p for p in speakers if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
+        if kept is not None and (kept in agents or not agents):
+            return kept
+        return next(iter(agents or speakers), None)
+
+    def _note_presence(self, speaker: rtc.RemoteParticipant | None) -> None:
+        if speaker is not None and speaker.identity != self._followed:
+            log.info("following a microphone", participant_kind=int(speaker.kind))
+            self._followed = speaker.identity
+        absent = speaker is None and self._followed is not None
+        if absent != self._absent:
+            self._absent = absent
+            self._on_absence(absent)
+
+    def _read(self, track: rtc.Track) -> None:
+        if self._reading is not None:
+            self._reading[1].cancel()
+        task = asyncio.create_task(self._pass_on(track), name=f"microphone {track.sid}")
+        self._reading = (track.sid, task)
+
+    async def _pass_on(self, track: rtc.Track) -> None:
+        stream = rtc.AudioStream(
+            track,
+            capacity=CAPACITY,
+            sample_rate=OUT_RATE,
+            num_channels=1,
+            frame_size_ms=FRAME_MS,
+        )
+        try:
+            async for event in stream:
+                pcm = np.frombuffer(event.frame.data, np.int16)
+                self._speech.push(pcm, OUT_RATE, 1)
+        finally:
+            self._speech.end_segment()
+            await stream.aclose()
+            if self._reading is not None and self._reading[1] is asyncio.current_task():
+                self._reading = None
+
+
+def is_avatar(participant: rtc.RemoteParticipant) -> bool:
+    """Ours or another vendor's: stamped as speaking for somebody, or publishing avatar tracks."""
+    if any(name in participant.attributes for name in AVATAR_ATTRIBUTES):
+        return True
+    return any(p.name in AVATAR_TRACKS for p in participant.track_publications.values())
+
+
+def _voice(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | None:
+    """The participant's microphone; a track of unknown source will do, shared screens won't."""
+    voices = [
+        publication
+        for publication in participant.track_publications.values()
+        if publication.kind == rtc.TrackKind.KIND_AUDIO
+        and publication.source != rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+    ]
+    voices.sort(key=lambda p: p.source != rtc.TrackSource.SOURCE_MICROPHONE)
+    return next(iter(voices), None)
+
+
+def _voice_track(speaker: rtc.RemoteParticipant | None) -> rtc.Track | None:
+    publication = _voice(speaker) if speaker is not None else None
+    return publication.track if publication is not None else None

@@ -1,0 +1,199 @@
+"""A session's place in a LiveKit room: join, publish, come back when the connection is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import structlog
+from livekit import rtc
+from livekit.rtc._proto.room_pb2 import AudioEncoding
+
+from app.sessions.spec import EndReason
+
+log = structlog.get_logger(__name__)
+
+LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give up
+CONNECT_TIMEOUT_S = 5.0
+STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
+
+Reason: TypeAlias = rtc.DisconnectReason.ValueType
+
+_ENDS = {
+    rtc.DisconnectReason.DUPLICATE_IDENTITY: EndReason.SUPERSEDED,
+    rtc.DisconnectReason.PARTICIPANT_REMOVED: EndReason.REMOVED,
+    rtc.DisconnectReason.ROOM_DELETED: EndReason.ROOM_CLOSED,
+    rtc.DisconnectReason.ROOM_CLOSED: EndReason.ROOM_CLOSED,
+}
+
+
+class JoinError(Exception):
+    """LiveKit could not be joined or did not take the tracks; the message is LiveKit's own."""
+
+
+class LiveKitLost(Exception):
+    """The room could not be rejoined in time."""
+
+
+class AvatarRoom:
+    """Joins with a token, publishes two tracks, and says how the stay ended.
+
+    Resume and full reconnect are the SDK's own (livekit.md §2.1): the tracks live on or are
+    published again by it. Only when it gives up is the room joined anew, with a fresh token.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        tracks: Callable[[], tuple[rtc.LocalVideoTrack, rtc.LocalAudioTrack]],
+        joins: asyncio.Semaphore,
+        *,
+        codec: Literal["h264", "vp8"],
+        pixels: int,
+        on_joined: Callable[[rtc.Room], None],
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._tracks = tracks
+        self._joins = joins
+        self._codec = codec
+        self._pixels = pixels
+        self._on_joined = on_joined
+        self._room: rtc.Room | None = None
+        self._left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
+        self._lost_at: float | None = None
+
+    async def join(self) -> None:
+        """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
+        # Many joins at once time out one another (livekit.md, head).
+        async with self._joins:
+            room = rtc.Room()
+            left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
+            self._listen(room, left)
+            try:
+                options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT_S)
+                await room.connect(self._url, self._token(), options)
+                # From here on the room's first speaker may be heard, published or not.
+                self._on_joined(room)
+                await self._publish(room)
+            except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
+                await _leave(room)
+                raise JoinError(str(error.message)) from error
+            except BaseException:
+                await _leave(room)
+                raise
+        self._room, self._left, self._lost_at = room, left, None
+
+    async def stay(self) -> EndReason:
+        """Remain in the room until it ends for a reason of its own; rejoin when it is lost.
+
+        Raises LiveKitLost after 30 s without a connection.
+        """
+        while True:
+            reason = await self._until_left()
+            await self.leave()
+            if reason in _ENDS:
+                return _ENDS[reason]
+            log.warning("room lost, joining again", reason=rtc.DisconnectReason.Name(reason))
+            await self._rejoin()
+
+    async def leave(self) -> None:
+        """Leave if inside. Idempotent."""
+        room, self._room = self._room, None
+        if room is not None:
+            await _leave(room)
+
+    async def simulate(self, scenario: rtc.SimulateScenarioKind.ValueType) -> None:
+        """Make the SDK lose its connection, for tests of reconnecting."""
+        if self._room is None:
+            raise JoinError("not in a room")
+        await self._room.simulate_scenario(scenario)
+
+    async def _until_left(self) -> Reason:
+        """The reason of the disconnect; also returns when the SDK reconnects for too long."""
+        while True:
+            done, _ = await asyncio.wait({self._left}, timeout=1.0)
+            if done:
+                return self._left.result()
+            if self._lost_at is not None and time.monotonic() - self._lost_at > LOST_AFTER_S:
+                raise LiveKitLost(f"LiveKit did not come back within {LOST_AFTER_S:.0f} s.")
+
+    async def _rejoin(self) -> None:
+        lost_at = self._lost_at or time.monotonic()
+        deadline = lost_at + LOST_AFTER_S
+        pause = 0.25
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(remaining):
+                    await self.join()
+                    return
+            except TimeoutError:
+                break
+            except JoinError as error:
+                log.info("rejoin failed", error=str(error))
+                self._lost_at = lost_at
+            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 2, 4.0)
+        raise LiveKitLost(f"LiveKit could not be rejoined within {LOST_AFTER_S:.0f} s.")
+
+    def _listen(self, room: rtc.Room, left: asyncio.Future[Reason]) -> None:
+        def on_disconnected(reason: Reason) -> None:
+            if not left.done():
+                left.set_result(reason)
+
+        def on_reconnecting() -> None:
+            self._lost_at = self._lost_at or time.monotonic()
+
+        def on_reconnected() -> None:
+            self._lost_at = None
+
+        room.on("disconnected", on_disconnected)
+        room.on("reconnecting", on_reconnecting)
+        room.on("reconnected", on_reconnected)
+
+    async def _publish(self, room: rtc.Room) -> None:
+        video, audio = self._tracks()
+        # Neither waits for a subscriber, or an agent that waits for the video before it speaks
+        # would wait for ever (livekit.md §1.5, flaw 1).
+        participant = room.local_participant
+        await participant.publish_track(video, self._video_options())
+        await participant.publish_track(audio, _audio_options())
+
+    def _video_options(self) -> rtc.TrackPublishOptions:
+        """Explicit throughout: the defaults give a square picture 300 kbit/s and 20 fps (§2.5)."""
+        codecs = {"h264": rtc.VideoCodec.H264, "vp8": rtc.VideoCodec.VP8}
+        return rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            video_codec=codecs[self._codec],
+            video_encoding=rtc.VideoEncoding(max_bitrate=bit_rate(self._pixels), max_framerate=25),
+            video_encoder=rtc.VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE,
+            simulcast=False,
+            stream=STREAM,
+            # A face is small enough to be sent whole or not at all.
+            degradation_preference=rtc.DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION.value,
+        )
+
+
+def bit_rate(pixels: int) -> int:
+    """Bits a second: 1.5 M at 512 x 512, 2.5 M at 720p, 3.4 M at 1080p (livekit.md §2.5)."""
+    return int(1_500_000 * (pixels / (512 * 512)) ** 0.4)
+
+
+def _audio_options() -> rtc.TrackPublishOptions:
+    return rtc.TrackPublishOptions(
+        source=rtc.TrackSource.SOURCE_MICROPHONE,
+        audio_encoding=AudioEncoding(max_bitrate=48_000),
+        dtx=False,  # else the first syllable after a pause may be clipped (livekit.md §2.4)
+        red=True,
+        stream=STREAM,
+    )
+
+
+async def _leave(room: rtc.Room) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(3.0):
+            await room.disconnect()

@@ -1,0 +1,180 @@
+"""One session's life: persona, engine stream, room, and one way out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio import FIRST_COMPLETED
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+from engine.pool import EnginePool
+
+from app.rtc.av_out import AvOut, OutputConfig
+from app.rtc.microphone import Microphone
+from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
+from app.rtc.timing import Timing
+from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from engine.errors import CapacityExhausted, PersonaError
+from engine.persona import Persona
+
+log = structlog.get_logger(__name__)
+
+REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
+FAULT = "The session ended by a fault of the service; its log says more."
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every session of a process shares."""
+
+    pool: EnginePool
+    load_persona: Callable[[SessionSpec], Awaitable[Persona]]
+    joins: asyncio.Semaphore
+    output: OutputConfig
+    codec: Literal["h264", "vp8"]
+
+
+class RoomSession:
+    """A `Runner`: joins, speaks, leaves. Whatever ends it, the same exits close the same things."""
+
+    def __init__(self, spec: SessionSpec, stage: Stage) -> None:
+        self._spec = spec
+        self._stage = stage
+        self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._timing = Timing()
+        self._trouble = ""  # what LiveKit said last while joining failed
+        self.room: AvatarRoom | None = None
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
+        """The whole life. Everything it opened is closed when it returns; it does not raise."""
+        structlog.contextvars.bind_contextvars(session_id=self._spec.id)
+        try:
+            async with AsyncExitStack() as exits:
+                await self._live(exits, on_ready)
+        except PersonaError as error:
+            self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
+        except CapacityExhausted as error:
+            self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
+        except Exception:
+            log.exception("session failed")
+            self._end(Outcome(FailureCode.INTERNAL, FAULT))
+        outcome = self._ended.result()
+        log.info("session ended", reason=str(outcome.reason), detail=outcome.detail)
+        return outcome
+
+    def stop(self, reason: EndReason) -> None:
+        """End for a reason from outside; the first one counts."""
+        self._end(Outcome(reason))
+
+    def stats(self) -> dict[str, Any]:
+        return self._timing.body(time.monotonic())
+
+    async def _live(self, exits: AsyncExitStack, on_ready: Callable[[], Awaitable[None]]) -> None:
+        limit = self._spec.limits.join_timeout_s
+        start = asyncio.create_task(self._start(exits))
+        either: set[asyncio.Future[Any]] = {start, self._ended}
+        await asyncio.wait(either, timeout=limit, return_when=FIRST_COMPLETED)
+        if not start.done():
+            start.cancel()
+            await asyncio.gather(start, return_exceptions=True)
+            detail = f"The avatar was not live within {limit:g} s. {self._trouble}".rstrip()
+            self._end(Outcome(FailureCode.JOIN_TIMEOUT, detail))
+            return
+        start.result()
+        await on_ready()
+        self._limit_duration(exits)
+        await self._ended
+
+    async def _start(self, exits: AsyncExitStack) -> None:
+        """Everything up to the first picture in the room; `exits` learns how to undo each step."""
+        spec, stage = self._spec, self._stage
+        persona = await stage.load_persona(spec)
+        stream = stage.pool.open_stream(persona)
+        exits.callback(stream.close)
+        stream.on_fault = lambda detail: self._end(Outcome(FailureCode.ENGINE_ERROR, detail))
+        out = AvOut(stage.pool, stream, stage.output)
+        exits.push_async_callback(out.aclose)
+        self._timing = out.timing
+        self._background(exits, out.run())
+        microphone = Microphone(out, spec.audio.participant, self._watch_absence(exits))
+        exits.push_async_callback(microphone.aclose)
+        self.room = AvatarRoom(
+            spec.livekit_url,
+            spec.token,
+            out.tracks,
+            stage.joins,
+            codec=stage.codec,
+            pixels=persona.width * persona.height,
+            on_joined=microphone.attach,
+        )
+        exits.push_async_callback(self.room.leave)
+        await self._join(self.room)
+        await out.next_picture()
+        out.timing.first_frame_ms = (time.monotonic() - spec.requested_at) * 1000
+        self._background(exits, self._stay(self.room))
+
+    async def _join(self, room: AvatarRoom) -> None:
+        """Join, again and again until the time for it is over (the caller's business)."""
+        while True:
+            try:
+                return await room.join()
+            except JoinError as error:
+                self._trouble = f"LiveKit said: {error}"
+                log.info("join failed", error=str(error))
+                await asyncio.sleep(REJOIN_PAUSE_S)
+
+    async def _stay(self, room: AvatarRoom) -> None:
+        try:
+            self._end(Outcome(await room.stay()))
+        except LiveKitLost as error:
+            self._end(Outcome(FailureCode.LIVEKIT_LOST, str(error)))
+
+    def _limit_duration(self, exits: AsyncExitStack) -> None:
+        limit = self._spec.limits.max_duration_s
+        if limit is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(limit, self.stop, EndReason.MAX_DURATION)
+            exits.callback(timer.cancel)
+
+    def _watch_absence(self, exits: AsyncExitStack) -> Callable[[bool], None]:
+        """Tells what to do when the followed participant goes, and when it is back."""
+        timer: asyncio.TimerHandle | None = None
+
+        def forget() -> None:
+            if timer is not None:
+                timer.cancel()
+
+        def changed(absent: bool) -> None:
+            nonlocal timer
+            forget()
+            if absent:
+                patience = self._spec.limits.participant_left_timeout_s
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(patience, self.stop, EndReason.PARTICIPANT_LEFT)
+
+        exits.callback(forget)
+        return changed
+
+    def _background(self, exits: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside the session until its end; a fault in it ends the session."""
+
+        def finished(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                log.error("session failed", exc_info=task.exception())
+                self._end(Outcome(FailureCode.INTERNAL, FAULT))
+
+        async def cancel() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(finished)
+        exits.push_async_callback(cancel)
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self._ended.done():
+            self._ended.set_result(outcome)
