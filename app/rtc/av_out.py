@@ -33,7 +33,9 @@ class OutputConfig:
     lead_s: float = 0.06  # audio handed over ahead of time: the longest hold-up that isn't heard
     jitter_s: float = 0.04  # how unevenly live speech may arrive without a gap
     run_ahead_s: float = 0.32  # pictures are asked for at most so early: an interruption is cheap
-    video_trim_s: float = 0.0  # picture after its audio at the source; see docs/benchmarks.md
+    # How much later than its audio a picture leaves: on its way the audio is held longer (Opus
+    # frames, jitter buffer). Without it a viewer sees the picture 22 ms early; docs/benchmarks.md.
+    video_trim_s: float = 0.02
     silence_rms: float = 0.01
 
 
