@@ -1,0 +1,116 @@
+"""Which encoder positions a picture hears (§1.5)."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+from engine.types import FPS, SAMPLE_RATE
+
+POSITION = 320
+"""Samples at 16 kHz of one step of the Whisper encoder: 20 ms."""
+
+POSITIONS_PER_S = SAMPLE_RATE // POSITION
+
+PADDING = 2
+"""Pictures of sound heard on either side of a picture's own; MuseTalk was trained with 2."""
+
+STATES = 5
+"""Hidden states of the encoder that a position gives: the conv stem and its four layers."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class ClipTooShort(EngineError):
+    """The clip is too short, or the frame rate too high, for the reference to make windows."""
+
+
+def window_length(left: int = PADDING, right: int = PADDING) -> int:
+    """Positions in the window of one picture: 10 as trained."""
+    return 2 * (left + right + 1)
+
+
+def padding_positions(fps: int = FPS, left: int = PADDING) -> int:
+    """Positions by which the window of a picture starts before the picture: 4 as trained.
+
+    It is ceil(50 / fps) a padding picture, so below 25 fps windows slide earlier (§1.5, traps).
+    """
+    return math.ceil(POSITIONS_PER_S / fps) * left
+
+
+def window_positions(
+    first: int, count: int, fps: int = FPS, left: int = PADDING, right: int = PADDING
+) -> NDArray[np.int64]:
+    """Positions heard by the pictures `first` … `first + count - 1` of a clip.
+
+    Returns (count, window_length) positions, which run below 0 at the start of the clip and past
+    its end at the end; those are zero vectors. At 25 fps picture i hears 2i - 4 … 2i + 5.
+    """
+    pictures = np.arange(first, first + count)
+    # Floor of a product in double precision, as the reference computes it.
+    starts = np.floor(pictures * (POSITIONS_PER_S / fps)).astype(np.int64)
+    start: NDArray[np.int64] = starts - padding_positions(fps, left)
+    return start[:, None] + np.arange(window_length(left, right))
+
+
+def gather(
+    states: NDArray[Scalar], index: NDArray[np.int64], valid: NDArray[np.bool_]
+) -> NDArray[Scalar]:
+    """Tokens of a batch of windows, position-major: token 5 * position + state.
+
+    Args:
+        states: (batch, positions, 5, channels) what the encoder said.
+        index: (batch, window) rows of `states`; any number where not valid.
+        valid: (batch, window) False where the picture hears a zero vector.
+
+    Returns:
+        (batch, window * 5, channels).
+    """
+    rows = np.arange(len(index))[:, None]
+    heard = states[rows, np.where(valid, index, 0)]
+    heard[~valid] = 0
+    return heard.reshape(len(index), -1, states.shape[-1])
+
+
+def clip_windows(
+    states: NDArray[Scalar],
+    samples: int,
+    fps: float = FPS,
+    left: int = PADDING,
+    right: int = PADDING,
+) -> NDArray[Scalar]:
+    """Tokens of every picture of a whole clip, as the reference cuts them.
+
+    Args:
+        states: (positions, 5, channels) of the clip; what lies past its end is ignored.
+        samples: length of the clip at 16 kHz.
+        fps: truncated to an integer, as the reference does; only 25 is in step with the training.
+
+    Returns:
+        (pictures, window * 5, channels).
+
+    Raises:
+        ClipTooShort: where the reference stops: below 80 ms of sound, or at 50 fps and above.
+    """
+    fps = int(fps)
+    pictures = math.floor(samples / SAMPLE_RATE * fps)
+    positions = math.floor(samples / SAMPLE_RATE * POSITIONS_PER_S)
+    if pictures < 1:
+        raise ClipTooShort(f"{samples} samples are shorter than one picture.")
+    index = window_positions(0, pictures, fps, left, right)
+    # The reference takes its padding from the features themselves, so a very short clip has less.
+    before = min(padding_positions(fps, left), positions)
+    index += padding_positions(fps, left) - before
+    after = min(3 * padding_positions(fps, right), positions)
+    if index[-1, -1] >= positions + after:
+        raise ClipTooShort(f"{samples} samples at {fps} fps end before their last window does.")
+    valid = (index >= 0) & (index < positions)
+    return gather(
+        np.broadcast_to(states, (pictures, *states.shape)),
+        index,
+        valid,
+    )
