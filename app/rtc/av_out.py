@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.stream import Stream
 from livekit import rtc
 
 from app.rtc.clock import OutputClock
+from app.rtc.ledger import Finished, Ledger, Started
 from app.rtc.names import AUDIO_TRACK, VIDEO_TRACK
 from app.rtc.playout import Chunk, Playout
 from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
@@ -60,6 +62,10 @@ class AvOut:
         self._converter: Converter | None = None
         self._cutter = Cutter(OUT_SAMPLES)
         self._next_frame = stream.frames  # the engine's frame that the next chunk belongs to
+        self._ledger = Ledger()
+        self._segment = 0
+        self._begun: dict[int, float] = {}  # when each open segment began to come in
+        self.on_playback: Callable[[Started | Finished], None] = lambda _: None
         self.timing = Timing()
         self._captured = asyncio.Event()
         self._started = False
@@ -89,11 +95,18 @@ class AvOut:
         await self._audio.aclose()
         await self._video.aclose()
 
-    def push(self, pcm: Pcm, rate: int, channels: int) -> None:
-        """Add speech: (n * channels,) interleaved int16. The first push opens a segment."""
-        if self._converter is None:
-            self._converter = Converter(rate, channels)
-        self._take_in(*self._converter.feed(pcm))
+    def begin_segment(self, rate: int, channels: int) -> int:
+        """Speech of a rate and channel count follows; the number its playback is told under."""
+        self.end_segment()
+        self._converter = Converter(rate, channels)
+        self._segment = self._ledger.begin()
+        self._begun[self._segment] = time.monotonic()
+        return self._segment
+
+    def push(self, pcm: Pcm) -> None:
+        """Add speech to the segment: (n * channels,) interleaved int16."""
+        if self._converter is not None:
+            self._take_in(*self._converter.feed(pcm))
 
     def end_segment(self) -> None:
         """The speech pushed so far is all of it: its last pictures wait for nothing more."""
@@ -104,6 +117,8 @@ class AvOut:
         if len(heard):
             self._stream.push(heard)
         self._stream.end_segment()
+        self._ledger.pushed(len(out) / OUT_RATE)
+        self._ledger.end()
         chunks = self._cutter.feed(out) + self._cutter.flush()
         # The filters may round the end apart by a sample: a chunk of nothing else is left out.
         self._queue(chunks[: self._stream.frames - self._next_frame])
@@ -112,6 +127,7 @@ class AvOut:
 
     def clear(self) -> None:
         """Fall silent now: queued speech, pictures and samples on their way out are dropped."""
+        now = time.monotonic()
         self._converter = None
         self._cutter = Cutter(OUT_SAMPLES)
         self._playout.clear()
@@ -120,12 +136,14 @@ class AvOut:
         self._audio.clear_queue()
         self._filled_until = 0.0
         # Ticks whose audio was handed out and is dropped now show the mouth closing, too.
-        for tick in range(self._clock.tick_at(time.monotonic()) + 1, self._playout.next_tick):
+        for tick in range(self._clock.tick_at(now) + 1, self._playout.next_tick):
             self._stream.request_idle(tick, self._due(tick))
+        self._tell(self._ledger.interrupt(now), now)
 
     def _take_in(self, out: Pcm, heard: Pcm) -> None:
         if len(heard):
             self._stream.push(heard)
+        self._ledger.pushed(len(out) / OUT_RATE)
         self._queue(self._cutter.feed(out))
         self._ask(time.monotonic())
 
@@ -133,7 +151,7 @@ class AvOut:
         now = time.monotonic()
         for pcm in chunks:
             silent = loudness(pcm) < self._config.silence_rms
-            self._playout.add(Chunk(self._next_frame, pcm, silent), now)
+            self._playout.add(Chunk(self._next_frame, pcm, silent, self._segment), now)
             self._next_frame += 1
 
     def _due(self, tick: int) -> float:
@@ -159,8 +177,22 @@ class AvOut:
             chunk = self._playout.take()
             if chunk is None:
                 self._stream.request_idle(tick, self._due(tick))
+            else:
+                self._ledger.handed(chunk.segment, self._clock.time_of(tick))
+            self._tell(self._ledger.due(now), now)
             self._filled_until = self._clock.time_of(self._playout.next_tick)
             await self._hand_over(SILENCE if chunk is None else chunk.pcm)
+
+    def _tell(self, events: list[Started | Finished], now: float) -> None:
+        for event in events:
+            begun = self._begun.get(event.segment, now)
+            if isinstance(event, Started):
+                self.timing.segments["started"] += 1
+                self.timing.turn_started(now - begun)
+            else:
+                self.timing.segments["interrupted" if event.interrupted else "finished"] += 1
+                self._begun.pop(event.segment, None)
+            self.on_playback(event)
 
     async def _fill_gap(self, now: float) -> None:
         """Keep the clock true when the source ran dry: at the start, after a clear or a hold-up."""

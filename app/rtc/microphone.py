@@ -22,7 +22,9 @@ CAPACITY = 50  # frames held for a loop that lags: 1 s, then the oldest go
 class Speech(Protocol):
     """Where speech goes."""
 
-    def push(self, pcm: Pcm, rate: int, channels: int) -> None: ...
+    def begin_segment(self, rate: int, channels: int) -> int: ...
+
+    def push(self, pcm: Pcm) -> None: ...
 
     def end_segment(self) -> None: ...
 
@@ -118,10 +120,10 @@ class Microphone:
             num_channels=1,
             frame_size_ms=FRAME_MS,
         )
+        self._speech.begin_segment(OUT_RATE, 1)
         try:
             async for event in stream:
-                pcm = np.frombuffer(event.frame.data, np.int16)
-                self._speech.push(pcm, OUT_RATE, 1)
+                self._speech.push(np.frombuffer(event.frame.data, np.int16))
         finally:
             self._speech.end_segment()
             await stream.aclose()

@@ -23,6 +23,7 @@ class Chunk:
     frame: int  # index in the engine's stream
     pcm: NDArray[np.int16]  # (1920,) mono 48 kHz
     silent: bool  # below the silence gate
+    segment: int = 0  # of the ledger
 
 
 class Playout:

@@ -1,0 +1,107 @@
+"""What of each segment has been heard: the accounts of playback. Pure: time is an argument."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from engine.types import FRAME_S
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first sample of a segment is heard."""
+
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing more of a segment will be heard; `position_s` of it were."""
+
+    segment: int
+    position_s: float
+    interrupted: bool
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    pushed_s: float = 0.0  # audio that has come in
+    handed_s: float = 0.0  # audio on its way out, heard or about to be
+    heard_from: float | None = None
+    last_from: float = 0.0  # when the last piece handed out begins to be heard
+    last_s: float = 0.0  # its length
+    ended: bool = False  # no more will come in
+    started: bool = False
+
+    def heard_until(self) -> float:
+        return self.last_from + self.last_s
+
+    def position(self, now: float) -> float:
+        """Seconds heard at a moment: all handed out, less what of it is still to come."""
+        if self.heard_from is None or now <= self.heard_from:
+            return 0.0
+        return max(0.0, self.handed_s - max(0.0, self.heard_until() - now))
+
+
+class Ledger:
+    """One `Started` (if anything is heard) and exactly one `Finished` a segment, in order."""
+
+    def __init__(self) -> None:
+        self._segments: deque[_Segment] = deque()
+        self._count = 0
+
+    @property
+    def open(self) -> int:
+        """Segments whose end has not been told."""
+        return len(self._segments)
+
+    def begin(self) -> int:
+        """A segment opens; its number."""
+        self._count += 1
+        self._segments.append(_Segment(self._count))
+        return self._count
+
+    def pushed(self, seconds: float) -> None:
+        """Audio of the newest segment came in."""
+        self._segments[-1].pushed_s += seconds
+
+    def end(self) -> None:
+        """The newest segment is complete."""
+        self._segments[-1].ended = True
+
+    def handed(self, number: int, at: float) -> None:
+        """A 40-ms piece of a segment goes out and begins to be heard at a moment."""
+        segment = next((s for s in self._segments if s.number == number), None)
+        if segment is None:
+            return
+        if segment.heard_from is None:
+            segment.heard_from = at
+        # The last piece is padded with silence, which is not part of the segment.
+        segment.last_from = at
+        segment.last_s = min(FRAME_S, max(0.0, segment.pushed_s - segment.handed_s))
+        segment.handed_s += segment.last_s
+
+    def due(self, now: float) -> list[Started | Finished]:
+        """What has come to pass by now, each once."""
+        events: list[Started | Finished] = []
+        while self._segments:
+            segment = self._segments[0]
+            if segment.heard_from is not None and segment.heard_from <= now and not segment.started:
+                segment.started = True
+                events.append(Started(segment.number))
+            complete = segment.ended and segment.handed_s >= segment.pushed_s - 1e-9
+            if not complete or segment.heard_until() > now:
+                break
+            self._segments.popleft()
+            events.append(Finished(segment.number, segment.handed_s, interrupted=False))
+        return events
+
+    def interrupt(self, now: float) -> list[Started | Finished]:
+        """Everything that hasn't been heard to its end is cut off now."""
+        events = self.due(now)
+        for segment in self._segments:
+            events.append(Finished(segment.number, segment.position(now), interrupted=True))
+        self._segments.clear()
+        return events

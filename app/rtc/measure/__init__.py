@@ -1,0 +1,1 @@
+"""Participants that speak to an avatar and watch it, for the demo, the benchmarks and tests."""

@@ -1,0 +1,40 @@
+"""What the measuring participants share: a token of their own, and a place in the room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from livekit import api, rtc
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKitAccess:
+    """A LiveKit server and the key to make tokens for it."""
+
+    url: str
+    key: str
+    secret: str
+
+    def token(self, room: str, identity: str) -> str:
+        """Lets a person into the room for an hour, to be seen and heard."""
+        grants = api.VideoGrants(room_join=True, room=room)
+        minted = (
+            api.AccessToken(self.key, self.secret)
+            .with_identity(identity)
+            .with_ttl(timedelta(hours=1))
+            .with_grants(grants)
+        )
+        return str(minted.to_jwt())
+
+    async def participants(self, room: str) -> list[str]:
+        """Identities that are in the room; none when there is no such room."""
+        async with api.LiveKitAPI(self.url, self.key, self.secret) as server:
+            answer = await server.room.list_participants(api.ListParticipantsRequest(room=room))
+        return [str(participant.identity) for participant in answer.participants]
+
+
+async def join(room: rtc.Room, access: LiveKitAccess, name: str, identity: str) -> None:
+    """Connect, subscribed to nothing. Raises rtc.ConnectError."""
+    options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=10.0)
+    await room.connect(access.url, access.token(name, identity), options)
