@@ -44,7 +44,10 @@ class OutputConfig:
 class AvOut:
     """Owns the audio and video sources and the clock; plays one stream of the engine."""
 
-    def __init__(self, pool: EnginePool, stream: Stream, config: OutputConfig) -> None:
+    def __init__(
+        self, pool: EnginePool, stream: Stream, config: OutputConfig, *, live: bool = True
+    ) -> None:
+        """`live`: speech comes in as it is spoken. Else whole utterances come as fast as made."""
         self._pool = pool
         self._stream = stream
         self._config = config
@@ -57,7 +60,10 @@ class AvOut:
         self._playout = Playout(
             self._clock,
             lead_s=config.lead_s,
-            start_delay_s=pool.lookahead_s + pool.start_latency_s + config.jitter_s,
+            # Live speech arrives unevenly, and the look-ahead of a frame 40 ms at a time.
+            start_delay_s=pool.start_latency_s
+            + (pool.lookahead_s + config.jitter_s if live else 0.0),
+            live=live,
         )
         self._converter: Converter | None = None
         self._cutter = Cutter(OUT_SAMPLES)
@@ -108,8 +114,16 @@ class AvOut:
         if self._converter is not None:
             self._take_in(*self._converter.feed(pcm))
 
-    def end_segment(self) -> None:
-        """The speech pushed so far is all of it: its last pictures wait for nothing more."""
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of speech that have come in and have not gone out."""
+        return self._ledger.waiting_s()
+
+    def end_segment(self, *, lost: bool = False) -> None:
+        """The speech pushed so far is all of it: its last pictures wait for nothing more.
+
+        When its proper end was `lost`, what came in is played and then told as interrupted.
+        """
         if self._converter is None:
             return
         out, heard = self._converter.feed(np.zeros(0, np.int16), last=True)
@@ -118,7 +132,7 @@ class AvOut:
             self._stream.push(heard)
         self._stream.end_segment()
         self._ledger.pushed(len(out) / OUT_RATE)
-        self._ledger.end()
+        self._ledger.end(lost=lost)
         chunks = self._cutter.feed(out) + self._cutter.flush()
         # The filters may round the end apart by a sample: a chunk of nothing else is left out.
         self._queue(chunks[: self._stream.frames - self._next_frame])
@@ -139,6 +153,7 @@ class AvOut:
         for tick in range(self._clock.tick_at(now) + 1, self._playout.next_tick):
             self._stream.request_idle(tick, self._due(tick))
         self._tell(self._ledger.interrupt(now), now)
+        self.timing.interrupted(time.monotonic() - now)
 
     def _take_in(self, out: Pcm, heard: Pcm) -> None:
         if len(heard):

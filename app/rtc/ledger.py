@@ -33,6 +33,7 @@ class _Segment:
     last_from: float = 0.0  # when the last piece handed out begins to be heard
     last_s: float = 0.0  # its length
     ended: bool = False  # no more will come in
+    lost: bool = False  # its end never came: what came in is heard, and told as interrupted
     started: bool = False
 
     def heard_until(self) -> float:
@@ -67,9 +68,14 @@ class Ledger:
         """Audio of the newest segment came in."""
         self._segments[-1].pushed_s += seconds
 
-    def end(self) -> None:
-        """The newest segment is complete."""
+    def end(self, *, lost: bool = False) -> None:
+        """The newest segment is complete, or its end is `lost`: nothing more of it comes in."""
         self._segments[-1].ended = True
+        self._segments[-1].lost = lost
+
+    def waiting_s(self) -> float:
+        """Audio that has come in and has not gone out."""
+        return sum(segment.pushed_s - segment.handed_s for segment in self._segments)
 
     def handed(self, number: int, at: float) -> None:
         """A 40-ms piece of a segment goes out and begins to be heard at a moment."""
@@ -95,7 +101,7 @@ class Ledger:
             if not complete or segment.heard_until() > now:
                 break
             self._segments.popleft()
-            events.append(Finished(segment.number, segment.handed_s, interrupted=False))
+            events.append(Finished(segment.number, segment.handed_s, interrupted=segment.lost))
         return events
 
     def interrupt(self, now: float) -> list[Started | Finished]:

@@ -22,11 +22,13 @@ CAPACITY = 50  # frames held for a loop that lags: 1 s, then the oldest go
 class Speech(Protocol):
     """Where speech goes."""
 
-    def begin_segment(self, rate: int, channels: int) -> int: ...
+    def begin_segment(self, rate: int, channels: int) -> object: ...
 
     def push(self, pcm: Pcm) -> None: ...
 
     def end_segment(self) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 class Microphone:
@@ -70,6 +72,12 @@ class Microphone:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self._reading = None
+
+    def interrupt(self) -> None:
+        """Drop what was heard and not yet played; what is spoken from now on is played again."""
+        self._speech.clear()
+        if self._reading is not None:
+            self._speech.begin_segment(OUT_RATE, 1)
 
     def _review(self, room: rtc.Room) -> None:
         """Bring what is subscribed and read into line with who is there."""

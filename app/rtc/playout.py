@@ -33,12 +33,19 @@ class Playout:
     be painted in time; from then on every tick takes one chunk. When the queue runs dry, silence
     goes out and the next chunk starts anew. Ticks of queued chunks never change: frames behind a
     gap are not in the queue yet, so a pose that was chosen stays right.
+
+    A `live` queue is fed in real time, by a microphone: speech that waits in it for no reason is
+    latency, and silent chunks are left out to win it back. An utterance that comes faster than it
+    is spoken waits for a good reason, and every sample of it is accounted for.
     """
 
-    def __init__(self, clock: OutputClock, *, lead_s: float, start_delay_s: float) -> None:
+    def __init__(
+        self, clock: OutputClock, *, lead_s: float, start_delay_s: float, live: bool = True
+    ) -> None:
         self._clock = clock
         self._lead_s = lead_s
         self._start_delay_s = start_delay_s
+        self._live = live
         self._queue: deque[Chunk] = deque()
         self._start: int | None = None  # first tick of the queue's head, while it waits to start
         self._planned = 0  # chunks of the queue that were handed to `plan` already
@@ -117,7 +124,8 @@ class Playout:
         self._shortest = min(self._shortest, len(self._queue))
         self._watched += 1
         if self._watched >= BACKLOG_WINDOW:
-            self._surplus = max(0, self._shortest - self._needed())
+            if self._live:
+                self._surplus = max(0, self._shortest - self._needed())
             self._shortest, self._watched = len(self._queue), 0
 
     def _needed(self) -> int:

@@ -8,11 +8,13 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 from engine.pool import EnginePool
+from livekit import rtc
 
+from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
 from app.rtc.microphone import Microphone
 from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
@@ -38,6 +40,16 @@ class Stage:
     codec: Literal["h264", "vp8"]
 
 
+class Ear(Protocol):
+    """Where a session's speech comes from: `Microphone` or `AgentVoice`."""
+
+    def attach(self, room: rtc.Room) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+
 class RoomSession:
     """A `Runner`: joins, speaks, leaves. Whatever ends it, the same exits close the same things."""
 
@@ -47,6 +59,7 @@ class RoomSession:
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._timing = Timing()
         self._trouble = ""  # what LiveKit said last while joining failed
+        self._ear: Ear | None = None
         self.room: AvatarRoom | None = None
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
@@ -69,6 +82,11 @@ class RoomSession:
     def stop(self, reason: EndReason) -> None:
         """End for a reason from outside; the first one counts."""
         self._end(Outcome(reason))
+
+    def interrupt(self) -> None:
+        """Fall silent now: what has been said so far is not played on."""
+        if self._ear is not None:
+            self._ear.interrupt()
 
     def stats(self) -> dict[str, Any]:
         return self._timing.body(time.monotonic())
@@ -96,12 +114,13 @@ class RoomSession:
         stream = stage.pool.open_stream(persona)
         exits.callback(stream.close)
         stream.on_fault = lambda detail: self._end(Outcome(FailureCode.ENGINE_ERROR, detail))
-        out = AvOut(stage.pool, stream, stage.output)
+        live = spec.audio.source == "track"
+        out = AvOut(stage.pool, stream, stage.output, live=live)
         exits.push_async_callback(out.aclose)
         self._timing = out.timing
         self._background(exits, out.run())
-        microphone = Microphone(out, spec.audio.participant, self._watch_absence(exits))
-        exits.push_async_callback(microphone.aclose)
+        self._ear = ear = self._listen(out, exits)
+        exits.push_async_callback(ear.aclose)
         self.room = AvatarRoom(
             spec.livekit_url,
             spec.token,
@@ -109,13 +128,23 @@ class RoomSession:
             stage.joins,
             codec=stage.codec,
             pixels=persona.width * persona.height,
-            on_joined=microphone.attach,
+            on_joined=ear.attach,
         )
         exits.push_async_callback(self.room.leave)
         await self._join(self.room)
         await out.next_picture()
         out.timing.first_frame_ms = (time.monotonic() - spec.requested_at) * 1000
         self._background(exits, self._stay(self.room))
+
+    def _listen(self, out: AvOut, exits: AsyncExitStack) -> Ear:
+        audio, on_absence = self._spec.audio, self._watch_absence(exits)
+        if audio.source == "track":
+            return Microphone(out, audio.participant, on_absence)
+        if audio.agent is None:
+            raise ValueError("data_stream needs the agent's identity")
+        voice = AgentVoice(out, audio.agent, on_absence)
+        self._background(exits, voice.run())
+        return voice
 
     async def _join(self, room: AvatarRoom) -> None:
         """Join, again and again until the time for it is over (the caller's business)."""

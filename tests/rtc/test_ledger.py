@@ -84,3 +84,22 @@ def test_every_segment_ends_once_in_order_and_positions_never_exceed_lengths(
     for end, length in zip(ends, lengths, strict=True):
         assert -1e-9 <= end.position_s <= length + 1e-9
         assert end.interrupted or end.position_s == pytest.approx(length, abs=1e-6)
+
+
+def test_a_lost_end_is_played_out_and_told_as_interrupted() -> None:
+    ledger = Ledger()
+    number = ledger.begin()
+    ledger.pushed(0.06)
+    ledger.end(lost=True)
+    ledger.handed(number, 1.0)
+    ledger.handed(number, 1.04)
+    assert ledger.due(1.05) == [Started(number)]
+    assert ledger.due(1.2) == [Finished(number, pytest.approx(0.06), interrupted=True)]
+
+
+def test_what_waits_is_what_came_in_and_has_not_gone_out() -> None:
+    ledger = Ledger()
+    number = ledger.begin()
+    ledger.pushed(1.0)
+    ledger.handed(number, 5.0)
+    assert ledger.waiting_s() == pytest.approx(0.96)

@@ -146,3 +146,14 @@ def test_the_clock_slips_only_later() -> None:
     clock.slip(0.02)
     assert clock.time_of(5) == pytest.approx(before + 0.02)
     assert clock.tick_at(clock.time_of(7) + 0.001) == 7
+
+
+def test_an_utterance_that_came_at_once_loses_nothing() -> None:
+    line = Playout(OutputClock(LEAD), lead_s=LEAD, start_delay_s=LEAD, live=False)
+    for frame in range(100):
+        line.add(chunk(frame, silent=frame % 2 == 0), now=0.0)
+    heard = [taken.frame for _ in range(120) if (taken := line.take()) is not None]
+    for frame in range(100, 110):
+        line.add(chunk(frame, silent=True), now=120 * FRAME_S)
+    heard += [taken.frame for _ in range(20) if (taken := line.take()) is not None]
+    assert heard == list(range(110))

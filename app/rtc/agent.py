@@ -1,0 +1,207 @@
+"""Plays what a LiveKit Agents agent sends: the avatar's side of livekit.md §1.
+
+One receiver a session, with no table shared between sessions: two rooms whose agents have the same
+identity never meet (§1.5, flaw 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import structlog
+from livekit import rtc
+
+from app.rtc.ledger import Finished, Started
+from app.rtc.notices import Notices
+from app.rtc.speech_in import Pcm
+
+log = structlog.get_logger(__name__)
+
+AUDIO_TOPIC = "lk.audio_stream"
+CLEAR = "lk.clear_buffer"
+LOST_TRAILER_S = 10.0  # without a byte, an open stream counts as ended (§1.2)
+SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is on its way
+LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting, is refused
+ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
+
+
+class Output(Protocol):
+    """What plays the speech: `AvOut`."""
+
+    on_playback: Callable[[Started | Finished], None]
+
+    @property
+    def waiting_s(self) -> float: ...
+
+    def begin_segment(self, rate: int, channels: int) -> int: ...
+
+    def push(self, pcm: Pcm) -> None: ...
+
+    def end_segment(self, *, lost: bool = False) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class AgentVoice:
+    """Reads an agent's byte streams one after another, and obeys its `lk.clear_buffer`."""
+
+    def __init__(self, out: Output, agent: str, on_absence: Callable[[bool], None]) -> None:
+        self._out = out
+        self._agent = agent
+        self._on_absence = on_absence
+        self._notices = Notices(agent)
+        out.on_playback = self._notices.put
+        self._room: rtc.Room | None = None
+        self._waiting: deque[rtc.ByteStreamReader] = deque()
+        self._arrived = asyncio.Event()
+        self._current: rtc.ByteStreamReader | None = None
+        self._patience: asyncio.Timeout | None = None  # with the current stream
+        self._present: bool | None = None  # None: not seen yet
+        self._silence: asyncio.TimerHandle | None = None  # falls silent if the agent stays away
+
+    def attach(self, room: rtc.Room) -> None:
+        """Listen in a room just joined, before the tracks are published: an agent that waits for
+        the video speaks as soon as it sees it."""
+        self._room = room
+        self._notices.attach(room)
+        room.register_byte_stream_handler(AUDIO_TOPIC, self._on_stream)
+        # Agents send these to everybody; without a handler each makes a line in the log (§2.7).
+        room.register_byte_stream_handler("lk.agent.session", lambda reader, _: reader.close())
+        room.register_text_stream_handler("lk.transcription", lambda reader, _: reader.close())
+        room.local_participant.register_rpc_method(CLEAR, self._on_clear)
+        for event in ("participant_connected", "participant_disconnected"):
+            room.on(event, lambda _: self._review(room))
+        self._review(room)
+
+    async def run(self) -> None:
+        """Read and report until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_all())
+            tasks.create_task(self._notices.run())
+
+    async def aclose(self) -> None:
+        self._room = None
+        self._forget_silence()
+        if self._current is not None:
+            self._current.close()
+        self._refuse_waiting()
+
+    def interrupt(self) -> None:
+        """Fall silent now; of streams that are open, nothing more is played."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+        self._refuse_waiting()
+        self._out.clear()
+
+    def _on_stream(self, reader: rtc.ByteStreamReader, sender: str) -> None:
+        if sender != self._agent:
+            log.warning("audio of somebody else refused", sender=sender)
+            reader.close()
+            return
+        self._waiting.append(reader)
+        self._arrived.set()
+        if self._patience is not None and self._patience.when() is not None:
+            # A new header supersedes the open stream, once its last bytes are in.
+            self._patience.reschedule(asyncio.get_running_loop().time() + SUPERSEDED_S)
+
+    async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
+        if call.caller_identity != self._agent:
+            return "reject"
+        self.interrupt()
+        return "ok"
+
+    def _refuse_waiting(self) -> None:
+        """Finish the streams that nothing was played of: one `finished` a segment, always."""
+        while self._waiting:
+            self._waiting.popleft().close()
+            self._notices.put(Finished(0, 0.0, interrupted=True))
+
+    async def _read_all(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._waiting:
+                self._arrived.clear()
+                continue
+            reader = self._current = self._waiting.popleft()
+            form = audio_form(reader.info.attributes)
+            if form is None:
+                log.warning("audio of unknown form refused", attributes=reader.info.attributes)
+                reader.close()
+                self._notices.put(Finished(0, 0.0, interrupted=True))
+                continue
+            self._out.begin_segment(*form)
+            complete = await self._read(reader, *form)
+            if self._current is reader:  # else it was cleared, and told as interrupted
+                self._current = None
+                reader.close()
+                self._out.end_segment(lost=not complete)
+
+    async def _read(self, reader: rtc.ByteStreamReader, rate: int, channels: int) -> bool:
+        """Play a stream as it comes. False when its proper end never came."""
+        step = 2 * channels
+        rest = b""
+        received_s = 0.0
+        while True:
+            try:
+                data = rest + await self._next(reader)
+            except StopAsyncIteration:
+                return True
+            except (TimeoutError, rtc.StreamError) as error:
+                log.warning("a segment lost its end", error=str(error) or "no more bytes")
+                return False
+            if self._current is not reader:
+                return False
+            whole = len(data) // step * step
+            rest = data[whole:]
+            received_s += whole / step / rate
+            if max(received_s, self._out.waiting_s) > LONGEST_S:
+                log.warning("a segment is too long", limit_s=LONGEST_S)
+                self.interrupt()
+                return False
+            self._out.push(np.frombuffer(data[:whole], "<i2"))
+
+    async def _next(self, reader: rtc.ByteStreamReader) -> bytes:
+        # Reading a stream that came whole would never give way to the output's clock.
+        await asyncio.sleep(0)
+        wait = SUPERSEDED_S if self._waiting else LOST_TRAILER_S
+        try:
+            async with asyncio.timeout(wait) as self._patience:
+                return await anext(reader)
+        finally:
+            self._patience = None
+
+    def _review(self, room: rtc.Room) -> None:
+        """The agent came, went or was there all along."""
+        if room is not self._room:
+            return
+        present = self._agent in room.remote_participants
+        if present == self._present or (self._present is None and not present):
+            return
+        first, self._present = self._present is None, present
+        self._forget_silence()
+        if not present:
+            loop = asyncio.get_running_loop()
+            self._silence = loop.call_later(ABSENCE_S, self.interrupt)
+        if not first:
+            self._on_absence(not present)
+
+    def _forget_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+
+def audio_form(attributes: dict[str, str] | None) -> tuple[int, int] | None:
+    """Rate and channels of a stream, from its header; None unless both are there and sane."""
+    found = attributes or {}
+    with contextlib.suppress(KeyError, ValueError):
+        rate, channels = int(found["sample_rate"]), int(found["num_channels"])
+        if 4_000 <= rate <= 192_000 and 1 <= channels <= 8:
+            return rate, channels
+    return None

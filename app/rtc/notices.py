@@ -1,0 +1,100 @@
+"""Tells an agent what of its speech is heard: the two RPCs of livekit.md §1.2, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from asyncio import Queue
+
+import structlog
+from livekit import rtc
+
+from app.rtc.ledger import Finished, Started
+
+log = structlog.get_logger(__name__)
+
+STARTED = "lk.playback_started"
+FINISHED = "lk.playback_finished"
+RESPONSE_TIMEOUT_S = 5.0
+# An agent that reconnects is away for a second or two. A lost `finished` would leave its `say()`
+# waiting for ever; a late `started` is worth nothing.
+PATIENCE_S = {STARTED: 0.5, FINISHED: 10.0}
+RETRY_PAUSE_S = 0.1
+
+_AWAY = frozenset(
+    {
+        rtc.RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+        rtc.RpcError.ErrorCode.RECIPIENT_DISCONNECTED,
+        rtc.RpcError.ErrorCode.CONNECTION_TIMEOUT,
+        rtc.RpcError.ErrorCode.SEND_FAILED,
+    }
+)  # the call did not arrive; after any other error it may have, and one more would be one too many
+
+
+class Notices:
+    """A queue of events and the one task that delivers them, each exactly once if it can be."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        self._room: rtc.Room | None = None
+        self._queue: Queue[Started | Finished] = Queue()
+        self._wants_started = True  # until the agent answers that it has no such method
+
+    def attach(self, room: rtc.Room) -> None:
+        """Call from this room, just joined."""
+        self._room = room
+        self._wants_started = True
+
+    def put(self, event: Started | Finished) -> None:
+        self._queue.put_nowait(event)
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            event = await self._queue.get()
+            if isinstance(event, Finished):
+                await self._deliver(FINISHED, payload(event))
+            elif self._wants_started:
+                await self._deliver(STARTED, "")
+
+    async def _deliver(self, method: str, body: str) -> None:
+        give_up = time.monotonic() + PATIENCE_S[method]
+        while True:
+            error = await self._call(method, body)
+            if error is None:
+                return
+            if error.code == rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD and method == STARTED:
+                self._wants_started = False
+                return
+            if error.code not in _AWAY or time.monotonic() > give_up:
+                log.warning("the agent was not told", method=method, code=error.code)
+                return
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _call(self, method: str, body: str) -> rtc.RpcError | None:
+        if self._room is None:
+            return rtc.RpcError(rtc.RpcError.ErrorCode.SEND_FAILED, "not in a room")
+        try:
+            answer = await self._room.local_participant.perform_rpc(
+                destination_identity=self._agent,
+                method=method,
+                payload=body,
+                response_timeout=RESPONSE_TIMEOUT_S,
+            )
+        except rtc.RpcError as error:
+            return error
+        if answer != "ok":
+            log.warning("the agent rejected a call", method=method, answer=answer)
+        return None
+
+
+def payload(event: Finished) -> str:
+    """Exactly these three keys: the agent makes keyword arguments of them (livekit.md §1.2)."""
+    return json.dumps(
+        {
+            "playback_position": round(event.position_s, 4),
+            "interrupted": event.interrupted,
+            "synchronized_transcript": None,
+        }
+    )

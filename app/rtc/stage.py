@@ -1,0 +1,51 @@
+"""What every session of a process shares, opened once and closed once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from engine.pool import EnginePool
+
+from app.config import Settings
+from app.personas.service import Catalogue
+from app.rtc.av_out import OutputConfig
+from app.rtc.session import RoomSession, Stage
+from app.sessions.spec import SessionSpec
+from engine.persona import Persona
+
+
+@asynccontextmanager
+async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Stage]:
+    """The engine, warm, and everything else that sessions share.
+
+    Raises BackendUnavailable, with the command that mends it, before any session is admitted.
+    """
+    pool = EnginePool(settings.engine_config())
+    await asyncio.to_thread(pool.start)
+    try:
+        # What exists now lives as long as the process: collections need not walk it again, which
+        # keeps their pauses off the sessions' clocks (field.md §5.2).
+        gc.collect()
+        gc.freeze()
+        yield Stage(
+            pool=pool,
+            load_persona=_loader(catalogue),
+            joins=asyncio.Semaphore(settings.joins_at_once),
+            output=OutputConfig(silence_rms=settings.silence_rms),
+            codec=settings.video_codec,
+        )
+    finally:
+        await pool.aclose()
+        gc.unfreeze()
+
+
+def runner_on(stage: Stage) -> Callable[[SessionSpec], RoomSession]:
+    """Makes the runner of a session that plays on this stage."""
+    return lambda spec: RoomSession(spec, stage)
+
+
+def _loader(catalogue: Catalogue) -> Callable[[SessionSpec], Awaitable[Persona]]:
+    return lambda spec: catalogue.load(spec.persona, spec.video.width, spec.video.height)
