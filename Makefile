@@ -1,0 +1,48 @@
+# Everything a checkout needs. `make` alone says what there is.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# The networks' libraries (torch …) are only for the whole test suite and the type check.
+MODELS := $(if $(wildcard requirements/models.txt),models)
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## fill .venv with what the service, the demo and the tests need
+	@scripts/setup.sh dev
+
+.PHONY: setup-all
+setup-all: ## the same, and the libraries of the networks (for make check and make test)
+	@scripts/setup.sh dev $(MODELS)
+
+.PHONY: livekit-server
+livekit-server: ## get a LiveKit server, or say how
+	@scripts/livekit-server.sh
+
+.PHONY: demo
+demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (KEEP=1 stays up, SECONDS=30)
+	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS))
+
+.PHONY: test
+test: setup-all livekit-server ## the whole test suite, on a real LiveKit server and both databases (ARGS=…)
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: setup-all ## format, lint, types, import contracts, migrations, house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	scripts/check_migrations.sh
+	$(BIN)/python scripts/check_house_rules.py
+
+.PHONY: bench
+bench: setup livekit-server ## how many sessions this machine holds (ARGS="-n 4 …")
+	@$(BIN)/voipavatar bench sessions $(or $(ARGS),-n 4)
+
+.PHONY: clean
+clean: ## remove the environment and every cache; data/ and models/ stay
+	rm -rf .venv .tools .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f demo.mp4 demo.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
