@@ -1,0 +1,211 @@
+"""A LiveKit server and the service as child processes on loopback, for demo and benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+LIVEKIT_START_S = 20.0
+SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
+STOP_S = 15.0  # the service drains its sessions for 10 s at most
+
+
+class LocalError(Exception):
+    """Something could not be started here; the message says what and where its log is."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours, its log, and whether it is to outlive us."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    keep: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Ask it to end and wait until it has; kill it when it does not. Idempotent."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKit:
+    """A running server and the key to it."""
+
+    url: str
+    key: str
+    secret: str = field(repr=False)
+    child: Child
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service and a client for its API."""
+
+    url: str
+    http: httpx.AsyncClient
+    child: Child
+
+
+def free_port(preferred: int = 0, kind: int = socket.SOCK_STREAM) -> int:
+    """A port of 127.0.0.1 that nobody uses now: the preferred one if it is free."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise LocalError("No port is free on 127.0.0.1.")
+
+
+@contextlib.asynccontextmanager
+async def local_livekit(folder: Path, *, port: int = 0) -> AsyncIterator[LiveKit]:
+    """A LiveKit server that only this machine can reach. Raises LocalError."""
+    found = await asyncio.to_thread(
+        subprocess.run, [str(SCRIPTS / "livekit-server.sh")], stdout=subprocess.PIPE, check=False
+    )
+    if found.returncode != 0:
+        raise LocalError("There is no LiveKit server; the lines above name three ways to get one.")
+    port = free_port(port)
+    key, secret = "local", secrets.token_hex(24)
+    config = _livekit_config(port, key, secret)
+    binary = found.stdout.decode().strip()
+    child = _start("livekit", [binary], {"LIVEKIT_CONFIG": json.dumps(config)}, folder)
+    try:
+        await _answers(child, f"http://127.0.0.1:{port}/", LIVEKIT_START_S)
+        yield LiveKit(f"ws://127.0.0.1:{port}", key, secret, child)
+    finally:
+        await _finish(child)
+
+
+@contextlib.asynccontextmanager
+async def local_service(
+    folder: Path,
+    livekit: LiveKit,
+    *,
+    port: int = 0,
+    env: dict[str, str] | None = None,
+) -> AsyncIterator[Service]:
+    """`voipavatar serve` with its data in `folder` (absolute), once it says that it is ready.
+
+    Raises LocalError.
+    """
+    port = free_port(port)
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "LIVEKIT_URL": livekit.url,
+        "LIVEKIT_API_KEY": livekit.key,
+        "LIVEKIT_API_SECRET": livekit.secret,
+        "VOIPAVATAR_DATA_DIR": str(folder),
+        # A .env in the working directory may name a database that is not for playing with.
+        "VOIPAVATAR_DATABASE_URL": f"sqlite:///{folder / 'voipavatar.db'}",
+        **(env or {}),
+    }
+    command = [*voipavatar(), "serve", "--host", "127.0.0.1", "--port", str(port)]
+    child = _start("voipavatar", command, settings, folder)
+    try:
+        await _answers(child, f"{url}/ready", SERVICE_START_S)
+        async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
+            yield Service(url, http, child)
+    finally:
+        await _finish(child)
+
+
+def voipavatar() -> list[str]:
+    """The command line that runs this program with this Python."""
+    return [sys.executable, "-c", "from app.cli import app; app()"]
+
+
+def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
+    """Run; Ctrl-C and SIGTERM alike end it through its `finally` blocks. The exit code."""
+
+    async def guarded() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await main
+
+    try:
+        return asyncio.run(guarded())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+def _livekit_config(port: int, key: str, secret: str) -> dict[str, Any]:
+    """Loopback only: nothing is asked of the network outside (livekit.md §4.1)."""
+    return {
+        "port": port,
+        "bind_addresses": ["127.0.0.1"],
+        "rtc": {
+            "use_external_ip": False,
+            "node_ip": "127.0.0.1",
+            "enable_loopback_candidate": True,
+            "tcp_port": free_port(),
+            "udp_port": free_port(kind=socket.SOCK_DGRAM),
+        },
+        "keys": {key: secret},
+        "logging": {"level": "warn"},
+    }
+
+
+def _start(name: str, command: list[str], env: dict[str, str], folder: Path) -> Child:
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    with log.open("wb") as out:
+        # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it in order.
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Child(name, process, log)
+
+
+async def _answers(child: Child, url: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    async with httpx.AsyncClient(timeout=5.0) as http:
+        while time.monotonic() < deadline:
+            if child.process.poll() is not None:
+                raise LocalError(f"{child.name} ended at its start.\n{child.tail()}")
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(url)).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
+    raise LocalError(f"{child.name} was not ready within {timeout_s:.0f} s.\n{child.tail()}")
+
+
+async def _finish(child: Child) -> None:
+    """Stop a child even while we are being cancelled; leave it when it is to be kept."""
+    if child.keep:
+        return
+    await asyncio.shield(asyncio.to_thread(child.stop))

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Prints the path of a livekit-server, building one with Go where none is found (about 2 minutes).
+# A build is kept outside the clone, too, so that the next clone needs none.
+set -eu
+
+version=v1.13.5
+root=$(cd "$(dirname "$0")/.." && pwd)
+tools="$root/.tools/bin"
+cache="${HOME:-/tmp}/.cache/voipavatar/bin"
+
+for found in "$(command -v livekit-server || true)" "$tools/livekit-server" "$cache/livekit-server"; do
+  if [ -n "$found" ] && [ -x "$found" ]; then
+    echo "$found"
+    exit 0
+  fi
+done
+
+if command -v go >/dev/null; then
+  echo "Building livekit-server $version with Go; this happens once." >&2
+  mkdir -p "$tools"
+  if GOBIN="$tools" go install "github.com/livekit/livekit-server/cmd/server@$version" >&2; then
+    mv "$tools/server" "$tools/livekit-server"
+    if mkdir -p "$cache" 2>/dev/null; then
+      # Not in one step: two clones may do this at the same time.
+      cp "$tools/livekit-server" "$cache/livekit-server.$$" 2>/dev/null &&
+        mv "$cache/livekit-server.$$" "$cache/livekit-server" || rm -f "$cache/livekit-server.$$"
+    fi
+    echo "$tools/livekit-server"
+    exit 0
+  fi
+fi
+
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+  echo "$root/scripts/livekit-container.sh"
+  exit 0
+fi
+
+cat >&2 <<END
+No livekit-server was found, and none could be made. Any one of these is enough:
+  1. the binary on your PATH: https://docs.livekit.io/home/self-hosting/local/
+  2. Go 1.21 or later on your PATH (then this builds livekit-server $version by itself)
+  3. a running Docker (then the image livekit/livekit-server:$version is used)
+END
+exit 1
