@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.features import Hearing
+
 
 @dataclass(frozen=True, slots=True)
 class Stall:
@@ -22,5 +24,6 @@ class EngineConfig:
     run_ahead_s: float = 0.32  # how far before its deadline a picture may be asked for
     utilisation: float = 0.85  # share of the measured capacity that admission gives away
     max_streams: int | None = None  # None: what the measured capacity allows
+    hearing: Hearing = field(default_factory=Hearing)  # sound around a picture that MuseTalk's encoder hears
     models_dir: Path = Path("models")
     stalls: tuple[Stall, ...] = field(default=())

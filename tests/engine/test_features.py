@@ -1,0 +1,153 @@
+"""Incremental features: the same as those of the whole file, wherever the window holds the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.features import Features, Hearing
+from engine.musetalk import windows
+from engine.musetalk.mel import log_mel
+from engine.types import SAMPLES_PER_FRAME, Pcm
+from tests.engine.speech import jobs_of, speech_like
+
+WHOLE = Hearing(left=200, right=250, form="padded")
+
+
+def marked_states(positions: np.ndarray) -> np.ndarray:
+    """States that tell which position they are of: (n, 5, 2), as in the reference's vectors."""
+    known = np.where(positions >= 0, positions + 1.0, -1.0)
+    return np.stack(
+        [known[:, None] + np.arange(5) / 8, np.repeat(-known[:, None], 5, axis=1)], axis=2
+    )
+
+
+def heard_tokens(pcm: Pcm, hearing: Hearing) -> np.ndarray:
+    """Tokens of every picture, of an encoder that answers with the number of the position."""
+    features = Features(hearing)
+    tokens = []
+    for job in jobs_of(pcm, hearing):
+        start = max(0, 2 * job.frame - hearing.left)
+        heard = features.listen([job])
+        states = marked_states(np.arange(start, start + hearing.positions))
+        tokens.append(windows.gather(states, heard.index, heard.valid)[0])
+    return np.array(tokens)
+
+
+@given(
+    samples=st.integers(2 * SAMPLES_PER_FRAME, 50_000),
+    left=st.integers(6, 60),
+    right=st.integers(0, 12),
+    form=st.sampled_from(["padded", "truncated"]),
+)
+def test_a_picture_hears_the_positions_that_the_reference_gives_it(
+    samples: int, left: int, right: int, form: str
+) -> None:
+    pcm = np.zeros(samples, np.int16)
+    hearing = Hearing(left=left, right=right, form=form)
+    expected = windows.clip_windows(marked_states(np.arange(samples // 320)), samples)
+    assert np.array_equal(heard_tokens(pcm, hearing), expected)
+
+
+def test_streamed_log_mel_equals_the_whole_file_where_the_window_holds_it() -> None:
+    pcm = speech_like(16_000 * 4 + 137)
+    whole = log_mel(pcm / 32768.0)
+    features = Features(WHOLE)
+    for job in jobs_of(pcm, WHOLE):
+        assert np.array_equal(features.listen([job]).mels[0], whole)
+
+
+def test_only_the_rows_past_the_sound_heard_differ_from_the_whole_file() -> None:
+    pcm = speech_like(16_000 * 3)
+    pcm[:1600] = speech_like(1600, seed=3) * 2  # the loudest first, so that the floor is the same
+    hearing = Hearing(left=200, right=0)
+    whole = log_mel(pcm / 32768.0)
+    features = Features(hearing)
+    for job in jobs_of(pcm, hearing):
+        rows = features.listen([job]).mels[0]
+        # §5.1: the last position heard is 2f + 5, whose stem reads rows up to 4f + 12.
+        known = min(4 * job.frame + 13, rows.shape[1])
+        assert np.array_equal(rows[:, :known], whole[:, :known])
+
+
+def test_a_window_of_a_stream_does_not_depend_on_what_was_computed_before() -> None:
+    pcm = speech_like(16_000 * 3)
+    pcm[:320] = 20_000  # the loudest sound first, in every window
+    hearing = Hearing(left=150, right=2)
+    jobs = list(jobs_of(pcm, hearing))
+    features = Features(hearing)
+    for job in jobs:
+        alone = Features(hearing).listen([job]).mels
+        assert np.array_equal(features.listen([job]).mels, alone)
+
+
+def test_streams_in_one_batch_hear_what_each_hears_alone() -> None:
+    hearing = Hearing(left=50, right=2)
+    clips = [speech_like(16_000, seed) for seed in range(3)]
+    together = Features(hearing)
+    alone = [Features(hearing) for _ in clips]
+    for jobs in zip(
+        *(jobs_of(clip, hearing, stream=i) for i, clip in enumerate(clips)), strict=True
+    ):
+        batch = together.listen(jobs)
+        for place, job in enumerate(jobs):
+            single = alone[place].listen([job])
+            assert np.array_equal(batch.mels[place], single.mels[0])
+            assert np.array_equal(batch.valid[place], single.valid[0])
+            offset = np.where(single.valid[0], place * hearing.positions, 0)
+            assert np.array_equal(
+                batch.index[place][single.valid[0]], (single.index[0] + offset)[single.valid[0]]
+            )
+
+
+def test_several_jobs_of_a_stream_in_one_batch_are_those_of_single_batches() -> None:
+    hearing = Hearing(left=50, right=2)
+    jobs = list(jobs_of(speech_like(16_000), hearing))
+    one, batch = Features(hearing), Features(hearing)
+    singles = np.concatenate([one.listen([job]).mels for job in jobs])
+    fours = np.concatenate([batch.listen(jobs[at : at + 4]).mels for at in range(0, len(jobs), 4)])
+    assert np.array_equal(singles, fours)
+
+
+def test_the_floor_follows_the_loudest_sound_of_the_segment_and_not_of_the_window() -> None:
+    pcm = np.concatenate([np.full(3200, 20_000, np.int16), np.zeros(32_000, np.int16)])
+    hearing = Hearing(left=25, right=0)
+    features = Features(hearing)
+    last = [features.listen([job]).mels[0] for job in jobs_of(pcm, hearing)][-1]
+    loudest = log_mel(pcm / 32768.0).max()
+    assert np.allclose(last, loudest - 2, atol=1e-6)  # 8 decades under the peak, a quarter each
+
+
+def test_a_new_segment_starts_with_a_floor_of_its_own() -> None:
+    hearing = Hearing(left=25, right=0)
+    features = Features(hearing)
+    for job in jobs_of(np.full(6400, 20_000, np.int16), hearing):
+        features.listen([job])
+    quiet = np.zeros(6400, np.int16)
+    for job in jobs_of(quiet, hearing, segment=1):
+        assert np.allclose(features.listen([job]).mels, -1.5)
+
+
+def test_pictures_that_were_not_asked_for_leave_no_hole() -> None:
+    pcm = speech_like(16_000 * 3)
+    pcm[:320] = 20_000
+    hearing = Hearing(left=20, right=0)
+    jobs = list(jobs_of(pcm, hearing))
+    every, some = Features(hearing), Features(hearing)
+    for job in jobs:
+        expected = every.listen([job]).mels
+        if job.frame < 5 or 10 < job.frame < 15 or job.frame > 60:
+            assert np.array_equal(some.listen([job]).mels, expected)
+
+
+def test_look_ahead_is_what_is_proved_necessary_and_the_configured_context() -> None:
+    assert Hearing(right=0).lookahead == 2120 - 640  # 92.5 ms after the picture's own (§5.1)
+    assert Hearing(right=5).lookahead == 2120 - 640 + 5 * 320
+
+
+@pytest.mark.parametrize(("left", "right"), [(5, 0), (6, -1), (1494, 0)])
+def test_a_window_that_cannot_be_is_refused(left: int, right: int) -> None:
+    with pytest.raises(ValueError, match="context"):
+        Hearing(left=left, right=right, form="padded")
