@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.errors import PersonaError
 
 
 def ping_pong(k: int, n: int) -> int:
@@ -23,8 +26,8 @@ def ping_pong(k: int, n: int) -> int:
 class Persona:
     """Everything about a persona that rendering needs, at one output size.
 
-    The arrays are memory-mapped copy-on-write, so that a row can be handed to LiveKit (which asks
-    for writable memory) without a copy. Nobody writes to them.
+    The arrays are memory-mapped; `pictures` copy-on-write, so that a row can be handed to LiveKit
+    (which asks for writable memory) without a copy. Nobody writes to them.
     """
 
     name: str
@@ -55,3 +58,45 @@ class Persona:
         """A further prepared array of this persona (`latents`, …), memory-mapped."""
         loaded: NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         return loaded
+
+
+def load(folder: Path) -> Persona:
+    """A persona as `engine.prepare.build` left it, mapped, not read.
+
+    Raises PersonaError where the folder is not one, or is damaged.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        frames, boxes, crops, mouths, masks = (
+            np.load(folder / f"{name}.npy", mmap_mode="r")
+            for name in ("frames", "boxes", "crops", "mouths", "masks")
+        )
+        pictures = np.load(folder / "pictures.npy", mmap_mode="c")
+        return Persona(
+            name=manifest["video"],
+            display_name=manifest["video"],
+            key=manifest["key"],
+            folder=folder,
+            frames=frames,
+            pictures=pictures,
+            boxes=boxes,
+            crops=crops,
+            mouths=mouths,
+            masks=_cut(masks, crops),
+            settings=manifest["settings"],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise PersonaError(
+            f"The prepared persona in {folder} is damaged ({error}). Delete that folder."
+        ) from error
+
+
+def _cut(flat: NDArray[np.uint8], crops: NDArray[np.int32]) -> tuple[NDArray[np.uint8], ...]:
+    """The masks of all frames, stored one after the other, as views of their crop's size."""
+    width, height = (crops[:, 2] - crops[:, 0]).tolist(), (crops[:, 3] - crops[:, 1]).tolist()
+    ends = np.cumsum(np.multiply(width, height)).tolist()
+    if ends[-1] != len(flat):
+        raise ValueError("masks and crops do not fit")
+    return tuple(
+        flat[end - w * h : end].reshape(h, w) for w, h, end in zip(width, height, ends, strict=True)
+    )

@@ -1,0 +1,186 @@
+"""Video and audio files in and out, with PyAV: no ffmpeg command is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.container
+import av.video
+import numpy as np
+import soxr
+from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+from engine.types import FPS, Picture
+
+Bgr = NDArray[np.uint8]  # (height, width, 3)
+Pcm = NDArray[np.int16]  # (n,) mono
+
+
+class MediaError(EngineError):
+    """A file cannot be read as what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """Of a video as it will be read: upright, width and height even, 25 frames a second."""
+
+    width: int
+    height: int
+    source_fps: float  # of the file itself
+    frames: int  # an estimate from the duration; 0 where the file does not tell
+
+    @property
+    def other_rate(self) -> bool:
+        """Frames will be repeated or left out to come to 25 a second."""
+        return abs(self.source_fps - FPS) > 0.02
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
+    """An open file; every error of the library inside becomes one sentence."""
+    if not path.is_file():
+        raise MediaError(f"The {what} {path} does not exist.")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path.name} is empty (0 bytes), not {_article(what)}.")
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"{path.name} cannot be read as {_article(what)}: {reason}.") from error
+
+
+def _article(what: str) -> str:
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Size, rate and length of a video. Raises MediaError where it is none."""
+    with _opened(path, "video") as container:
+        if not container.streams.video:
+            raise MediaError(f"{path.name} holds no video, only sound.")
+        stream = container.streams.video[0]
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise MediaError(f"{path.name} holds no picture that can be decoded.")
+        height, width = _upright(first).shape[:2]
+        seconds = float(container.duration or 0) / 1_000_000
+        rate = float(stream.average_rate or stream.guessed_rate or FPS)
+        return VideoInfo(width, height, rate, round(seconds * FPS))
+
+
+def read_video(path: Path) -> Iterator[Bgr]:
+    """The frames of a video as BGR at 25 a second, upright, with even width and height.
+
+    A file of another rate gives, for each 40 ms, the picture that was on the screen in their
+    middle. Raises MediaError, with the number of the frame where a file breaks off.
+    """
+    given = 0
+    with _opened(path, "video") as container:
+        shown: av.VideoFrame | None = None
+        start = 0.0
+        try:
+            for number, frame in enumerate(container.decode(video=0)):
+                at = frame.time if frame.time is not None else number / FPS
+                start = at if shown is None else start
+                if shown is not None:
+                    picture = _upright(shown) if _ticks(at - start) > given else None
+                    while picture is not None and _ticks(at - start) > given:
+                        yield picture
+                        given += 1
+                shown = frame
+        except av.FFmpegError as error:
+            raise MediaError(
+                f"{path.name} is unreadable from frame {given} on: {error}."
+            ) from error
+        if shown is not None:
+            yield _upright(shown)
+
+
+def _ticks(seconds: float) -> int:
+    """How many middles of 40-ms slots lie before a moment."""
+    return math.ceil(seconds * FPS - 0.5 - 1e-6)
+
+
+def _upright(frame: av.VideoFrame) -> Bgr:
+    """BGR as a player shows it: turned as the file says, an odd last row or column cut off."""
+    picture = frame.to_ndarray(format="bgr24")
+    picture = np.rot90(picture, round(frame.rotation / 90) % 4)
+    height, width = picture.shape[:2]
+    return np.ascontiguousarray(picture[: height & ~1, : width & ~1])
+
+
+def read_audio(path: Path, rate: int) -> Pcm:
+    """A sound file of any format, rate and channel count as mono int16 at `rate` Hz.
+
+    Raises MediaError where it is empty, no sound file, or broken.
+    """
+    with _opened(path, "audio file") as container:
+        if not container.streams.audio:
+            raise MediaError(f"{path.name} holds no sound.")
+        source_rate = container.streams.audio[0].rate
+        to_float = AudioResampler("flt", "mono", source_rate)
+        pieces = [
+            piece.to_ndarray()[0]
+            for frame in container.decode(audio=0)
+            for piece in to_float.resample(frame)
+        ]
+        pieces += [piece.to_ndarray()[0] for piece in to_float.resample(None)]
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    if samples.size == 0:
+        raise MediaError(f"{path.name} holds no sound: it is 0 s long.")
+    samples = np.nan_to_num(samples)
+    converted = soxr.resample(samples, source_rate, rate)
+    pcm: Pcm = np.clip(np.round(converted * 32768), -32768, 32767).astype(np.int16)
+    return pcm
+
+
+class Mp4Writer:
+    """H.264 and AAC in an mp4, 25 pictures a second; use as a context manager."""
+
+    def __init__(self, path: Path, width: int, height: int, rate: int) -> None:
+        """`rate`: Hz of the mono sound."""
+        self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+        options = {"crf": "18", "preset": "veryfast"}
+        video = self._container.add_stream("libx264", rate=FPS, options=options)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        self._video = video
+        self._audio = self._container.add_stream("aac", rate=rate, layout="mono")
+        self._audio.bit_rate = 96_000
+        self._rate = rate
+        self._shape = (height * 3 // 2, width)
+        self._pictures = self._samples = 0
+
+    def picture(self, picture: Picture) -> None:
+        """The next 40 ms, as I420."""
+        frame = av.VideoFrame.from_ndarray(picture.reshape(self._shape), format="yuv420p")
+        frame.pts, frame.time_base = self._pictures, Fraction(1, FPS)
+        self._pictures += 1
+        self._container.mux(self._video.encode(frame))
+
+    def sound(self, pcm: Pcm) -> None:
+        """The next samples."""
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate = self._rate
+        frame.pts, frame.time_base = self._samples, Fraction(1, self._rate)
+        self._samples += len(pcm)
+        self._container.mux(self._audio.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._video.encode(None))
+        self._container.mux(self._audio.encode(None))
+        self._container.close()
+
+    def __enter__(self) -> Mp4Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,224 @@
+"""Turns a video into a persona: frames, boxes, mouths and masks on disk, ready to be mapped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from engine.errors import PersonaError
+from engine.media import Bgr, MediaError, VideoInfo, probe_video, read_video
+from engine.musetalk.boxes import blend_squares, lengthened
+from engine.persona import Persona, load
+from engine.prepare.cache import FORMAT, MANIFEST, cache_key, is_prepared, new_folder
+from engine.prepare.faces import FaceFinder, check_inside
+from engine.prepare.masks import jaw_masks
+from engine.prepare.mouth import MouthFinder
+from engine.prepare.settings import PersonaSettings
+from engine.types import FPS
+
+MIN_FRAMES = FPS  # a second; less is a twitch when it plays forwards and backwards
+MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
+
+Progress = Callable[[float], None]  # 0 … 1
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The part of a frame that is shown, and the size at which."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    size: Size
+
+    def __call__(self, frame: Bgr) -> Bgr:
+        part = frame[self.y : self.y + self.height, self.x : self.x + self.width]
+        if part.shape[1::-1] == self.size:
+            return np.ascontiguousarray(part)
+        shrinks = self.size[0] < self.width
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(part, self.size, interpolation=way), np.uint8)
+
+    def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2k) x, y, … of the frame where they come to lie."""
+        moved: NDArray[np.float64] = (points - np.resize([self.x, self.y], points.shape[1])) * (
+            self.size[0] / self.width
+        )
+        return moved
+
+
+def prepare(
+    name: str,
+    settings: PersonaSettings,
+    video: Path,
+    cache_dir: Path,
+    size: Size | None = None,
+    progress: Progress | None = None,
+) -> Persona:
+    """The persona of a video, from the cache where it was prepared before.
+
+    Args:
+        name: as sessions ask for it.
+        video: `settings.video_path`, resolved.
+        cache_dir: holds a folder for each prepared persona.
+        size: width and height of the output, even; None: the video's own.
+        progress: called with the share that is done.
+
+    Raises:
+        PersonaError: with the frame and the reason, where the video cannot become a persona.
+    """
+    try:
+        if not video.is_file():
+            raise PersonaError(f"The video of persona {name} does not exist: {video}.")
+        key = cache_key(video, settings, size)
+        folder = cache_dir / key
+        if not is_prepared(folder):
+            with new_folder(folder) as unfinished:
+                _Build(settings, video, size, progress or _ignore).into(unfinished, key)
+    except MediaError as error:
+        raise PersonaError(str(error)) from error
+    return replace(load(folder), name=name, display_name=settings.display_name)
+
+
+def _ignore(_: float) -> None:
+    pass
+
+
+class _Build:
+    """One preparation. The video is read twice: for the faces, then for the pictures."""
+
+    def __init__(
+        self, settings: PersonaSettings, video: Path, size: Size | None, progress: Progress
+    ) -> None:
+        self._settings = settings
+        self._video = video
+        self._wanted = size
+        self._progress = progress
+        self._info: VideoInfo = probe_video(video)
+
+    def into(self, folder: Path, key: str) -> None:
+        """Write everything; the manifest, which says that it is complete, comes last."""
+        self._check_length(self._info.frames)
+        faces, mouths, filled = self._find()
+        count = len(faces)
+        if count < MIN_FRAMES:
+            raise PersonaError(
+                f"{self._video.name} is too short: {count / FPS:.2f} s. "
+                "A persona needs a second at least, and looks best with five to ten."
+            )
+        crop = self._crop(faces)
+        self._write_pictures(folder, crop, count)
+        boxes = self._boxes(crop, faces)
+        scale = crop.size[0] / crop.width
+        centres = crop.points(mouths[:, :2].astype(np.float64))
+        moved = np.column_stack([centres, mouths[:, 2] * scale, mouths[:, 3]]).astype(np.float32)
+        squares = blend_squares(boxes)
+        masks = jaw_masks(boxes)
+        arrays = {
+            "boxes": boxes,
+            "crops": squares,
+            "mouths": moved,
+            "masks": np.concatenate([mask.ravel() for mask in masks]),
+        }
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+        manifest = json.dumps(self._manifest(key, count, crop, filled), indent=2)
+        (folder / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
+        self._progress(1.0)
+
+    def _find(self) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
+        """Smooth face boxes and mouths of all frames, and how many boxes are interpolated."""
+        finder = FaceFinder(self._video.name, self._settings.bbox_shift)
+        given = self._settings.face_box
+        count = 0
+        for count, frame in enumerate(self._frames(0.0, 0.6), 1):  # noqa: B007
+            if given is None:
+                finder.add(frame)
+        if given is None:
+            faces, filled = finder.boxes(), finder.filled
+        else:
+            box = np.array(given, np.float64)
+            check_inside(
+                box, self._info.width, self._info.height, f"face_box of {self._video.name}"
+            )
+            faces, filled = np.tile(box, (count, 1)), 0
+        mouth = MouthFinder()
+        for frame, box in zip(read_video(self._video), faces, strict=True):
+            mouth.add(frame, box)
+        return faces, mouth.mouths(), filled
+
+    def _frames(self, start: float, end: float) -> Iterator[Bgr]:
+        """The video's frames, with progress from one share of the work to another."""
+        expected = max(self._info.frames, 1)
+        for number, frame in enumerate(read_video(self._video)):
+            self._check_length(number)
+            self._progress(start + (end - start) * min(1.0, number / expected))
+            yield frame
+
+    def _check_length(self, frames: int) -> None:
+        width, height = self._wanted or (self._info.width, self._info.height)
+        longest = int(MAX_BYTES / (width * height * 4.5))
+        if frames > longest:
+            raise PersonaError(
+                f"{self._video.name} is too long: at {width}x{height}, a persona may have "
+                f"{longest / FPS:.0f} s. Cut it: five to ten seconds are plenty."
+            )
+
+    def _crop(self, faces: NDArray[np.float64]) -> Crop:
+        """The largest part of the picture that has the wanted shape, about the face."""
+        whole = self._info
+        width, height = self._wanted or (whole.width, whole.height)
+        scale = min(whole.width / width, whole.height / height)
+        part_width, part_height = round(width * scale), round(height * scale)
+        middle_x = float(np.mean(faces[:, [0, 2]]))
+        # The head reaches further above its face box than below it.
+        middle_y = float(np.mean(faces[:, 1] * 0.6 + faces[:, 3] * 0.4))
+        x = int(np.clip(round(middle_x - part_width / 2), 0, whole.width - part_width))
+        y = int(np.clip(round(middle_y - part_height / 2), 0, whole.height - part_height))
+        crop = Crop(x, y, part_width, part_height, (width, height))
+        for number, box in enumerate(crop.points(faces)):
+            where = f"frame {number} of {self._video.name}, shown at {width}x{height},"
+            check_inside(box, width, height, where)
+        return crop
+
+    def _boxes(self, crop: Crop, faces: NDArray[np.float64]) -> NDArray[np.int32]:
+        boxes = np.round(crop.points(faces)).astype(np.int32)
+        margin = round(self._settings.extra_margin * crop.size[0] / crop.width)
+        return lengthened(boxes, margin, crop.size[1])
+
+    def _write_pictures(self, folder: Path, crop: Crop, count: int) -> None:
+        width, height = crop.size
+        frames: Any = open_memmap(folder / "frames.npy", "w+", np.uint8, (count, height, width, 3))
+        pictures: Any = open_memmap(
+            folder / "pictures.npy", "w+", np.uint8, (count, height * width * 3 // 2)
+        )
+        for number, frame in enumerate(self._frames(0.6, 1.0)):
+            frames[number] = shown = crop(frame)
+            pictures[number] = cv2.cvtColor(shown, cv2.COLOR_BGR2YUV_I420).ravel()
+        frames.flush()
+        pictures.flush()
+
+    def _manifest(self, key: str, count: int, crop: Crop, filled: int) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "key": key,
+            "video": self._video.name,
+            "source_fps": self._info.source_fps,
+            "frames": count,
+            "width": crop.size[0],
+            "height": crop.size[1],
+            "faces": "given" if self._settings.face_box else "haar",
+            "faces_interpolated": filled,
+            "mask": "geometric",
+            "settings": self._settings.prepared_with(),
+        }

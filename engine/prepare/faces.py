@@ -1,0 +1,154 @@
+"""Where the face is in each frame: OpenCV's Haar cascade, gaps filled, jitter smoothed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import PersonaError
+from engine.media import Bgr
+from engine.types import FPS
+
+SEARCH_SIDE = 320  # pixels of the longer side that the cascade looks at: 10 ms a frame
+MARGIN = 0.12  # of the picture, repeated around it, so that a face cut by the edge is seen as one
+SMALLEST = 24  # pixels of the search picture
+MIN_FACE = 64  # pixels of the source; 256 are painted, so smaller ones only look blurred
+MAX_GAP = 10  # frames without a face between two with one that are filled in
+SMOOTH_FRAMES = 4.0  # sigma: the cascade's boxes jump by pixels, a head does not
+
+# A face from ear to ear and from the brows to the chin, in the cascade's square. Its middle is
+# halfway down the nose and its bottom the chin, as MuseTalk's box from landmarks (musetalk.md §2).
+FACE_IN_SQUARE = (0.09, 0.08, 0.91, 0.99)
+
+Box = NDArray[np.float64]  # (4,) x1, y1, x2, y2 in pixels of the source
+
+
+@cache
+def _cascade() -> cv2.CascadeClassifier:
+    folder = Path(cv2.__file__).with_name("data")  # `cv2.data` in words that a type checker knows
+    return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+
+
+class FaceFinder:
+    """Follows the largest face through the frames of one video."""
+
+    def __init__(self, video: str, bbox_shift: float = 0.0) -> None:
+        """`video`: its name, for messages. `bbox_shift`: musetalk.md §2, item 4."""
+        self._video = video
+        self._shift = bbox_shift
+        self._boxes: list[Box | None] = []
+        self._last: tuple[int, int, int, int] | None = None
+        self._gap = 0
+
+    def add(self, frame: Bgr) -> None:
+        """Look at the next frame. Raises PersonaError where the face is of no use or missing."""
+        square = self._square(frame)
+        number = len(self._boxes)
+        self._boxes.append(None if square is None else self._face(square, frame, number))
+        self._gap = self._gap + 1 if square is None else 0
+        if self._gap > MAX_GAP:
+            raise self._missing(number - self._gap + 1, number)
+
+    def boxes(self) -> NDArray[np.float64]:
+        """(n, 4) one smooth box a frame; short gaps are interpolated."""
+        known = [i for i, box in enumerate(self._boxes) if box is not None]
+        if not known:
+            raise self._missing(0, len(self._boxes) - 1)
+        found = np.array([self._boxes[i] for i in known])
+        ticks = np.arange(len(self._boxes))
+        tracks = [np.interp(ticks, known, found[:, i]) for i in range(4)]
+        return np.stack([smoothed(track) for track in tracks], axis=1)
+
+    @property
+    def filled(self) -> int:
+        """Frames whose box is interpolated."""
+        return sum(box is None for box in self._boxes)
+
+    def _square(self, frame: Bgr) -> NDArray[np.float64] | None:
+        """The cascade's answer x, y, side in pixels of the frame."""
+        height, width = frame.shape[:2]
+        scale = min(1.0, SEARCH_SIDE / max(height, width))
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        pad = round(MARGIN * max(gray.shape))
+        gray = cv2.copyMakeBorder(cv2.equalizeHist(gray), pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+        found = self._near(gray)
+        if found is None:
+            every = _cascade().detectMultiScale(gray, 1.1, 5, minSize=(SMALLEST, SMALLEST))
+            found = max((tuple(map(int, box)) for box in every), key=lambda b: b[2], default=None)
+        if found is None:
+            return None
+        self._last = (found[0], found[1], found[2], found[3])
+        x, y, side = found[0] - pad, found[1] - pad, found[2]
+        return np.array([x / scale, y / scale, side / scale])
+
+    def _near(self, gray: NDArray[Any]) -> tuple[int, ...] | None:
+        """The face about where it was in the frame before: a tenth of the work."""
+        if self._last is None:
+            return None
+        x, y, side, _ = self._last
+        margin = side // 5
+        left, top = max(0, x - margin), max(0, y - margin)
+        region = gray[top : y + side + margin, left : x + side + margin]
+        low, high = int(side * 0.8), int(side * 1.25)
+        found = _cascade().detectMultiScale(
+            region, 1.05, 4, minSize=(low, low), maxSize=(high, high)
+        )
+        best = max((tuple(map(int, box)) for box in found), key=lambda b: b[2], default=None)
+        return best and (best[0] + left, best[1] + top, best[2], best[3])
+
+    def _face(self, square: NDArray[np.float64], frame: Bgr, number: int) -> Box:
+        x, y, side = (float(value) for value in square)
+        if side < MIN_FACE:
+            raise PersonaError(
+                f"The face in frame {number} of {self._video} is too small: {side:.0f} pixels "
+                f"high, at least {MIN_FACE} are needed. Film closer, or in a higher resolution."
+            )
+        x1, y1, x2, y2 = (float(share) * side for share in FACE_IN_SQUARE)
+        box = np.array([x + x1, y + y1 + 2 * self._shift, x + x2, y + y2])
+        check_inside(box, frame.shape[1], frame.shape[0], f"frame {number} of {self._video}")
+        return box
+
+    def _missing(self, first: int, last: int) -> PersonaError:
+        return PersonaError(
+            f"No face was found in frames {first} to {last} of {self._video} "
+            f"({first / FPS:.2f} to {(last + 1) / FPS:.2f} s). Show one face from the front, "
+            "or say where it is with face_box."
+        )
+
+
+def check_inside(box: Box, width: int, height: int, where: str) -> None:
+    """Raises PersonaError where a face leaves the picture."""
+    sides = {
+        "left": box[0] < 0,
+        "top": box[1] < 0,
+        "right": box[2] > width,
+        "bottom": box[3] > height,
+    }
+    for side, cut in sides.items():
+        if cut:
+            raise PersonaError(
+                f"The face in {where} is cut off at the {side} edge of the picture. "
+                "Leave some room around the head."
+            )
+
+
+def smoothed(track: NDArray[np.float64], sigma: float = SMOOTH_FRAMES) -> NDArray[np.float64]:
+    """A track over time without outliers and jitter; it does not lag behind."""
+    reach = int(3 * sigma)
+    padded = np.pad(track, 2, mode="edge")
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    # An odd reflection keeps the slope at the ends, where an edge repeated would hold it back.
+    padded = (
+        np.pad(middle, reach, mode="reflect", reflect_type="odd")
+        if len(track) > reach
+        else (np.pad(middle, reach, mode="edge"))
+    )
+    result: NDArray[np.float64] = np.convolve(padded, weights / weights.sum(), "valid")
+    return result

@@ -1,0 +1,109 @@
+"""What a block of personas.yaml may say; docs/personas.md explains each key to its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from engine.errors import PersonaError
+from engine.musetalk.boxes import EXTRA_MARGIN
+
+PARSING_MODES = ("jaw", "raw", "neck")
+ENGINES = ("auto", "warp", "torch", "tensorrt")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaSettings:
+    """Checked settings of a persona. Lengths are pixels of its video."""
+
+    video_path: str
+    display_name: str = ""
+    inference_config: str = ""  # a YAML file whose MuseTalk keys stand behind this block's
+    bbox_shift: float = 0.0  # lowers the line above which the face stays as filmed
+    face_box: tuple[int, int, int, int] | None = None  # x1, y1, x2, y2; None: look for it
+    engine: str = "auto"  # the backend that this persona asks for
+    extra_margin: int = EXTRA_MARGIN  # below the chin (musetalk.md §2, item 5)
+    parsing_mode: str = "jaw"  # of the face parser (musetalk.md §2)
+    left_cheek_width: int = 90
+    right_cheek_width: int = 90
+
+    def prepared_with(self) -> dict[str, Any]:
+        """The settings on which prepared arrays depend; the others can change freely."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("video_path", "display_name", "inference_config", "engine")
+        }
+
+
+def parse_settings(name: str, block: object) -> PersonaSettings:
+    """Settings from a block as YAML gives it. Raises PersonaError naming the key at fault."""
+    if not isinstance(block, Mapping):
+        raise PersonaError(f"Persona {name}: write its settings as keys with values.")
+    unknown = sorted(str(key) for key in block if key not in _CHECKS)
+    if unknown:
+        known = ", ".join(field.name for field in fields(PersonaSettings))
+        raise PersonaError(f"Persona {name}: unknown key {unknown[0]}. Known are {known}.")
+    values = {}
+    for key, value in block.items():
+        try:
+            values[key] = _CHECKS[key](value)
+        except (TypeError, ValueError) as error:
+            raise PersonaError(f"Persona {name}: {key} {error}, not {value!r}.") from error
+    if not values.get("video_path"):
+        raise PersonaError(f"Persona {name}: video_path is missing.")
+    values["display_name"] = values.get("display_name") or name
+    return PersonaSettings(**values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError("must be text")
+    return str(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("must be a number")
+    return float(value)
+
+
+def _pixels(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("must be a whole number of pixels")
+    return value
+
+
+def _box(value: object) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        raise ValueError("must be four numbers: [x1, y1, x2, y2]")
+    x1, y1, x2, y2 = (_pixels(edge) for edge in value)
+    if x2 <= x1 or y2 <= y1:
+        raise ValueError("must go from its upper left to its lower right corner")
+    return x1, y1, x2, y2
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[object], Any]] = {
+    "video_path": _text,
+    "display_name": _text,
+    "inference_config": _text,
+    "bbox_shift": _number,
+    "face_box": _box,
+    "engine": _one_of(ENGINES),
+    "extra_margin": _pixels,
+    "parsing_mode": _one_of(PARSING_MODES),
+    "left_cheek_width": _pixels,
+    "right_cheek_width": _pixels,
+}
