@@ -1,0 +1,30 @@
+# The service with the CPU engine. Build: docker build -t voipavatar . It serves on loopback until an
+# API key exists, so run it with --network host (docs/configuration.md says how to open it).
+
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /srv/voipavatar
+ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+COPY requirements/uv.txt requirements/base.txt requirements/
+RUN python -m pip install --no-cache-dir --require-hashes -r requirements/uv.txt
+RUN uv venv -q .venv && uv pip install -q --python .venv/bin/python --require-hashes -r requirements/base.txt
+COPY pyproject.toml README.md LICENSE alembic.ini ./
+COPY app app
+COPY engine engine
+COPY migrations migrations
+RUN uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+
+FROM python:3.12-slim-bookworm AS runtime
+RUN useradd --system --uid 10001 --home-dir /data --create-home voipavatar
+WORKDIR /srv/voipavatar
+COPY --from=build /srv/voipavatar ./
+COPY personas personas
+ENV PATH=/srv/voipavatar/.venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    VOIPAVATAR_DATA_DIR=/data \
+    VOIPAVATAR_LOG_FORMAT=json
+USER voipavatar
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ.get('VOIPAVATAR_PORT', '8080') + '/health', timeout=4)"]
+CMD ["voipavatar", "serve"]
