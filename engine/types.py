@@ -46,6 +46,11 @@ class FrameJob:
     frame: int = 0  # place of the picture in its segment: 640 * frame samples come before its own
     unheard: int = 0  # samples at the end of `audio` past the segment's end, or not heard yet
 
+    @property
+    def inferred(self) -> bool:
+        """It costs the backend work."""
+        return self.audio is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:

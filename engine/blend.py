@@ -1,0 +1,125 @@
+"""Paste a painted face into its persona's frame (musetalk.md §3.2), straight into an I420 picture.
+
+Only the region that the mask lets through is touched: outside it the arithmetic gives back the
+frame's own pixels exactly, so the persona's prepared picture is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.persona import Persona
+from engine.types import Picture
+
+Bgr = NDArray[np.uint8]  # (height, width, 3)
+Mask = NDArray[np.uint8]  # (height, width)
+Region = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom excluded
+
+FULL = 256
+"""Weight of a face that is pasted as the mask says."""
+
+
+def paste(below: Bgr, above: Bgr, mask: Mask) -> Bgr:
+    """Pillow's paste, exactly: 255 shows `above`, 0 `below`, all of one size."""
+    weight = cv2.merge((mask, mask, mask)).astype(np.uint16)
+    total = above * weight
+    np.subtract(255, weight, out=weight)
+    weight *= below
+    total += weight
+    total += 128
+    np.right_shift(total, 8, out=weight)
+    total += weight
+    total >>= 8
+    return total.astype(np.uint8)
+
+
+def painted_region(box: Sequence[int], square: Sequence[int], mask: Mask) -> Region:
+    """The part of the frame that a face can change: where box and mask meet inside the frame.
+
+    Args:
+        box, square: x1, y1, x2, y2 in the frame; the square may leave it.
+        mask: of the square's size.
+    """
+    x1, y1, x2, y2 = (int(edge) for edge in box)
+    left, top = int(square[0]), int(square[1])
+    columns = np.flatnonzero(mask[max(y1, 0) - top : y2 - top].any(axis=0)) + left
+    rows = np.flatnonzero(mask[:, max(x1, 0) - left : x2 - left].any(axis=1)) + top
+    if not len(columns) or not len(rows):
+        return (0, 0, 0, 0)
+    return (
+        max(x1, int(columns[0]), 0),
+        max(y1, int(rows[0]), 0),
+        min(x2, int(columns[-1]) + 1),
+        min(y2, int(rows[-1]) + 1),
+    )
+
+
+def blended(
+    frame: Bgr, face: Bgr, box: Sequence[int], square: Sequence[int], mask: Mask, region: Region
+) -> Bgr:
+    """A region of the frame with the face in it.
+
+    Args:
+        face: (256, 256, 3) the painted face, in the coordinates of the box.
+        region: any that lies inside the frame.
+    """
+    left, top, right, bottom = region
+    x1, y1, x2, y2 = (int(edge) for edge in box)
+    above = frame[top:bottom, left:right].copy()
+    sized = cv2.resize(face, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+    low_x, low_y = max(left, x1), max(top, y1)
+    high_x, high_y = min(right, x2), min(bottom, y2)
+    above[low_y - top : high_y - top, low_x - left : high_x - left] = sized[
+        low_y - y1 : high_y - y1, low_x - x1 : high_x - x1
+    ]
+    offset_y, offset_x = int(square[1]), int(square[0])
+    weights = mask[top - offset_y : bottom - offset_y, left - offset_x : right - offset_x]
+    return paste(frame[top:bottom, left:right], above, weights)
+
+
+def even(region: Region, width: int, height: int) -> Region:
+    """The region grown to whole chroma samples: even edges, inside the frame."""
+    left, top, right, bottom = region
+    return (left & ~1, top & ~1, min((right + 1) & ~1, width), min((bottom + 1) & ~1, height))
+
+
+def put_i420(picture: Picture, width: int, height: int, patch: Bgr, region: Region) -> None:
+    """Overwrite an even region of an I420 picture with BGR pixels."""
+    left, top, right, bottom = region
+    columns, rows = right - left, bottom - top
+    converted = cv2.cvtColor(patch, cv2.COLOR_BGR2YUV_I420).reshape(-1)
+    luma, chroma = columns * rows, columns * rows // 4
+    half = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
+    size = width * height
+    planes = picture[size:].reshape(2, height // 2, width // 2)
+    picture[:size].reshape(height, width)[top:bottom, left:right] = converted[:luma].reshape(
+        rows, columns
+    )
+    planes[0][half] = converted[luma : luma + chroma].reshape(rows // 2, columns // 2)
+    planes[1][half] = converted[luma + chroma :].reshape(rows // 2, columns // 2)
+
+
+def picture_of(persona: Persona, tick: int, face: Bgr, weight: int = FULL) -> Picture:
+    """The persona's picture of a tick with the face pasted in.
+
+    Args:
+        face: (256, 256, 3) BGR, in the coordinates of the persona's box.
+        weight: 0 … 256; less than 256 lets the persona's own mouth through.
+    """
+    index = persona.source(tick)
+    frame, mask = persona.frames[index], persona.masks[index]
+    box, square = persona.boxes[index], persona.crops[index]
+    picture = np.array(persona.pictures[index])
+    region = painted_region(box, square, mask)
+    if region[0] >= region[2] or region[1] >= region[3] or weight <= 0:
+        return picture
+    region = even(region, persona.width, persona.height)
+    if weight < FULL:
+        mask = ((mask.astype(np.uint16) * weight) >> 8).astype(np.uint8)
+    patch = blended(frame, face, box, square, mask, region)
+    put_i420(picture, persona.width, persona.height, patch, region)
+    return picture

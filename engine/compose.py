@@ -1,0 +1,69 @@
+"""From painted faces to pictures: talking frames, and mouths that close after speech."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from engine import blend
+from engine.blend import Bgr
+from engine.types import FrameJob, Picture, Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    tick: int
+    face: Bgr
+    weight: float  # 1 while talking, falling to 0 while the mouth closes
+
+
+class Composer:
+    """Knows the latest faces of each stream. Used by one thread.
+
+    Args:
+        close_frames: pictures that a mouth takes to close.
+        run_ahead: pictures that may be painted before they are shown; so many faces are kept, for
+            a mouth that is interrupted closes from the face that was shown, not the last painted.
+    """
+
+    def __init__(self, close_frames: int, run_ahead: int) -> None:
+        self._step = 1 / (close_frames + 1)
+        self._kept = run_ahead + 1
+        self._shown: dict[int, deque[_Shown]] = {}
+        self._generation: dict[int, int] = {}
+
+    def paint(self, job: FrameJob, face: Bgr | None) -> Rendered:
+        """The picture of a job.
+
+        Args:
+            face: (256, 256, 3) BGR; None for a job that was not inferred. It is copied.
+        """
+        shown = self._history(job)
+        if face is not None:
+            current = _Shown(job.tick, face.copy(), 1.0)
+        elif shown:
+            weight = min(shown[-1].weight - self._step, 1 - job.closing * self._step)
+            current = _Shown(job.tick, shown[-1].face, max(0.0, weight))
+        else:
+            return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
+        shown.append(current)
+        weight = round(current.weight * blend.FULL)
+        return self._rendered(job, blend.picture_of(job.persona, job.tick, current.face, weight))
+
+    def forget(self, stream: int) -> None:
+        self._shown.pop(stream, None)
+        self._generation.pop(stream, None)
+
+    def _history(self, job: FrameJob) -> deque[_Shown]:
+        """What was shown of a stream before the job, latest last."""
+        shown = self._shown.setdefault(job.stream, deque(maxlen=self._kept))
+        if self._generation.get(job.stream) != job.generation:
+            self._generation[job.stream] = job.generation
+            # Painted ahead for a generation that was cleared: never shown.
+            while shown and shown[-1].tick >= job.tick:
+                shown.pop()
+        return shown
+
+    @staticmethod
+    def _rendered(job: FrameJob, picture: Picture) -> Rendered:
+        return Rendered(job.stream, job.generation, job.tick, picture)

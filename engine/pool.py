@@ -1,0 +1,141 @@
+"""Every session's faces from one device: streams in, one thread, pictures out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+
+from engine.audio import Speech
+from engine.backends import load
+from engine.backends.base import Backend
+from engine.config import EngineConfig
+from engine.errors import CapacityExhausted, EngineFault
+from engine.persona import Persona
+from engine.runner import Runner
+from engine.stream import Stream
+from engine.types import FPS, SAMPLE_RATE, EngineStats, Rendered
+from engine.warmup import Measured
+
+SESSION_CORES = 0.13
+"""Of a core, what a session costs beside its pictures: encoding 512 x 512, Opus, network."""
+
+LATENCY_MARGIN_S = 0.01
+"""Hand-over between threads, and a batch that may be running when an urgent job comes."""
+
+
+class EnginePool:
+    """Constructed idle; `start` loads the backend, then `open_stream` on the event loop.
+
+    Capacity, if `config.max_streams` doesn't set it, is the smaller of what the device and what
+    the processor can bear, each filled to `config.utilisation`: the measured pictures a second
+    over 25; and cores over the cost of a session, which is SESSION_CORES and the processor time of
+    25 pictures. At least 1: a slow machine then drops pictures, but shows what it can.
+    """
+
+    def __init__(self, config: EngineConfig, backend: Backend | None = None) -> None:
+        self._config = config
+        self._backend = load(config) if backend is None else backend
+        self._runner = Runner(self._backend, config, self._hand_over)
+        self._streams: dict[int, Stream] = {}
+        self._numbers = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gone = EngineStats()  # what streams that left had counted
+        self._running = False
+        self.capacity = 0
+        self.start_latency_s = 0.0
+
+    def start(self) -> None:
+        """Load and measure the backend. Blocks; raises BackendUnavailable."""
+        measured = self._runner.start()
+        self._running = True
+        self.start_latency_s = 2 * measured.latency_s + LATENCY_MARGIN_S
+        self.capacity = self._config.max_streams or self._bearable(measured)
+
+    @property
+    def backend_name(self) -> str:
+        return self._backend.name
+
+    @property
+    def lookahead_s(self) -> float:
+        """Sound after a frame's own that its picture needs; delays live speech by so much."""
+        return self._backend.lookahead / SAMPLE_RATE
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing is painted any more; None while all is well."""
+        return self._runner.fault
+
+    def beat_age_s(self) -> float:
+        """Seconds since the device thread last showed that it lives."""
+        return self._runner.beat_age_s()
+
+    def stats(self) -> EngineStats:
+        stats = self._runner.stats()
+        for each in self._streams.values():
+            stats.late += each.late
+            stats.stale += each.stale
+        stats.late += self._gone.late
+        stats.stale += self._gone.stale
+        return stats
+
+    def open_stream(self, persona: Persona) -> Stream:
+        """A place for one session; on the event loop that its pictures come back to.
+
+        Raises:
+            CapacityExhausted: every place is taken.
+            EngineFault: the backend failed for good.
+        """
+        if self.fault is not None:
+            raise EngineFault(self.fault)
+        if len(self._streams) >= self.capacity:
+            raise CapacityExhausted(
+                f"All {self.capacity} places of the engine are taken; try again when one is free."
+            )
+        self._loop = asyncio.get_running_loop()
+        number = next(self._numbers)
+        speech = Speech(self._backend.left_context, self._backend.lookahead)
+        stream = Stream(number, persona, speech, self._runner, self._config, self._left)
+        self._streams[number] = stream
+        self._runner.open(number)
+        return stream
+
+    async def aclose(self) -> None:
+        """End the device thread. Idempotent."""
+        if self._running:
+            self._running = False
+            await asyncio.to_thread(self._runner.stop)
+
+    def _bearable(self, measured: Measured) -> int:
+        share = self._config.utilisation
+        device = share * measured.fps / FPS
+        cores = share * _cores() / (SESSION_CORES + FPS * measured.cpu_s)
+        return max(1, int(min(device, cores)))
+
+    def _left(self, number: int) -> None:
+        stream = self._streams.pop(number)
+        self._gone.late += stream.late
+        self._gone.stale += stream.stale
+        self._runner.close(number)
+
+    def _hand_over(self, results: list[Rendered] | str) -> None:
+        """On the device thread."""
+        if self._loop is not None:
+            # A loop that has just ended has nobody left who waits for pictures.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._arrived, results)
+
+    def _arrived(self, results: list[Rendered] | str) -> None:
+        if isinstance(results, str):
+            for stream in list(self._streams.values()):
+                stream.on_fault(results)
+            return
+        for result in results:
+            owner = self._streams.get(result.stream)
+            if owner is not None:
+                owner.arrived(result)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
