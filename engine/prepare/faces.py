@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ FACE_IN_SQUARE = (0.09, 0.08, 0.91, 0.99)
 Box = NDArray[np.float64]  # (4,) x1, y1, x2, y2 in pixels of the source
 
 
-@cache
-def _cascade() -> cv2.CascadeClassifier:
+def _new_cascade() -> cv2.CascadeClassifier:
+    """One a video: two threads may not share one."""
     folder = Path(cv2.__file__).with_name("data")  # `cv2.data` in words that a type checker knows
     return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
@@ -41,6 +40,7 @@ class FaceFinder:
         """`video`: its name, for messages. `bbox_shift`: musetalk.md §2, item 4."""
         self._video = video
         self._shift = bbox_shift
+        self._cascade = _new_cascade()
         self._boxes: list[Box | None] = []
         self._last: tuple[int, int, int, int] | None = None
         self._gap = 0
@@ -79,13 +79,22 @@ class FaceFinder:
         gray = cv2.copyMakeBorder(cv2.equalizeHist(gray), pad, pad, pad, pad, cv2.BORDER_REPLICATE)
         found = self._near(gray)
         if found is None:
-            every = _cascade().detectMultiScale(gray, 1.1, 5, minSize=(SMALLEST, SMALLEST))
-            found = max((tuple(map(int, box)) for box in every), key=lambda b: b[2], default=None)
+            found = self._anywhere(gray)
         if found is None:
             return None
         self._last = (found[0], found[1], found[2], found[3])
         x, y, side = found[0] - pad, found[1] - pad, found[2]
         return np.array([x / scale, y / scale, side / scale])
+
+    def _anywhere(self, gray: NDArray[Any]) -> tuple[int, ...] | None:
+        """The largest face, among those that the cascade is sure of."""
+        least = (SMALLEST, SMALLEST)
+        found, _, sure = self._cascade.detectMultiScale3(
+            gray, scaleFactor=1.1, minNeighbors=5, minSize=least, outputRejectLevels=True
+        )
+        pairs = zip(found, np.ravel(sure), strict=True)
+        best = max(pairs, key=lambda pair: pair[0][2] * max(float(pair[1]), 0), default=None)
+        return None if best is None else tuple(int(value) for value in best[0])
 
     def _near(self, gray: NDArray[Any]) -> tuple[int, ...] | None:
         """The face about where it was in the frame before: a tenth of the work."""
@@ -96,7 +105,7 @@ class FaceFinder:
         left, top = max(0, x - margin), max(0, y - margin)
         region = gray[top : y + side + margin, left : x + side + margin]
         low, high = int(side * 0.8), int(side * 1.25)
-        found = _cascade().detectMultiScale(
+        found = self._cascade.detectMultiScale(
             region, 1.05, 4, minSize=(low, low), maxSize=(high, high)
         )
         best = max((tuple(map(int, box)) for box in found), key=lambda b: b[2], default=None)

@@ -93,7 +93,7 @@ def _darkest(column: NDArray[Any], y: int, reach: int = 7) -> float:
     return low + best + (0.5 * (before - after) / bend if bend < 0 else 0.0)
 
 
-def _corners(dark: NDArray[np.float32], x: int, y: int) -> tuple[float, float, float]:
+def _corners(dark: NDArray[Any], x: int, y: int) -> tuple[float, float, float]:
     """Middle and half of the width of the line through x, y, and its tilt."""
     reach = 6
     band = dark[max(0, y - reach) : y + reach + 1]

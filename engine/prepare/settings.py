@@ -10,6 +10,15 @@ from engine.errors import PersonaError
 from engine.musetalk.boxes import EXTRA_MARGIN
 
 PARSING_MODES = ("jaw", "raw", "neck")
+MUSETALK_KEYS = (
+    "bbox_shift",
+    "extra_margin",
+    "parsing_mode",
+    "left_cheek_width",
+    "right_cheek_width",
+)
+"""Keys that upstream's inference configuration knows too."""
+
 ENGINES = ("auto", "warp", "torch", "tensorrt")
 
 
