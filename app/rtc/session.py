@@ -20,7 +20,7 @@ from app.rtc.microphone import Microphone
 from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
 from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
-from engine.errors import CapacityExhausted, PersonaError
+from engine.errors import EngineError, PersonaError
 from engine.persona import Persona
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ class RoomSession:
                 await self._live(exits, on_ready)
         except PersonaError as error:
             self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
-        except CapacityExhausted as error:
+        except EngineError as error:
             self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
         except Exception:
             log.exception("session failed")
