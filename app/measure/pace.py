@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,3 +31,13 @@ def pace(times: Floats) -> Pace:
         longest_gap_s=float(intervals.max()),
         gaps={ms: int((intervals > ms / 1000).sum()) for ms in LIMITS_MS},
     )
+
+
+def widest_gap(count: int, total_s: float, squares_s: float) -> float:
+    """The longest that one of `count` (1 at least) gaps can be, from their sum and squares' sum.
+
+    Just that when one is long and the others are alike; else the longest is shorter.
+    """
+    mean = total_s / count
+    variance = max(0.0, squares_s / count - mean * mean)
+    return mean + math.sqrt(variance * (count - 1))

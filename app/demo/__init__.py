@@ -1,0 +1,1 @@
+"""`voipavatar demo`: the whole path on one machine, watched from outside and measured."""

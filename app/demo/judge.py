@@ -1,0 +1,132 @@
+"""What a recording says of the avatar, line by line, against the limits it is held to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.demo.take import Take
+from app.measure.align import Alignment, align, continuity
+from app.measure.mouth import openings
+from app.measure.pace import pace
+from app.measure.recording import Floats, Seen
+from app.measure.report import Line, at_least, at_most, within
+from app.measure.sync import (
+    closing,
+    find_offset,
+    mouth_loudness,
+    reference_curve,
+    speech_span,
+)
+from engine.config import Stall
+
+SETTLE_S = 1.0  # pictures just after the first are the video stream finding its feet
+WINDOW_S = 2.0  # of speech from which one offset is told
+HOP_S = 0.5
+RECOVERY_S = 1.0  # contract: the offset is right again so long after a stall
+LEAST_WINDOWS = 0.5  # share of the speech that must have told its offset
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """The offset in windows along the speech."""
+
+    times: Floats  # (n,) start of each window
+    seconds: Floats  # (n,) nan where nothing could be told
+
+    @property
+    def known(self) -> Floats:
+        return self.seconds[~np.isnan(self.seconds)]
+
+
+def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> list[Line]:
+    """All lines of the demo. `reference`: openings of the same speech rendered offline."""
+    alignment = align(take.sent, take.heard)
+    seen = see(take)
+    start, end = speech_span(take.heard, take.speech_from)
+    offsets = windows(seen, alignment, reference, start, end)
+    return [
+        at_most("time to ready", take.ready_s * 1000, 1500, "ms"),
+        at_most("first picture at the viewer", _first_picture_ms(take), 2500, "ms"),
+        *_pace_lines(take),
+        *_offset_lines(offsets, take.first_frame, stalls),
+        at_least(
+            "mouth follows loudness (Pearson)", mouth_loudness(seen, take.heard, start, end), 0.6
+        ),
+        at_most(
+            "mouth closed after the speech", _closed_after_ms(take, seen, start, end), 500, "ms"
+        ),
+        *_audio_lines(alignment),
+        Line("session's end", take.end_state, "ended", take.end_state == "ended"),
+        Line("left in the room", str(len(take.left_behind)), "0", not take.left_behind),
+    ]
+
+
+def see(take: Take) -> Seen:
+    """The pictures, each as how far its mouth was open."""
+    idle = take.arrivals < take.speech_from
+    return Seen(take.arrivals, openings(take.crops, take.crops[idle], take.region))
+
+
+def windows(
+    seen: Seen, alignment: Alignment, reference: Floats, start: float, end: float
+) -> Offsets:
+    """Find the offset anew in every two seconds of the speech."""
+    curve = reference_curve(alignment, reference)
+    times = np.arange(start, end - WINDOW_S, HOP_S)
+    found = [find_offset(seen.between(at, at + WINDOW_S), curve).seconds for at in times]
+    return Offsets(times, np.array(found, np.float64))
+
+
+def disturbed(times: Floats, first_frame: float, stalls: tuple[Stall, ...]) -> NDArray[np.bool_]:
+    """Whether a window that starts then touches a stall, or the second granted after it."""
+    touched = np.zeros(len(times), np.bool_)
+    for stall in stalls:
+        start = first_frame + stall.at_s
+        over = start + stall.duration_s + RECOVERY_S
+        touched |= (times + WINDOW_S > start) & (times < over)
+    return touched
+
+
+def _first_picture_ms(take: Take) -> float:
+    return float(take.arrivals[0] - take.posted) * 1000
+
+
+def _pace_lines(take: Take) -> list[Line]:
+    steady = pace(take.arrivals[take.arrivals >= take.arrivals[0] + SETTLE_S])
+    return [
+        within("pictures a second received", steady.fps, 25.0, 0.2, "", 2),
+        at_most("longest gap between pictures", steady.longest_gap_s * 1000, 120, "ms"),
+    ]
+
+
+def _offset_lines(offsets: Offsets, first_frame: float, stalls: tuple[Stall, ...]) -> list[Line]:
+    calm = ~disturbed(offsets.times, first_frame, stalls)
+    steady = Offsets(offsets.times[calm], offsets.seconds[calm])
+    if len(steady.known) < LEAST_WINDOWS * max(1, len(steady.times)):
+        unknown = float("nan")
+        return [within("A/V offset, median (+ picture late)", unknown, 0, 45, "ms", 0)]
+    known = steady.known * 1000
+    where = ", from 1 s after stalls" if stalls else ""
+    return [
+        within("A/V offset, median (+ picture late)", float(np.median(known)), 0, 45, "ms", 0),
+        at_most(f"|A/V offset| p95{where}", float(np.percentile(np.abs(known), 95)), 45, "ms"),
+    ]
+
+
+def _closed_after_ms(take: Take, seen: Seen, start: float, end: float) -> float:
+    return closing(seen, seen.between(0.0, take.speech_from), start, end).after_s * 1000
+
+
+def _audio_lines(alignment: Alignment) -> list[Line]:
+    heard = continuity(alignment)
+    known = alignment.sure.latencies * 1000
+    p50, p95 = np.percentile(known, [50, 95]) if len(known) else (np.nan, np.nan)
+    return [
+        Line("track latency, median", f"{p50:.0f} ms"),
+        at_most("track latency, p95", float(p95), 400, "ms"),
+        at_most(f"audio lost, of {heard.pieces} pieces of 40 ms", heard.missing, 0, ""),
+        at_most("latest audio behind the median", heard.latest_s * 1000, 100, "ms"),
+    ]
