@@ -9,3 +9,6 @@ lock() { # lock FILE [uv options…]
 }
 lock dev --extra dev
 lock base -c requirements/dev.txt
+# uv itself, for machines that have none.
+echo uv | uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+  --no-annotate - -o requirements/uv.txt

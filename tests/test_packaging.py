@@ -1,0 +1,85 @@
+"""What is built and installed: the wheel, the command, the lock files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("serve", "run", "render", "persona", "keys", "demo", "bench", "doctor", "models")
+
+
+def pins(name: str) -> dict[str, str]:
+    """Version of every package that a lock file pins."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.M))
+
+
+def locks() -> list[str]:
+    return sorted(file.stem for file in (ROOT / "requirements").glob("*.txt"))
+
+
+def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    modules = {
+        str(file.relative_to(ROOT))
+        for package in ("app", "engine")
+        for file in (ROOT / package).rglob("*.py")
+    }
+    assert modules and modules <= held
+    assert not any(name.startswith(("tests/", "personas/")) for name in held)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert "Usage" in shown.output
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).parent / "voipavatar"
+    shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert "LiveKit" in shown.stdout
+
+
+def test_the_base_install_stays_light() -> None:
+    heavy = {"torch", "diffusers", "transformers", "onnxruntime", "tensorrt", "pycuda"}
+    assert not heavy & set(pins("base"))
+
+
+def test_everything_that_the_project_asks_for_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[\[<>=~!; ]", line)[0].lower() for line in project["dependencies"]}
+    assert wanted <= set(pins("base"))
+
+
+@pytest.mark.parametrize("name", locks())
+def test_locks_are_hashed_and_agree(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    entries = re.split(r"^(?=\S)", text, flags=re.M)
+    unhashed = [entry for entry in entries if "==" in entry and "--hash=sha256:" not in entry]
+    assert not unhashed
+    developed = pins("dev")
+    differing = {
+        package: (version, developed[package])
+        for package, version in pins(name).items()
+        if developed.get(package, version) != version
+    }
+    assert not differing, "installed one after another, they would undo each other"
