@@ -1,0 +1,89 @@
+"""The published modules, built from their JSON and filled strictly from their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from engine.errors import BackendUnavailable
+from engine.models.configs import Config
+from engine.models.layout import NETWORKS, Kind
+
+FORMAT = "voipavatar-1"
+RECONVERT = "Run `voipavatar models convert` again."
+
+
+def build(kind: Kind, config: Config) -> nn.Module:
+    """The module of a published JSON, with the random weights of its own initialisation.
+
+    Raises:
+        ValueError: the configuration does not describe such a network.
+    """
+    try:
+        return cast(nn.Module, _build(kind, config)).eval().requires_grad_(False)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"The configuration is not that of a {kind} network: {error}") from error
+
+
+def _build(kind: Kind, config: Config) -> Any:
+    if kind == "whisper":
+        return WhisperEncoder(WhisperConfig(**config))
+    family = {"unet": UNet2DConditionModel, "kl": AutoencoderKL, "tiny": AutoencoderTiny}[kind]
+    return family.from_config(config)
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:
+    """Put weights in place, strictly: every name and shape must match.
+
+    Raises:
+        ValueError: naming the first thing that does not match.
+    """
+    try:
+        module.load_state_dict(weights, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{what} does not fit its configuration: {reason}") from error
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """Format, configuration and origin that a converted file carries.
+
+    Raises:
+        BackendUnavailable: the file is damaged, or made by another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = cast(dict[str, str], file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise BackendUnavailable(f"{path} is truncated or damaged.", RECONVERT) from error
+    if header.get("format") != FORMAT:
+        raise BackendUnavailable(f"{path} was made by another version.", RECONVERT)
+    return header
+
+
+def load(models: Path, name: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """A converted network, in its published form.
+
+    Raises:
+        BackendUnavailable: missing, damaged, or not what its configuration says.
+    """
+    network = NETWORKS[name]
+    path = network.ready_path(models)
+    config = json.loads(read_header(path)["config"])
+    try:
+        with torch.device("meta"):
+            module = build(network.kind, config)
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            weights = {key: file.get_tensor(key).to(dtype) for key in file.keys()}  # noqa: SIM118
+        fill(module, weights, str(path))
+    except (ValueError, SafetensorError) as error:
+        raise BackendUnavailable(f"{path} cannot be used: {error}", RECONVERT) from error
+    return module
