@@ -11,8 +11,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.bench.talk import SAMPLE, read_wav, talk
 from app.local import LiveKit
+from app.measure.speech import SAMPLE, read_wav, talk
 from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.person import Person
 

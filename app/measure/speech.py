@@ -1,4 +1,4 @@
-"""Speech without end, for load."""
+"""What measuring participants say."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def read_wav(path: Path) -> tuple[Pcm, int]:
     with wave.open(str(path), "rb") as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
         return pcm, file.getframerate()
+
+
+def write_wav(path: Path, pcm: Pcm, rate: int) -> None:
+    """(n,) samples as a 16-bit mono WAV."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm.astype("<i2").tobytes())
 
 
 def talk(pcm: Pcm, rate: int, duty: float, start: int) -> Iterator[Pcm]:

@@ -1,0 +1,196 @@
+"""Starts everything, records one take, judges it, and stops everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.config import Settings, settings
+from app.demo.film import Film
+from app.demo.judge import judge
+from app.demo.reference import reference_openings
+from app.demo.take import DemoError, Take, record
+from app.local import LiveKit, LocalError, Service, local_livekit, local_service
+from app.measure import report
+from app.measure.mouth import MouthRegion
+from app.measure.recording import Pcm
+from app.measure.speech import SAMPLE, read_wav
+from app.personas.service import Catalogue
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.measure.viewer import RATE as FILM_RATE
+from engine.config import Stall
+from engine.errors import EngineError
+
+ROOM = "demo"
+STALL_ROOM_S = 4.0  # of speech that must follow a stall: recovery, then a window to see it in
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may choose."""
+
+    persona: str
+    out: Path
+    seconds: float | None  # None: the sample as it is
+    stalls: str  # "10:200,…", as VOIPAVATAR_TEST_STALLS takes it
+    keep: bool
+
+
+async def demo(options: Options) -> int:
+    """Run it and print what was measured. The exit code: 0 when every line passed."""
+    console = Console()
+    try:
+        speech, stalls = _speech(options), _stalls(options)
+        with _folder(options.keep) as folder:
+            return await _demo(options, folder, speech, stalls, console)
+    except (DemoError, LocalError, EngineError) as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+
+
+async def _demo(
+    options: Options,
+    folder: Path,
+    speech: tuple[Pcm, int],
+    stalls: tuple[Stall, ...],
+    console: Console,
+) -> int:
+    env = {"VOIPAVATAR_TEST_STALLS": options.stalls}
+    async with AsyncExitStack() as exits:
+        with console.status("Preparing the persona …"):
+            region = await _mouth(options.persona, folder)
+        with console.status("Starting LiveKit and the service …"):
+            livekit = await exits.enter_async_context(
+                local_livekit(folder, port=7880 if options.keep else 0)
+            )
+            service = await exits.enter_async_context(
+                local_service(folder, livekit, port=8080 if options.keep else 0, env=env)
+            )
+        seconds = len(speech[0]) / speech[1]
+        with console.status(f"Speaking for {seconds:.0f} s and watching …"):
+            take = await _film(service, livekit, options, region, speech)
+        with console.status("Comparing with the same speech rendered offline …"):
+            render_env = {**os.environ, "VOIPAVATAR_DATA_DIR": str(folder)}
+            reference = await reference_openings(
+                folder, options.persona, region, *speech, env=render_env
+            )
+        lines = judge(take, reference, stalls)
+        if options.keep:
+            await _leave_running(service, livekit, options.persona, console)
+    verdict = report.passed(lines)
+    console.print(report.table("voipavatar demo", lines))
+    _write(options, lines, take, verdict)
+    console.print(f"{options.out} is what the viewer received; {_json(options.out)} the numbers.")
+    return 0 if verdict else 1
+
+
+def _speech(options: Options) -> tuple[Pcm, int]:
+    """The sample, cut or repeated to the seconds asked for."""
+    pcm, rate = read_wav(SAMPLE)
+    if options.seconds is not None:
+        pcm = np.resize(pcm, round(options.seconds * rate))
+    return pcm, rate
+
+
+def _stalls(options: Options) -> tuple[Stall, ...]:
+    try:
+        stalls = Settings.model_validate({"test_stalls": options.stalls}).test_stalls
+    except ValidationError as error:
+        raise DemoError(str(error.errors()[0]["msg"])) from error
+    pcm, rate = _speech(options)
+    last = max((stall.at_s + stall.duration_s for stall in stalls), default=0.0)
+    if stalls and last + STALL_ROOM_S > len(pcm) / rate:
+        raise DemoError(f"The last stall ends at {last:g} s: too late to be seen. Use --seconds.")
+    return stalls
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    """Where the data of the service goes: the usual place when it is to be kept."""
+    if keep:
+        yield settings().data_dir.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="voipavatar-") as temporary:
+        yield Path(temporary)
+
+
+async def _mouth(persona: str, folder: Path) -> MouthRegion:
+    """Prepare the persona where the service will look for it, and tell where its mouth is."""
+    catalogue = Catalogue(settings().personas_dir, folder / "personas")
+    prepared = await catalogue.load(persona)
+    await catalogue.aclose()
+    return MouthRegion.of(prepared.mouths, prepared.width, prepared.height)
+
+
+async def _film(
+    service: Service,
+    livekit: LiveKit,
+    options: Options,
+    region: MouthRegion,
+    speech: tuple[Pcm, int],
+) -> Take:
+    film = Film(options.out, FILM_RATE)
+    access = LiveKitAccess(livekit.url, livekit.key, livekit.secret)
+    try:
+        return await record(service.http, access, ROOM, options.persona, region, speech, film)
+    except httpx.HTTPError as error:
+        raise DemoError(
+            f"The service stopped answering: {error}\n{service.child.tail()}"
+        ) from error
+    finally:
+        film.close()
+
+
+async def _leave_running(
+    service: Service, livekit: LiveKit, persona: str, console: Console
+) -> None:
+    """A session that waits for a person, and how to get to it. From here on nothing is stopped."""
+    limits = {"participant_left_timeout_s": DAY_S}
+    body = {"room": ROOM, "persona": persona, "limits": limits}
+    answer = await service.http.post("/sessions", json=body, params={"wait": "ready"})
+    session = answer.raise_for_status().json()["id"]
+    answer = await service.http.post(f"/sessions/{session}/viewer-token", json={})
+    token = answer.raise_for_status().json()["token"]
+    service.child.keep = livekit.child.keep = True
+    query = urlencode({"liveKitUrl": livekit.url, "token": token})
+    console.print(
+        f"""[bold]Left running[/bold]
+  service      {service.url}/docs
+  LiveKit      {livekit.url}, room {ROOM}
+  session      {session}
+  talk to it   https://meet.livekit.io/custom?{query}
+               (LiveKit's public page, which connects your browser to the address above)
+  token        {token}
+  logs         {service.child.log.parent}
+  stop it      kill {service.child.pid} {livekit.child.pid}
+""",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _json(out: Path) -> Path:
+    return out.with_suffix(".json")
+
+
+def _write(options: Options, lines: list[report.Line], take: Take, verdict: bool) -> None:
+    body = {
+        "passed": verdict,
+        "persona": options.persona,
+        "stalls": options.stalls,
+        "lines": report.as_json(lines),
+        "service_stats": take.stats,
+    }
+    _json(options.out).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
