@@ -12,3 +12,6 @@ lock base -c requirements/dev.txt
 # uv itself, for machines that have none.
 echo uv | uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate - -o requirements/uv.txt
+# What the real agents package and its plugins need, in an environment of their own.
+uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-header requirements/agents.in -o requirements/agents.txt

@@ -1,9 +1,12 @@
 #!/bin/sh
 # Fills .venv from hashed lock files: scripts/setup.sh dev [models …]. Quick when nothing changed.
 # PYTHON=… chooses the interpreter; uv is used when it can be had, else pip.
+# VENV=… and PROJECT=… make another environment, around another project of this repository.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
+venv=${VENV:-.venv}
+project=${PROJECT:-.}
 
 die() { echo "setup: $*" >&2; exit 1; }
 
@@ -36,34 +39,35 @@ find_uv() {
 
 install() { # install PIP-INSTALL-ARGUMENTS…
   if [ -n "$uv" ]; then
-    "$uv" pip install -q --python .venv/bin/python "$@"
+    "$uv" pip install -q --python "$venv/bin/python" "$@"
   else
-    .venv/bin/python -m pip install -q "$@"
+    "$venv/bin/python" -m pip install -q "$@"
   fi
 }
 
 python=$(find_python)
 
 # An environment holds absolute paths: one that was moved, or whose Python went away, is made again.
-if [ -d .venv ]; then
-  .venv/bin/python -c '' 2>/dev/null && grep -qF "$root/.venv" .venv/bin/activate || rm -rf .venv
+if [ -d "$venv" ]; then
+  "$venv/bin/python" -c '' 2>/dev/null && grep -qF "$root/$venv" "$venv/bin/activate" ||
+    rm -rf "$venv"
 fi
 
 for lock in "$@"; do
   file=requirements/$lock.txt
   [ -f "$file" ] || die "$file is missing: this checkout has no lock of that name."
-  stamp=.venv/.installed-$lock
-  want=$(cat "$file" pyproject.toml | cksum)
+  stamp=$venv/.installed-$lock
+  want=$(cat "$file" "$project/pyproject.toml" | cksum)
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && continue
   if [ -z "${uv+set}" ]; then
     uv=$(find_uv)
-    if [ ! -d .venv ]; then
-      if [ -n "$uv" ]; then "$uv" venv -q --python "$python" .venv; else make_venv .venv; fi
+    if [ ! -d "$venv" ]; then
+      if [ -n "$uv" ]; then "$uv" venv -q --python "$python" "$venv"; else make_venv "$venv"; fi
     fi
   fi
-  echo "Installing $file into .venv …"
+  echo "Installing $file into $venv …"
   install --require-hashes -r "$file"
   # hatchling is in every lock, so that nothing unhashed is fetched to build the project itself.
-  install --no-deps --no-build-isolation -e .
+  install --no-deps --no-build-isolation -e "$project"
   echo "$want" >"$stamp"
 done

@@ -1,0 +1,141 @@
+"""The service's API, as far as a plugin needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import aiohttp
+
+from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError
+
+from .log import logger
+
+END_S = 10.0  # by then a session that was told to end has ended
+LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
+
+
+class VoipAvatarException(Exception):
+    """The plugin was not told what it needs, or was used in a wrong order."""
+
+
+class Api:
+    """Calls with retries: 4xx is raised at once, 5xx and network errors are tried again."""
+
+    def __init__(self, url: str, key: str | None, options: APIConnectOptions) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"x-api-key": key} if key else {}
+        self._options = options
+        self._http: aiohttp.ClientSession | None = None
+
+    async def create(self, body: dict[str, Any]) -> str:
+        """Ask for a session; its id.
+
+        An earlier avatar of the same identity that is still in the room makes way: it belongs to
+        an agent that is gone, or to a request whose answer was lost. Raises APIError.
+        """
+        try:
+            session = await self._call("POST", "/sessions", body)
+        except APIStatusError as error:
+            if _code(error) != "room_conflict":
+                raise
+            await self._release(body["room"], body["identity"])
+            session = await self._call("POST", "/sessions", body)
+        return str(session["id"])
+
+    async def delete(self, session_id: str) -> None:
+        """End a session; nothing happens if it has ended or was never there. Raises APIError."""
+        try:
+            await self._call("DELETE", f"/sessions/{session_id}")
+        except APIStatusError as error:
+            if error.status_code != 404:
+                raise
+
+    async def trouble(self, session_id: str) -> str:
+        """What the service says of a session that did not do as it should."""
+        try:
+            session = await self._call("GET", f"/sessions/{session_id}")
+        except APIError as error:
+            return f"the service says nothing of it: {error.message}"
+        error = session.get("error") or {}
+        return str(error.get("detail") or session.get("end_reason") or session["state"])
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _release(self, room: str, identity: str) -> None:
+        for state in ("starting", "ready", "ending"):
+            page = await self._call("GET", f"/sessions?state={state}&limit=100")
+            for session in page["items"]:
+                if (session["room"], session["identity"]) == (room, identity):
+                    logger.warning("ending an earlier session", extra={"session": session["id"]})
+                    await self._end(session["id"])
+
+    async def _end(self, session_id: str) -> None:
+        """End a session and wait until it has; DELETE answers with its state each time."""
+        give_up = time.monotonic() + END_S
+        while time.monotonic() < give_up:
+            session = await self._call("DELETE", f"/sessions/{session_id}")
+            if session["state"] in ("ended", "failed"):
+                return
+            await asyncio.sleep(0.2)
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        for attempt in range(self._options.max_retry + 1):
+            try:
+                return await self._once(method, path, body)
+            except APIError as error:
+                if not error.retryable or attempt == self._options.max_retry:
+                    raise
+                pause = _retry_after(error) or self._options.retry_interval
+                logger.warning(
+                    "the avatar service did not answer as it should, trying again",
+                    extra={"attempt": attempt + 1, "error": error.message, "pause_s": pause},
+                )
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(headers=self._headers)
+        try:
+            async with self._http.request(
+                method,
+                self._url + path,
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=self._options.timeout),
+            ) as response:
+                text = await response.text()
+                if not response.ok:
+                    raise _refusal(response, text)
+                return json.loads(text)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            message = f"{self._url} cannot be used: {error or type(error).__name__}"
+            raise APIConnectionError(message) from error
+
+
+def _refusal(response: aiohttp.ClientResponse, text: str) -> APIStatusError:
+    try:
+        problem = json.loads(text)
+        detail = str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        problem, detail = {}, text[:200] or str(response.reason)
+    return APIStatusError(
+        detail,
+        status_code=response.status,
+        request_id=response.headers.get("X-Request-Id"),
+        body={**problem, "retry_after": response.headers.get("Retry-After")},
+    )
+
+
+def _code(error: APIStatusError) -> str | None:
+    return error.body.get("code") if isinstance(error.body, dict) else None
+
+
+def _retry_after(error: APIError) -> float | None:
+    given = error.body.get("retry_after") if isinstance(error.body, dict) else None
+    return min(float(given), LONGEST_PAUSE_S) if given and given.isdecimal() else None
