@@ -16,6 +16,7 @@ class Stream:
 
     Attributes:
         on_fault: called with a sentence when the engine can paint no more for anybody.
+        on_picture: called when a picture came that `has` tells of.
         late: pictures that came after their tick had been shown.
         stale: pictures that came for speech that had been cleared.
     """
@@ -43,6 +44,7 @@ class Stream:
         self.late = 0
         self.stale = 0
         self.on_fault: Callable[[str], None] = lambda _: None
+        self.on_picture: Callable[[], None] = lambda: None
 
     @property
     def frames(self) -> int:
@@ -99,6 +101,10 @@ class Stream:
         )
         self._submit(job)
 
+    def has(self, tick: int) -> bool:
+        """Its picture is there and waits to be taken."""
+        return tick in self._pictures
+
     def picture(self, tick: int) -> Picture | None:
         """The picture of a tick that is due now; None if it is not there (yet)."""
         self._shown = tick
@@ -142,6 +148,7 @@ class Stream:
             self.late += 1
         else:
             self._pictures[result.tick] = result.picture
+            self.on_picture()
 
     def _submit(self, job: FrameJob) -> None:
         if not self._closed:
