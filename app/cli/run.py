@@ -1,9 +1,96 @@
-"""`voipavatar run`."""
+"""`voipavatar run`: one session without the API, as the single-session service before us had."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import signal
+import time
+from typing import Annotated
+
 import typer
+from rich.console import Console
+
+from app.config import Settings
+from app.errors import AppError
+from app.personas.service import Catalogue
+from app.rtc.stage import open_stage, runner_on
+from app.rtc.tokens import avatar_token
+from app.rtc.validate import ask_livekit
+from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec, State
+from engine.errors import EngineError
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
+
+    @app.command()
+    def run(
+        persona: Annotated[str, typer.Option(help="Who speaks.", envvar="PERSONA_NAME")] = "",
+        room: Annotated[str, typer.Option(help="Where.", envvar="LIVEKIT_ROOM")] = "",
+        identity: Annotated[str, typer.Option(help="The avatar's name in the room.")] = "avatar",
+        participant: Annotated[
+            str | None, typer.Option(help="Whose microphone to follow; else whoever speaks.")
+        ] = None,
+        agent: Annotated[
+            str | None, typer.Option(help="Speak for this LiveKit agent instead.")
+        ] = None,
+        use_tensorrt: Annotated[bool, typer.Option("--use-tensorrt")] = False,
+        engine: Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")] = "",
+    ) -> None:
+        """Join one room with one avatar and stay until it ends or Ctrl-C."""
+        console = Console(stderr=True)
+        settings = Settings()
+        if chosen := "tensorrt" if use_tensorrt else engine:
+            settings = settings.model_copy(update={"engine": chosen})
+        room = room or settings.livekit_room
+        if not room:
+            raise typer.BadParameter("Say which room: --room NAME, or set LIVEKIT_ROOM.")
+        audio = AudioSpec("track" if agent is None else "data_stream", participant, agent)
+        try:
+            spec = _spec(settings, room, persona or settings.persona_name, identity, audio)
+            outcome = asyncio.run(_run(settings, spec, console))
+        except (EngineError, AppError) as error:
+            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        console.print(f"{outcome.state}: {outcome.reason}. {outcome.detail}".rstrip(" "))
+        raise typer.Exit(0 if outcome.state is State.ENDED else 1)
+
+
+def _spec(
+    settings: Settings, room: str, persona: str, identity: str, audio: AudioSpec
+) -> SessionSpec:
+    number = f"run_{secrets.token_hex(6)}"
+    return SessionSpec(
+        id=number,
+        room=room,
+        persona=persona,
+        identity=identity,
+        livekit_url=settings.livekit_url,
+        token=lambda: avatar_token(settings, number, room, identity, audio),
+        requested_at=time.monotonic(),
+        audio=audio,
+    )
+
+
+async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outcome:
+    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    try:
+        catalogue.settings(spec.persona)  # a wrong name need not wait for the engine
+        await ask_livekit(spec.livekit_url, spec.token(), ours=True)
+        async with open_stage(settings, catalogue) as stage:
+            runner = runner_on(stage)(spec)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, runner.stop, EndReason.SHUTDOWN)
+
+            async def on_ready() -> None:
+                console.print(
+                    f"{spec.persona} is live in {spec.room} ({stage.pool.backend_name} engine)."
+                    " Ctrl-C ends it.",
+                    highlight=False,
+                )
+
+            return await runner.run(on_ready)
+    finally:
+        await catalogue.aclose()

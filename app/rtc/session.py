@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import structlog
-from engine.pool import EnginePool
 from livekit import rtc
 
 from app.rtc.agent import AgentVoice
@@ -22,6 +21,7 @@ from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
 from engine.errors import EngineError, PersonaError
 from engine.persona import Persona
+from engine.pool import EnginePool
 
 log = structlog.get_logger(__name__)
 

@@ -7,14 +7,13 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from engine.pool import EnginePool
-
 from app.config import Settings
 from app.personas.service import Catalogue
 from app.rtc.av_out import OutputConfig
 from app.rtc.session import RoomSession, Stage
 from app.sessions.spec import SessionSpec
 from engine.persona import Persona
+from engine.pool import EnginePool
 
 
 @asynccontextmanager
