@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prints the path of a livekit-server, building one with Go where none is found (about 2 minutes).
 # A build is kept outside the clone, too, so that the next clone needs none.
+# --look only looks for one, and exits with 1 where there is none.
 set -eu
 
 version=v1.13.5
@@ -14,6 +15,7 @@ for found in "$(command -v livekit-server || true)" "$tools/livekit-server" "$ca
     exit 0
   fi
 done
+[ "${1:-}" != --look ] || exit 1
 
 if command -v go >/dev/null; then
   echo "Building livekit-server $version with Go; this happens once." >&2

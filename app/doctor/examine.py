@@ -1,0 +1,24 @@
+"""The whole examination, in the order in which a newcomer meets the parts."""
+
+from __future__ import annotations
+
+from app.config import Settings
+from app.doctor import machine, services
+from app.doctor.finding import Finding
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Looks, and starts nothing; only the data folder is made where it does not exist."""
+    return [
+        machine.python(),
+        machine.video(),
+        machine.data_folder(settings),
+        await services.database(settings),
+        machine.port(settings),
+        machine.livekit_server(),
+        await services.livekit(settings),
+        *await services.personas(settings),
+        *machine.engines(settings),
+        machine.gpu(),
+        machine.weights(settings),
+    ]

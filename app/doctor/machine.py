@@ -1,0 +1,121 @@
+"""What the machine itself brings: Python, folders, a port, programs, devices, engines."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import av
+
+from app.config import Settings
+from app.doctor.finding import Finding, State
+from app.local import SCRIPTS
+from engine import backends
+from engine.errors import BackendUnavailable
+from engine.models.layout import missing, needed
+
+NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+def python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()}, {os.cpu_count()} cores")
+
+
+def video() -> Finding:
+    """Reading and writing video is part of PyAV; the ffmpeg program is not used."""
+    have = {"h264", "aac"} <= av.codecs_available
+    detail = f"PyAV {av.__version__} with H.264; no ffmpeg program is needed"
+    if have:
+        return Finding("Video", "ok", detail)
+    return Finding("Video", "missing", f"PyAV {av.__version__} has no H.264", "make clean setup")
+
+
+def data_folder(settings: Settings) -> Finding:
+    folder = settings.data_dir.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Finding("Data folder", "ok", f"{folder} can be written")
+    except OSError as error:
+        return Finding(
+            "Data folder",
+            "missing",
+            f"{folder} cannot be written: {error.strerror}",
+            "export VOIPAVATAR_DATA_DIR=<a folder of yours>",
+        )
+
+
+def port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            return Finding(
+                "Port",
+                "note",
+                f"{where} cannot be taken now: {error.strerror}",
+                f"voipavatar serve --port {settings.port + 1}",
+            )
+    return Finding("Port", "ok", f"{where} is free")
+
+
+def livekit_server() -> Finding:
+    """The demo and the tests start their own; the service needs only LIVEKIT_URL."""
+    script = SCRIPTS / "livekit-server.sh"
+    if script.is_file():
+        found = subprocess.run([script, "--look"], capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return Finding("LiveKit server", "ok", found.stdout.strip())
+    return Finding(
+        "LiveKit server",
+        "note",
+        "no livekit-server here; the demo and the tests start one",
+        "make livekit-server",
+    )
+
+
+def gpu() -> Finding:
+    if not NVIDIA.is_file():
+        return Finding("GPU", "note", "no NVIDIA driver: the CPU paints the faces")
+    driver = re.search(r"\s(\d+\.[\d.]+)\s", NVIDIA.read_text())
+    return Finding("GPU", "ok", f"NVIDIA driver {driver.group(1) if driver else 'of some version'}")
+
+
+def weights(settings: Settings) -> Finding:
+    try:
+        missing(settings.models_dir, needed("v15", "kl"))
+    except BackendUnavailable as error:
+        return Finding(
+            "Weights",
+            "note",
+            str(error).removesuffix(error.remedy).strip(),
+            "voipavatar models download && voipavatar models convert",
+        )
+    return Finding("Weights", "ok", f"MuseTalk 1.5, in {settings.models_dir.resolve()}")
+
+
+def engines(settings: Settings) -> list[Finding]:
+    """The engine that serves, and each other one with what keeps it from running here."""
+    config = settings.engine_config()
+    chosen = backends.best(config) if config.backend == "auto" else config.backend
+    found = []
+    for name in ("warp", "torch", "tensorrt"):
+        serves = " (serves)" if name == chosen else ""
+        try:
+            backends.load(replace(config, backend=name))
+        except BackendUnavailable as error:
+            detail = str(error).removesuffix(error.remedy).strip()
+            state: State = "missing" if serves else "note"
+            found.append(Finding(f"Engine {name}{serves}", state, detail, error.remedy))
+        else:
+            found.append(Finding(f"Engine {name}{serves}", "ok", "can be loaded"))
+    return found

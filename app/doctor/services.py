@@ -1,0 +1,109 @@
+"""What the service depends on: LiveKit, the database, the personas."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, make_url
+
+from app.config import Settings
+from app.db.database import Database
+from app.db.migrate import MIGRATIONS
+from app.doctor.finding import Finding
+from app.errors import AppError, LiveKitTokenRejected
+from app.personas.service import Catalogue, PersonaInfo
+from app.rtc.tokens import avatar_token
+from app.rtc.validate import ask_livekit
+from app.sessions.spec import AudioSpec
+from engine.errors import PersonaError
+
+DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of livekit-server --dev"
+
+
+async def livekit(settings: Settings) -> Finding:
+    """Whether LIVEKIT_URL answers, and takes a token that is signed with our key."""
+    if not (settings.livekit_api_key and settings.livekit_api_secret.get_secret_value()):
+        return Finding(
+            "LiveKit", "missing", "LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set", DEV_KEYS
+        )
+    url = settings.livekit_url.rstrip("/")
+    token = avatar_token(settings, "doctor", "doctor", "doctor", AudioSpec())
+    try:
+        await ask_livekit(url, token, ours=True)
+    except LiveKitTokenRejected as error:
+        return Finding("LiveKit", "missing", error.detail, DEV_KEYS)
+    except AppError as error:
+        return Finding("LiveKit", "missing", error.detail, "livekit-server --dev")
+    return Finding("LiveKit", "ok", f"{url} answers and takes our key")
+
+
+async def database(settings: Settings) -> Finding:
+    """Whether it answers, and is as new as this version; `serve` migrates it otherwise."""
+    url = make_url(settings.database)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(_is_file, url):
+        return Finding("Database", "ok", f"{shown}, made at the first start")
+    opened = Database(settings.database)
+    try:
+        async with opened.read() as session:
+            at = await (await session.connection()).run_sync(_revision)
+    except Exception as error:  # each driver has errors of its own
+        return Finding(
+            "Database",
+            "missing",
+            f"{shown} cannot be used ({type(error.__cause__ or error).__name__})",
+            "export VOIPAVATAR_DATABASE_URL=<the URL of one that runs>",
+        )
+    finally:
+        await opened.aclose()
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    if at == head:
+        return Finding("Database", "ok", f"{shown}, migrated to {head}")
+    return Finding("Database", "note", f"{shown} is at {at}, not {head}", "voipavatar serve")
+
+
+async def personas(settings: Settings) -> list[Finding]:
+    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    folder = settings.personas_dir.resolve()
+    try:
+        listed = await catalogue.listing()
+    except PersonaError as error:
+        return [Finding("Personas", "missing", str(error))]
+    finally:
+        await catalogue.aclose()
+    if not listed:
+        return [
+            Finding(
+                "Personas",
+                "missing",
+                f"{folder} has no personas.yaml with a persona in it",
+                "export VOIPAVATAR_PERSONAS_DIR=<the folder personas/ of the project>",
+            )
+        ]
+    return [_persona(info) for info in listed]
+
+
+def _persona(info: PersonaInfo) -> Finding:
+    what = f"Persona {info.name}"
+    if info.problem:
+        return Finding(what, "missing" if info.name == "default" else "note", info.problem)
+    shape = f"{info.display_name}, {info.width} x {info.height}"
+    if info.prepared:
+        return Finding(what, "ok", f"{shape}, prepared")
+    return Finding(
+        what,
+        "note",
+        f"{shape}, prepared by its first session, which waits for it",
+        f"voipavatar persona prepare --name {info.name}",
+    )
+
+
+def _is_file(url: URL) -> bool:
+    return Path(url.database or "").is_file()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
