@@ -19,12 +19,20 @@ from engine.types import FACE_SIZE
 Bgr = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
-REACH = 1.9  # half widths to either side of the mouth that move
-LIFT = 0.10  # of the half width, how far the upper lip rises when wide open
-DROP = 0.62  # how far the lower lip falls
-INSIDE = np.array([38, 22, 58], np.float32)  # BGR
+# Shares of the mouth's half width.
+REACH = 1.9  # to either side of the middle: what moves
+LIFT = 0.11  # the upper lip rises, wide open
+DROP = 0.50  # the lower lip falls
+JAW = 0.13  # the chin falls
+SAG = 0.12  # the corners fall
+
+SPREAD = 0.10  # the corners move outwards, widest
+PURSE = 0.24  # inwards, roundest
+NARROW = 0.10  # inwards, wide open
+
+INSIDE = np.array([40, 24, 60], np.float32)  # BGR
 TEETH = np.array([214, 226, 234], np.float32)
-TONGUE = np.array([82, 72, 168], np.float32)
+TONGUE = np.array([88, 76, 172], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,60 +86,80 @@ def draw(mouth: Mouth, opening: float, width: float, teeth: float, out: Bgr) -> 
     if opening < 0.02 and abs(width) < 0.02:
         return
     left, top, right, bottom = mouth.region
-    half, line = mouth.half, mouth.line
-    spread = 1 + 0.10 * width  # of the corners
-    shape = np.clip(1 - np.square(mouth.across / (0.92 * spread)), 0, 1)
-    narrow = shape ** (0.75 if width > 0 else 0.75 - 0.15 * width)
-    upper = line - LIFT * half * opening * narrow
-    lower = line + DROP * half * opening * narrow
+    spread = 1 + (SPREAD if width > 0 else PURSE) * width - NARROW * opening
+    lips = _Lips.of(mouth, opening, spread)
     rows = np.arange(top, bottom, dtype=np.float32)[:, None]
-    moved_y = _moved_rows(mouth, rows, upper, lower, opening)
+    moved_y = _moved_rows(mouth, lips, rows, opening)
     moved_x = _moved_columns(mouth, rows, spread)
     warped = np.asarray(cv2.remap(mouth.face, moved_x, moved_y, cv2.INTER_LINEAR), np.uint8)
-    out[top:bottom, left:right] = _with_inside(mouth, warped, rows, upper, lower, teeth)
+    out[top:bottom, left:right] = _with_inside(mouth, lips, warped, rows, teeth)
 
 
-def _moved_rows(mouth: Mouth, rows: Floats, upper: Floats, lower: Floats, opening: float) -> Floats:
+@dataclass(frozen=True, eq=False)
+class _Lips:
+    """Edges of the open mouth: rows, one a column."""
+
+    line: Floats  # where the lips would meet
+    upper: Floats
+    lower: Floats
+    across: Floats  # place along the moved mouth, -1 and 1 at its corners
+
+    @classmethod
+    def of(cls, mouth: Mouth, opening: float, spread: float) -> _Lips:
+        across = mouth.across / (0.95 * spread)
+        oval = np.sqrt(np.clip(1 - np.square(across), 0, 1))
+        away = np.clip(np.abs(mouth.across), 0, 2)
+        # The corners go down a little with the jaw, and the cheeks beside them less and less.
+        sag = SAG * mouth.half * opening * np.square(np.sin(np.pi / 2 * away))
+        line = mouth.line + sag
+        upper = line - LIFT * mouth.half * opening * oval
+        lower = line + DROP * mouth.half * opening * oval
+        return cls(line, upper, lower, across)
+
+
+def _moved_rows(mouth: Mouth, lips: _Lips, rows: Floats, opening: float) -> Floats:
     """The row of the resting face that each pixel shows."""
-    half, line = mouth.half, mouth.line
-    jaw = 0.16 * half * opening * np.exp(-np.square(mouth.across / 1.3))
-    above = _fade((upper - rows - 0.25 * half) / (0.75 * half)) * (line - upper)
-    reach = np.maximum(mouth.floor - lower - 0.3 * half, 1.0)
-    below = _fade((rows - lower - 0.3 * half) / reach) * (lower - line + jaw * 0)
-    moved = np.where(rows < (upper + lower) / 2, rows + above, rows - below)
+    half = mouth.half
+    above = _fade((lips.upper - rows - 0.25 * half) / (0.8 * half)) * (mouth.line - lips.upper)
+    # The lower lip moves as one; under it, what it moves more than the chin fades out.
+    chin = JAW * half * opening * np.exp(-np.square(mouth.across / 1.2))
+    under = rows - lips.lower
+    lip = _fade((under - 0.30 * half) / (0.75 * half)) * (lips.lower - mouth.line - chin)
+    end = mouth.floor - lips.lower
+    below = lip + chin * _fade((under - 1.05 * half) / np.maximum(end - 1.05 * half, 1))
+    moved = np.where(rows < (lips.upper + lips.lower) / 2, rows + above, rows - below)
     return np.asarray(moved, np.float32)
 
 
 def _moved_columns(mouth: Mouth, rows: Floats, spread: float) -> Floats:
     left, _, right, _ = mouth.region
     columns = np.arange(left, right, dtype=np.float32)
-    near = _fade(np.abs(mouth.across) - 0.9) * mouth.across * mouth.half
-    tall = np.exp(-np.square((rows - mouth.line.mean()) / (0.7 * mouth.half)))
+    # Short of the cheeks' outline, which must stay.
+    near = _fade((np.abs(mouth.across) - 0.85) / 0.6) * mouth.across * mouth.half
+    tall = np.exp(-np.square((rows - mouth.line.mean()) / (0.5 * mouth.half)))
     return np.asarray(columns - near * (1 - 1 / spread) * tall, np.float32)
 
 
-def _with_inside(
-    mouth: Mouth, warped: Bgr, rows: Floats, upper: Floats, lower: Floats, teeth: float
-) -> Bgr:
+def _with_inside(mouth: Mouth, lips: _Lips, warped: Bgr, rows: Floats, teeth: float) -> Bgr:
     """The inside of the mouth between the lips."""
-    gap = lower - upper
-    cover = np.clip(rows - upper, 0, 1) * np.clip(lower - rows, 0, 1)
+    cover = np.clip(rows - lips.upper, 0, 1) * np.clip(lips.lower - rows, 0, 1)
     used = np.flatnonzero(cover.any(axis=1))
     if not len(used):
         return warped
     band = np.s_[used[0] : used[-1] + 1]
     rows, cover = rows[band], cover[band]
-    depth = (rows - upper) / np.maximum(gap, 1)
-    height = mouth.half * (0.13 + 0.10 * teeth)
-    shown = np.clip((upper + height - rows) / 2 + 0.5, 0, 1)
-    shown = shown * np.clip(1.15 - np.square(mouth.across / 0.8), 0, 1) * min(1, 0.4 + teeth)
-    light = np.clip(0.55 + (rows - upper) / height * 0.5, 0, 1)
-    tongue = np.clip((depth - 0.62) * 4, 0, 1) * np.clip(1 - np.square(mouth.across / 0.6), 0, 1)
-    inside = INSIDE + (TONGUE - INSIDE) * (0.8 * tongue)[..., None]
-    inside = inside + (TEETH * light[..., None] - inside) * shown[..., None]
+    side = np.square(lips.across)
+    # Upper teeth belong to the skull: they stay where the lips rest, whatever the jaw does.
+    edge = lips.line + mouth.half * (0.15 * teeth - 0.2 * side)
+    shown = np.clip((edge - rows) / 1.5 + 0.5, 0, 1) * np.clip(1.1 - side, 0, 1)
+    shade = np.clip(0.72 + 0.06 * (rows - lips.upper), 0, 1)
+    depth = (rows - lips.upper) / np.maximum(lips.lower - lips.upper, 1)
+    tongue = np.clip((depth - 0.6) * 3, 0, 0.8) * np.clip(1.1 - 1.6 * side, 0, 1)
+    inside = INSIDE + (TONGUE - INSIDE) * tongue[..., None]
+    inside = inside + (TEETH * shade[..., None] - inside) * shown[..., None]
     picture = warped.copy()
-    below = warped[band].astype(np.float32)
-    picture[band] = (below + (inside - below) * cover[..., None]).astype(np.uint8)
+    under = warped[band].astype(np.float32)
+    picture[band] = (under + (inside - under) * cover[..., None]).astype(np.uint8)
     return picture
 
 

@@ -1,7 +1,7 @@
-"""What a mouth would do for a piece of sound: how open, how wide, how much teeth.
+"""What a mouth would do for a piece of sound: how open, how wide, how much of its teeth.
 
 Each picture is judged from its own window alone, so the same sound gives the same face in any
-batch. Smoothing is symmetrical around the middle of the picture, hence without delay.
+batch. Smoothing is symmetrical around the middle of the picture: the mouth is not late.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 
-HOP = 160  # 10 ms
-LEFT_CONTEXT = 100 * HOP  # 1 s: how loud this speaker is
-LOOKAHEAD = 2 * HOP  # as much after the picture's middle as the smoothing reaches
+Floats = NDArray[np.floating]
 
-Floats = NDArray[np.float32]
+LEFT_CONTEXT = 16_000  # a second: how loud this speaker is
+LOOKAHEAD = 640  # as far beyond the picture as the smoothing looks
 
-QUIET_DB = -30.0  # below the speaker's loudest; the mouth is closed
-USUAL_DB = -22.0  # of full scale: a loud vowel of usual speech, where nothing is known yet
+STEP = 320  # between the five short looks at a picture's sound: 40 ms before to 40 ms after it
+LOOKS = np.array([1, 2, 3, 2, 1]) / 9  # their share in the jaw's place; it is heavy
+RANGE_DB = 32.0  # below the speaker's loudest; there the mouth is closed
+USUAL_DB = -20.0  # of full scale: a loud vowel of usual speech, where nothing is known yet
+
+# Edges in Hz: murmur, open vowels (first formant), their second, front vowels' second, hiss.
+BANDS = (150, 450, 1000, 1800, 3600, 8000)
+EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +37,72 @@ class Shapes:
     teeth: Floats  # (n,) 0 hidden … 1 shown, as in "s"
 
 
-def _window() -> Floats:
-    weights = np.hanning(SAMPLES_PER_FRAME + 2 * LOOKAHEAD + 2)[1:-1]
-    return weights.astype(np.float32)
-
-
-_WEIGHTS = _window()
-_BINS = np.fft.rfftfreq(2048, 1 / SAMPLE_RATE)
-_EDGES = ((150, 500), (500, 1100), (1100, 1800), (1800, 3600), (3600, 8000))
-_BANDS = np.stack([(low <= _BINS) & (high > _BINS) for low, high in _EDGES]).astype(np.float32)
-
-
 def shapes(windows: NDArray[np.int16]) -> Shapes:
     """Of windows (n, LEFT_CONTEXT + 640 + LOOKAHEAD)."""
     sound = windows.astype(np.float32) / np.float32(32768)
-    near = sound[:, -len(_WEIGHTS) :] * _WEIGHTS
-    spectrum = np.fft.rfft(near, 2048, axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    bands = power @ _BANDS.T / (1024 * float(np.square(_WEIGHTS).sum()))
-    total = bands.sum(axis=1) + 1e-9
-    level = 10 * np.log10(total)
-    voiced = bands[:, :4].sum(axis=1) + 1e-9
-    loud = np.clip((level - _loudest(sound) - QUIET_DB) / -QUIET_DB, 0, 1)
-    first = np.clip((_share(bands, 1, voiced) + _share(bands, 2, voiced)) * 1.6, 0, 1)
-    front = np.clip(_share(bands, 3, voiced) * 4, 0, 1)
-    hiss = np.clip(bands[:, 4] / total * 1.6 - 0.4, 0, 1)
-    body = 0.35 + 0.65 * first
-    opening = loud**1.3 * body * (1 - 0.6 * hiss)
-    width = np.clip(front * 1.4 - 0.6 + 0.3 * first, -1, 1) * loud
-    return Shapes(
-        opening.astype(np.float32),
-        width.astype(np.float32),
-        np.maximum(hiss, 0.5 * front).astype(np.float32),
-    )
+    bands = _bands(sound)
+    power = bands.sum(axis=2) + EPSILON
+    level = 10 * np.log10(power)
+    loud = np.clip(1 + (level - _loudest(sound)[:, None]) / RANGE_DB, 0, 1)
+    voiced = bands[..., :4].sum(axis=2) + EPSILON
+    open_vowel = np.clip((bands[..., 1] + bands[..., 2]) / voiced * 1.4, 0, 1)
+    hiss = np.clip(bands[..., 4] / power * 1.6 - 0.4, 0, 1)
+    hum = _hum(bands[..., 0] / voiced)
+    each = loud**1.5 * (0.35 + 0.65 * open_vowel) * (1 - 0.65 * hiss) * (1 - 0.75 * hum)
+    jaw, now = each @ LOOKS, each[:, len(LOOKS) // 2]
+    # Lips are quick: they close in the dip of an m, b or p, which the jaw would sleep over.
+    opening = jaw * np.clip(now / (0.5 * jaw + EPSILON), 0, 1)
+    presence = np.clip(loud @ LOOKS * 2, 0, 1)
+    width = _width(np.einsum("nkb,k->nb", bands, LOOKS)) * presence
+    teeth = np.maximum(hiss @ LOOKS * presence, 0.7 * np.clip(width, 0, 1))
+    return Shapes(opening, width, teeth)
 
 
-def _share(bands: Floats, band: int, total: Floats) -> Floats:
-    share: Floats = bands[:, band] / total
-    return share
+def _hum(low: Floats) -> Floats:
+    """How much a sound is an m or n, from the share of the murmur: they have little else."""
+    hum: Floats = np.clip(8 * (low - 0.8), 0, 1)
+    return hum
+
+
+def _width(bands: Floats) -> Floats:
+    """(n,) from the vowel's colour: a high second formant is wide, none above 1000 Hz is round."""
+    voiced = bands[:, :4].sum(axis=1) + EPSILON
+    low, second, front = (bands[:, band] / voiced for band in (0, 2, 3))
+    dull = np.clip(1 - 5 * (second + front), 0, 1)
+    deep = np.clip(3 * (low - 0.5), 0, 1) * np.clip(1 - 5 * front, 0, 1)
+    round_ = (0.45 * dull + 0.9 * deep) * (1 - _hum(low))
+    wide = np.clip(5 * (front - 0.07) - round_, -1, 1)
+    width: Floats = wide * voiced / (bands.sum(axis=1) + EPSILON)
+    return width
+
+
+def _spectrum_weights() -> tuple[Floats, Floats]:
+    window = np.hanning(SAMPLES_PER_FRAME + 1)[:-1].astype(np.float32)
+    bins = np.fft.rfftfreq(SAMPLES_PER_FRAME, 1 / SAMPLE_RATE)
+    edges = zip(BANDS[:-1], BANDS[1:], strict=True)
+    member = np.stack([(low <= bins) & (bins < high) for low, high in edges], axis=1)
+    scale = 2 / (SAMPLES_PER_FRAME * float(np.square(window).sum()))
+    return window, member.astype(np.float32) * np.float32(scale)
+
+
+_WINDOW, _MEMBER = _spectrum_weights()
+
+
+def _bands(sound: Floats) -> Floats:
+    """(n, 5 looks, 5 bands) power, of which a sine of amplitude 1 has 0.5."""
+    first = sound.shape[1] - SAMPLES_PER_FRAME - (len(LOOKS) - 1) * STEP
+    starts = first + STEP * np.arange(len(LOOKS))
+    looks = sound[:, starts[:, None] + np.arange(SAMPLES_PER_FRAME)]
+    spectrum = np.fft.rfft(looks * _WINDOW, axis=2)
+    power: Floats = (spectrum.real**2 + spectrum.imag**2) @ _MEMBER
+    return power
 
 
 def _loudest(sound: Floats) -> Floats:
-    """Level in dB of the loudest of the last second, drawn half-way to what is usual."""
-    blocks = sound[:, : sound.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
-    power = np.square(blocks.reshape(len(sound), -1, SAMPLES_PER_FRAME)).mean(axis=2)
-    peak = 10 * np.log10(power.max(axis=1) + 1e-9)
-    level: Floats = ((np.maximum(peak, -45) + USUAL_DB) / 2).astype(np.float32)
+    """(n,) dB of the loudest 40 ms in the last second, drawn half-way to what is usual."""
+    whole = sound.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+    blocks = sound[:, -whole:].reshape(len(sound), -1, SAMPLES_PER_FRAME)
+    power = np.einsum("nks,nks->nk", blocks, blocks).max(axis=1) / SAMPLES_PER_FRAME
+    peak = 10 * np.log10(power + EPSILON)
+    level: Floats = (np.maximum(peak, -45) + USUAL_DB) / 2
     return level
