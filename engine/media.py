@@ -99,7 +99,7 @@ def read_video(path: Path) -> Iterator[Bgr]:
                 shown = frame
         except av.FFmpegError as error:
             raise MediaError(
-                f"{path.name} is unreadable from frame {given} on: {error}."
+                f"{path.name} is unreadable from frame {given} on: {error.strerror}."
             ) from error
         if shown is not None:
             yield _upright(shown)
@@ -144,11 +144,20 @@ def read_audio(path: Path, rate: int) -> Pcm:
 
 
 class Mp4Writer:
-    """H.264 and AAC in an mp4, 25 pictures a second; use as a context manager."""
+    """H.264 and AAC in an mp4, 25 pictures a second; use as a context manager.
+
+    The file appears when everything is in it, and not at all after an exception.
+    """
 
     def __init__(self, path: Path, width: int, height: int, rate: int) -> None:
-        """`rate`: Hz of the mono sound."""
-        self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+        """`rate`: Hz of the mono sound. Raises MediaError where the file cannot be written."""
+        self._path = path
+        self._unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            options = {"movflags": "faststart"}
+            self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
+        except OSError as error:
+            raise MediaError(f"{path} cannot be written: {error.strerror}.") from error
         options = {"crf": "18", "preset": "veryfast"}
         video = self._container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -174,13 +183,15 @@ class Mp4Writer:
         self._samples += len(pcm)
         self._container.mux(self._audio.encode(frame))
 
-    def close(self) -> None:
-        self._container.mux(self._video.encode(None))
-        self._container.mux(self._audio.encode(None))
-        self._container.close()
-
     def __enter__(self) -> Mp4Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._container.mux(self._video.encode(None))
+            self._container.mux(self._audio.encode(None))
+        self._container.close()
+        if error is None:
+            self._unfinished.replace(self._path)
+        else:
+            self._unfinished.unlink(missing_ok=True)

@@ -1,9 +1,165 @@
-"""`voipavatar persona`."""
+"""`voipavatar persona`: make a persona of a video, and see which there are."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from app.config import Settings
+from app.personas.config import read_blocks, settings_of, video_of
+from app.personas.edit import check_name, write_block
+from app.personas.service import Catalogue, PersonaInfo
+from engine.errors import EngineError, PersonaError
+from engine.media import VideoInfo, probe_video
+from engine.persona import Persona
+from engine.prepare.build import prepare
+from engine.prepare.settings import PersonaSettings
+from engine.types import FPS
+
+persona_app = typer.Typer(help="Make personas, and list them.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
+    app.add_typer(persona_app, name="persona")
+
+
+@persona_app.command("prepare")
+def prepare_command(
+    name: Annotated[str, typer.Option(help="What sessions ask for.")],
+    video: Annotated[
+        Path | None, typer.Argument(help="Without one, the persona is prepared as configured.")
+    ] = None,
+    display_name: Annotated[str | None, typer.Option(help="What people read.")] = None,
+    bbox_shift: Annotated[
+        float | None, typer.Option(help="Pixels by which the painted part begins lower.")
+    ] = None,
+    face_box: Annotated[
+        str | None, typer.Option(metavar="X1,Y1,X2,Y2", help="Where the face is, by hand.")
+    ] = None,
+) -> None:
+    """Make a persona of a video: five to ten seconds of a face that is silent and looks ahead."""
+    console = Console(stderr=True)
+    try:
+        changes: dict[str, Any] = {
+            "display_name": display_name,
+            "bbox_shift": bbox_shift,
+            "face_box": _box(face_box),
+        }
+        given = {key: value for key, value in changes.items() if value is not None}
+        _prepare(Settings(), name, video, given, console)
+    except EngineError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@persona_app.command("list")
+def list_command() -> None:
+    """Show the personas of this service."""
+    settings = Settings()
+    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    try:
+        listed = asyncio.run(catalogue.listing())
+    except EngineError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    table = Table("name", "display name", "size", "engine", "state")
+    for persona in listed:
+        size = f"{persona.width}x{persona.height}" if persona.width else ""
+        table.add_row(persona.name, persona.display_name, size, persona.engine, _state(persona))
+    Console().print(table)
+
+
+def _state(persona: PersonaInfo) -> str:
+    return persona.problem or ("prepared" if persona.prepared else "not prepared yet")
+
+
+def _box(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(edge) for edge in text.split(",")]
+    except ValueError:
+        raise PersonaError(
+            f"Write --face-box as X1,Y1,X2,Y2 in pixels, as in 160,120,360,380, not {text}."
+        ) from None
+
+
+def _prepare(
+    settings: Settings, name: str, video: Path | None, given: dict[str, Any], console: Console
+) -> None:
+    """Prepare first, and write personas.yaml only when that went well."""
+    check_name(name)
+    folder = settings.personas_dir
+    block = {**(read_blocks(folder).get(name) or {}), **given}
+    if video is not None:
+        block["video_path"] = given["video_path"] = _place(video, folder, name)
+    checked = settings_of(name, block, folder)
+    source = video or video_of(checked, folder)
+    persona = _prepared(name, checked, source, settings.data_dir / "personas", console)
+    if video is not None:
+        _copy(video, folder / given["video_path"])
+    if given:
+        write_block(folder, name, given)
+    _tell(console, persona, probe_video(source), video is not None)
+
+
+def _prepared(
+    name: str, checked: PersonaSettings, source: Path, cache: Path, console: Console
+) -> Persona:
+    bars = (TextColumn("Preparing"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=1.0)
+        return prepare(
+            name,
+            checked,
+            source,
+            cache,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+
+
+def _place(video: Path, folder: Path, name: str) -> str:
+    """The video's place among the personas: where it is, or where it will be copied."""
+    if video.resolve().is_relative_to(folder.resolve()):
+        return video.resolve().relative_to(folder.resolve()).as_posix()
+    return f"{name}/{video.name}"
+
+
+def _copy(video: Path, target: Path) -> None:
+    if target.exists() and target.samefile(video):
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(video, target)
+    except OSError as error:
+        raise PersonaError(f"The video cannot be copied to {target}: {error.strerror}.") from error
+
+
+def _tell(console: Console, persona: Persona, source: VideoInfo, is_new: bool) -> None:
+    count = len(persona.frames)
+    if source.other_rate:
+        console.print(
+            f"The video has {source.source_fps:g} frames a second; it was converted to {FPS}.",
+            style="yellow",
+        )
+    console.print(
+        f"{persona.name} is ready: {count} frames ({count / FPS:.1f} s), "
+        f"{persona.width}x{persona.height}.",
+        highlight=False,
+    )
+    if is_new:
+        console.print(
+            "See it speak:  voipavatar render "
+            f"--persona {persona.name} --audio speech.wav --out {persona.name}.mp4",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app.config import Settings
 from app.personas.service import Catalogue
 from engine.errors import EngineError
-from engine.media import MediaError, Mp4Writer, Pcm, read_audio
+from engine.media import Mp4Writer, Pcm, read_audio
 from engine.offline import render
 from engine.persona import Persona
 from engine.pool import EnginePool
@@ -59,8 +59,6 @@ async def _render(
 ) -> None:
     # Sound first: a wrong file shouldn't have to wait for the engine.
     sound = read_audio(audio, OUT_RATE)
-    if not out.parent.is_dir():
-        raise MediaError(f"The folder {out.parent} does not exist.")
     catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
     config = settings.engine_config()
     if config.backend == "auto":
@@ -85,7 +83,9 @@ async def _write(
     speech = soxr.resample(sound, OUT_RATE, SAMPLE_RATE)
     bars = (TextColumn("Rendering"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with (
-        Progress(*bars, TimeRemainingColumn(), console=console, transient=True) as progress,
+        Progress(
+            *bars, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        ) as progress,
         Mp4Writer(out, persona.width, persona.height, OUT_RATE) as writer,
     ):
         task = progress.add_task("", total=len(sound))

@@ -138,24 +138,25 @@ class _Build:
 
     def _find(self) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
         """Smooth face boxes and mouths of all frames, and how many boxes are interpolated."""
-        finder = FaceFinder(self._video.name, self._settings.bbox_shift)
-        given = self._settings.face_box
-        count = 0
-        for count, frame in enumerate(self._frames(0.0, 0.6), 1):  # noqa: B007
-            if given is None:
-                finder.add(frame)
-        if given is None:
-            faces, filled = finder.boxes(), finder.filled
-        else:
-            box = np.array(given, np.float64)
-            check_inside(
-                box, self._info.width, self._info.height, f"face_box of {self._video.name}"
-            )
-            faces, filled = np.tile(box, (count, 1)), 0
+        faces, filled = self._given() if self._settings.face_box else self._found()
         mouth = MouthFinder()
         for frame, box in zip(read_video(self._video), faces, strict=True):
             mouth.add(frame, box)
         return faces, mouth.mouths(), filled
+
+    def _found(self) -> tuple[NDArray[np.float64], int]:
+        finder = FaceFinder(self._video.name, self._settings.bbox_shift)
+        for frame in self._frames(0.0, 0.6):
+            finder.add(frame)
+        return finder.boxes(), finder.filled
+
+    def _given(self) -> tuple[NDArray[np.float64], int]:
+        """The box that was given by hand, for every frame."""
+        box = np.array(self._settings.face_box, np.float64)
+        box[1] += 2 * self._settings.bbox_shift
+        check_inside(box, self._info.width, self._info.height, f"face_box of {self._video.name}")
+        count = sum(1 for _ in self._frames(0.0, 0.6))
+        return np.tile(box, (count, 1)), 0
 
     def _frames(self, start: float, end: float) -> Iterator[Bgr]:
         """The video's frames, with progress from one share of the work to another."""
