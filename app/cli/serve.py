@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated, Any
+
 import typer
+from pydantic import ValidationError
+
+from app.config import Settings
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
 
-    @app.callback()
-    def main() -> None:
-        """Self-hosted lip-synced avatars for LiveKit rooms."""
+    @app.command("serve")
+    def command(
+        host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+        port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+        insecure: Annotated[
+            bool, typer.Option("--insecure", help="Serve other machines without any API key.")
+        ] = False,
+    ) -> None:
+        """Run the service. It brings its database up to date by itself."""
+        chosen = {"host": host, "port": port, "insecure": insecure or None}
+        _serve(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def _serve(**chosen: Any) -> None:
+    # Imported here: the other commands need no web server.
+    from app.logging import configure_logging
+    from app.server import CannotServe, listen, serve
+    from engine.errors import EngineError
+
+    try:
+        settings = Settings(**chosen)
+        configure_logging(settings.log_format, settings.log_level)
+        asyncio.run(serve(settings, listen(settings)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(str(part) for part in first["loc"])
+        raise _Exit(f"The setting {setting} is wrong: {first['msg']}.") from None
+    except (CannotServe, EngineError) as error:
+        raise _Exit(str(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+class _Exit(typer.Exit):
+    """Says one sentence and leaves with 1."""
+
+    def __init__(self, sentence: str) -> None:
+        typer.echo(sentence, err=True)
+        super().__init__(1)

@@ -9,8 +9,12 @@ from typing import Any, Protocol
 import structlog
 
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from engine.types import EngineStats
 
 log = structlog.get_logger(__name__)
+
+REPORT_AGAIN_S = 1.0
+CUT_OFF_S = 5.0  # for closing and recording, once a session was cut off
 
 
 class Runner(Protocol):
@@ -27,6 +31,24 @@ class Runner(Protocol):
     def stats(self) -> dict[str, Any]:
         """The body of `GET /sessions/{id}/stats`."""
         ...
+
+
+class Engine(Protocol):
+    """What the control plane asks of the engine pool."""
+
+    @property
+    def capacity(self) -> int:
+        """Sessions it can bear at once."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing is painted any more."""
+        ...
+
+    def beat_age_s(self) -> float: ...
+
+    def stats(self) -> EngineStats: ...
 
 
 class Reporter(Protocol):
@@ -68,15 +90,16 @@ class Registry:
 
     async def drain(self, timeout_s: float) -> None:
         """End every session for shutdown; those not gone in time are cancelled."""
-        tasks = [task for _, task in self._live.values()]
+        tasks = {task for _, task in self._live.values()}
         for runner, _ in self._live.values():
             runner.stop(EndReason.SHUTDOWN)
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        for patience_s in (timeout_s, CUT_OFF_S):
+            if not tasks:
+                return
+            _, tasks = await asyncio.wait(tasks, timeout=patience_s)
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _live_through(self, session_id: str, runner: Runner) -> None:
         outcome = Outcome(EndReason.SHUTDOWN)  # what a cancelled task ends with
@@ -89,10 +112,14 @@ class Registry:
             await self._finish(session_id, outcome, runner.stats())
 
     async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:
+        """Report the end until it is recorded: else its key would stay taken."""
         try:
-            await self._report.finished(session_id, outcome, stats)
-        except Exception:
-            # The row stays as it is; the next start-up finds it and marks it lost.
-            log.exception("end of session not recorded", session_id=session_id)
+            while True:
+                try:
+                    return await self._report.finished(session_id, outcome, stats)
+                except Exception:
+                    log.exception("end of session not recorded yet", session_id=session_id)
+                    await asyncio.sleep(REPORT_AGAIN_S)
         finally:
+            # Cut off at shutdown, the row stays as it is; the next start-up marks it lost.
             self._live.pop(session_id, None)

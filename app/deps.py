@@ -1,0 +1,53 @@
+"""What endpoints ask for, by type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.config import Settings
+from app.db.database import Database
+from app.health import Health
+from app.metrics import Metrics
+from app.personas.service import Catalogue
+from app.sessions.service import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the lifespan opened; every request finds it in its state."""
+
+    settings: Settings
+    database: Database
+    catalogue: Catalogue
+    sessions: Sessions
+    health: Health
+    metrics: Metrics
+
+
+def _services(request: Request) -> Services:
+    found: Services = request.state.services
+    return found
+
+
+All = Annotated[Services, Depends(_services)]
+
+
+def _sessions(services: All) -> Sessions:
+    return services.sessions
+
+
+def _catalogue(services: All) -> Catalogue:
+    return services.catalogue
+
+
+def _requested_at(request: Request) -> float:
+    arrived: float = request.state.requested_at
+    return arrived
+
+
+Calls = Annotated[Sessions, Depends(_sessions)]
+Personas = Annotated[Catalogue, Depends(_catalogue)]
+RequestedAt = Annotated[float, Depends(_requested_at)]

@@ -1,0 +1,127 @@
+"""What every request passes before its route: id, log, metrics, key, size of its body."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth import FREE, authorise
+from app.deps import Services
+from app.errors import AppError, Internal, PayloadTooLarge
+from app.problems import problem_response
+
+log = structlog.get_logger("app.http")
+
+MAX_BODY = 1024 * 1024  # bytes: contract.md, Sessions
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UNEVENTFUL = frozenset({"/health", "/ready", "/metrics"})
+
+
+class Edge:
+    """ASGI middleware; the routes behind it see a request that is allowed and small."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["requested_at"] = time.monotonic()
+        state["request_id"] = _request_id(Headers(scope=scope))
+        answer = _Answer(send, state["request_id"])
+        with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
+            try:
+                await self._handle(scope, receive, answer)
+            except AppError as error:
+                await self._refuse(error, scope, receive, answer)
+            except Exception:
+                log.exception("request failed", path=scope["path"])
+                if answer.status is not None:
+                    raise  # half an answer is out; only breaking off tells the caller
+                fault = Internal("A fault of the service; its log says more.")
+                await self._refuse(fault, scope, receive, answer)
+            finally:
+                self._record(scope, answer)
+
+    async def _handle(
+        self, scope: Scope, receive: Receive, send: Callable[..., Awaitable[None]]
+    ) -> None:
+        services: Services = scope["state"]["services"]
+        headers = Headers(scope=scope)
+        if scope["path"] not in FREE:
+            client = scope["client"][0] if scope.get("client") else None
+            insecure = services.settings.insecure
+            await authorise(services.database, headers, client, insecure=insecure)
+        await self._app(scope, await _small_body(headers, receive), send)
+
+    async def _refuse(
+        self, error: AppError, scope: Scope, receive: Receive, answer: _Answer
+    ) -> None:
+        response = problem_response(error, scope["state"]["request_id"])
+        await response(scope, receive, answer)
+
+    def _record(self, scope: Scope, answer: _Answer) -> None:
+        services: Services = scope["state"]["services"]
+        seconds = time.monotonic() - scope["state"]["requested_at"]
+        route = getattr(scope.get("route"), "path", "none")
+        status = answer.status or 499  # nothing was sent: the caller went away
+        services.metrics.http.labels(scope["method"], route, status).observe(seconds)
+        write = log.debug if scope["path"] in _UNEVENTFUL else log.info
+        # The path alone: a query may carry a token.
+        write(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+        )
+
+
+class _Answer:
+    """Passes the answer on with the request's id, and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
+        await self._send(message)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+async def _small_body(headers: Headers, receive: Receive) -> Receive:
+    """The body, read ahead and handed on. Raises PayloadTooLarge at its first byte too many."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        raise PayloadTooLarge(f"The body may be {MAX_BODY} bytes at most.")
+    messages: list[Message] = []
+    size = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            raise PayloadTooLarge(f"The body may be {MAX_BODY} bytes at most.")
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            break
+    ahead = iter(messages)
+
+    async def replay() -> Message:
+        return next(ahead, None) or await receive()
+
+    return replay

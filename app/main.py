@@ -1,0 +1,136 @@
+"""The service: what it is made of, opened in order and closed the other way round."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from app import probes
+from app.config import Settings
+from app.db.database import Database
+from app.db.migrate import migrate
+from app.deps import Services
+from app.edge import Edge
+from app.health import Health
+from app.metrics import Metrics
+from app.personas import endpoints as personas
+from app.personas.service import Catalogue
+from app.problems import install_problems
+from app.sessions import endpoints as sessions
+from app.sessions.instances import BEAT_S, Instance
+from app.sessions.registry import Engine, Registry, Runner
+from app.sessions.reports import Reports
+from app.sessions.service import Sessions
+from app.sessions.spec import EndReason, SessionSpec
+
+log = structlog.get_logger(__name__)
+
+DESCRIPTION = "Self-hosted lip-synced avatars for LiveKit rooms."
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What sessions run on."""
+
+    engine: Engine
+    make_runner: Callable[[SessionSpec], Runner]
+
+
+StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equipment]]
+
+
+@asynccontextmanager
+async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Equipment]:
+    """The engine pool, and sessions that join LiveKit. Raises BackendUnavailable."""
+    from app.rtc.stage import open_stage, runner_on
+
+    async with open_stage(settings, catalogue) as stage:
+        yield Equipment(stage.pool, runner_on(stage))
+
+
+def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) -> FastAPI:
+    """The ASGI app. Nothing is opened before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as exits:
+            services = await open_services(settings, stage_factory, exits)
+            app.state.drain = services.sessions.drain
+            yield {"services": services}
+
+    app = FastAPI(
+        title="voipavatar",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    install_problems(app)
+    app.add_middleware(Edge)
+    # The keys are checked at the edge; here they are named for the documentation.
+    keyed = APIRouter(
+        dependencies=[
+            Security(HTTPBearer(auto_error=False)),
+            Security(APIKeyHeader(name="x-api-key", auto_error=False)),
+        ]
+    )
+    keyed.include_router(sessions.router)
+    keyed.include_router(personas.router)
+    app.include_router(keyed)
+    app.include_router(probes.router)
+    return app
+
+
+async def open_services(
+    settings: Settings, stage_factory: StageFactory, exits: AsyncExitStack
+) -> Services:
+    """Everything a request may need; `exits` closes it, sessions first."""
+    database = Database(settings.database)
+    exits.push_async_callback(database.aclose)
+    await migrate(database)
+    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    exits.push_async_callback(catalogue.aclose)
+    stage = await exits.enter_async_context(stage_factory(settings, catalogue))
+    metrics = Metrics()
+    metrics.watch(stage.engine)
+    reports = Reports(database, metrics)
+    instance = Instance(database, reports)
+    await instance.enter()
+    exits.push_async_callback(instance.leave)
+    registry = Registry(stage.make_runner, reports)
+    await exits.enter_async_context(_housekeeping(instance, registry))
+    sessions = Sessions(
+        settings, database, catalogue, stage.engine, registry, reports, metrics, instance.id
+    )
+    exits.push_async_callback(sessions.drain)
+    health = Health(database, stage.engine, instance)
+    return Services(settings, database, catalogue, sessions, health, metrics)
+
+
+@asynccontextmanager
+async def _housekeeping(instance: Instance, registry: Registry) -> AsyncIterator[None]:
+    """Beat, and look after what other processes ask of us or left behind."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                for session_id in await instance.beat():
+                    registry.stop(session_id, EndReason.DELETED)
+                await instance.look_around()
+            except Exception:
+                log.warning("housekeeping failed; trying again", exc_info=True)
+
+    task = asyncio.create_task(keep(), name="housekeeping")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

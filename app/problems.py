@@ -1,0 +1,146 @@
+"""Errors as `application/problem+json` (RFC 9457), whoever raised them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    AppError,
+    Draining,
+    Forbidden,
+    Internal,
+    PayloadTooLarge,
+    Unauthenticated,
+    Unhealthy,
+    ValidationFailed,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+_EVERYWHERE: tuple[type[AppError], ...] = (
+    Unauthenticated,
+    Forbidden,
+    PayloadTooLarge,
+    ValidationFailed,
+    Unhealthy,
+    Draining,
+    Internal,
+)
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with a request; never what was sent, which may be a secret."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Problem(BaseModel):
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldError] | None = None
+
+
+def _schemas() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
+
+
+_SCHEMAS = _schemas()
+
+
+def describe(*problems: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these, and what any route may answer."""
+    by_status: dict[int, list[type[AppError]]] = {}
+    for problem in dict.fromkeys((*problems, *_EVERYWHERE)):
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        status: {
+            "description": "; ".join(f"`{each.code}`: {each.title}" for each in same),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, same in sorted(by_status.items())
+    }
+
+
+def problem_response(
+    error: AppError,
+    request_id: str,
+    *,
+    status: int | None = None,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """`status` overrides the error's own where HTTP has a better one, as 405 has."""
+    body: dict[str, Any] = {
+        "type": "about:blank" if status else f"urn:voipavatar:problem:{error.code}",
+        "title": error.title,
+        "status": status or error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    extra = dict(headers or {})
+    if error.retry_after_s is not None:
+        extra["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, Unauthenticated):
+        extra["WWW-Authenticate"] = "Bearer"
+    # ASCII: a field's name in `errors` may be half a character, which UTF-8 cannot say.
+    return Response(json.dumps(body), body["status"], extra, MEDIA_TYPE)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of the app's routes as a problem, and say so in its OpenAPI page."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = plain()
+        schema["components"]["schemas"].update(_SCHEMAS)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own page tells to do
+
+    @app.exception_handler(AppError)
+    async def of_ours(request: Request, error: AppError) -> Response:
+        return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_validation(request: Request, error: RequestValidationError) -> Response:
+        errors = [
+            {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]}
+            for each in error.errors()
+        ]
+        first = errors[0]
+        place = ".".join(str(part) for part in first["loc"])
+        detail = f"{place}: {first['msg']}"
+        return problem_response(ValidationFailed(detail), request.state.request_id, errors=errors)
+
+    @app.exception_handler(HTTPException)
+    async def of_http(request: Request, error: HTTPException) -> Response:
+        """The framework's own: no such route, no such method, a body that is no JSON."""
+        status = {400: 422}.get(error.status_code, error.status_code)
+        detail = {
+            404: f"There is nothing at {request.url.path}; see /docs.",
+            405: f"{request.method} is not allowed at {request.url.path}; see /docs.",
+        }.get(status, str(error.detail))
+        return problem_response(
+            ValidationFailed(detail),
+            request.state.request_id,
+            status=status,
+            errors=[],
+            headers=error.headers,
+        )

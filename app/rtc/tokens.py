@@ -1,0 +1,106 @@
+"""LiveKit tokens: the ones we make, and what a foreign one says of itself."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from livekit import api
+
+from app.config import Settings
+from app.errors import LiveKitTokenRejected
+from app.rtc.names import PUBLISH_ON_BEHALF, SESSION_ATTRIBUTE
+from app.sessions.spec import AudioSpec
+
+AVATAR_TTL = timedelta(minutes=10)  # needed to join only; each attempt to join gets a new one
+VIEWER_TTL = timedelta(hours=6)
+LEEWAY_S = 60  # what LiveKit itself allows clocks to differ
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says; only LiveKit can tell whether it is true."""
+
+    room: str
+    identity: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    expires: float | None = None  # seconds since 1970
+
+    @property
+    def agent(self) -> str | None:
+        """On whose behalf its holder speaks (livekit.md §1.2)."""
+        return self.attributes.get(PUBLISH_ON_BEHALF)
+
+
+def avatar_token(
+    settings: Settings, session_id: str, room: str, identity: str, audio: AudioSpec
+) -> str:
+    """Of kind agent, for one room, with the least grants (livekit.md §3).
+
+    Data is what an agent's RPC calls need; who follows a microphone sends none.
+    """
+    attributes = {SESSION_ATTRIBUTE: session_id}
+    if audio.agent is not None:
+        attributes[PUBLISH_ON_BEHALF] = audio.agent
+    grants = api.VideoGrants(
+        room_join=True,
+        room=room,
+        can_publish=True,
+        can_publish_sources=["camera", "microphone"],
+        can_subscribe=True,
+        can_publish_data=audio.source == "data_stream",
+    )
+    return (
+        _maker(settings)
+        .with_kind("agent")
+        .with_identity(identity)
+        .with_name(identity)
+        .with_ttl(AVATAR_TTL)
+        .with_attributes(attributes)
+        .with_grants(grants)
+        .to_jwt()
+    )
+
+
+def viewer_token(
+    settings: Settings, room: str, identity: str, name: str | None, *, can_publish: bool
+) -> tuple[str, datetime]:
+    """A person's way into the room, and when it ends."""
+    grants = api.VideoGrants(
+        room_join=True,
+        room=room,
+        can_publish=can_publish,
+        can_subscribe=True,
+        can_publish_data=can_publish,
+    )
+    expires = datetime.now(UTC).replace(microsecond=0) + VIEWER_TTL
+    maker = _maker(settings).with_identity(identity).with_name(name or identity)
+    return maker.with_ttl(VIEWER_TTL).with_grants(grants).to_jwt(), expires
+
+
+def read_claims(token: str) -> Claims:
+    """What a foreign token says. Raises LiveKitTokenRejected when it is no token at all."""
+    try:
+        payload = token.split(".")[1]
+        body = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return _claims(body)
+    except (IndexError, ValueError, TypeError, AttributeError, binascii.Error) as error:
+        raise LiveKitTokenRejected("`livekit.token` is not a LiveKit access token.") from error
+
+
+def _claims(body: dict[str, Any]) -> Claims:
+    expires = body.get("exp")
+    return Claims(
+        room=str(body.get("video", {}).get("room", "")),
+        identity=str(body.get("sub", "")),
+        attributes={str(name): str(value) for name, value in body.get("attributes", {}).items()},
+        expires=None if expires is None else float(expires),
+    )
+
+
+def _maker(settings: Settings) -> api.AccessToken:
+    return api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())

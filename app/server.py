@@ -1,0 +1,127 @@
+"""Runs the app under uvicorn, and lets sessions leave before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.auth import has_active_key
+from app.config import Settings
+from app.db.database import Database
+from app.db.migrate import migrate
+from app.main import create_app
+
+log = structlog.get_logger(__name__)
+
+CLOSE_S = 5  # for requests that are still being answered when the sessions have left
+
+
+class CannotServe(Exception):
+    """The service may not or cannot start; the message is one sentence with the way out."""
+
+
+async def serve(settings: Settings, listening: socket.socket) -> None:
+    """Until SIGTERM or SIGINT: then no new session, all leave their rooms, and it returns.
+
+    A second signal kills the process. Raises EngineError where the engine cannot start.
+    """
+    await _require_key(settings)
+    app = create_app(settings)
+    # Opened here and not by uvicorn, which would print a page of traceback for a missing file.
+    async with app.router.lifespan_context(app) as state:
+        config = uvicorn.Config(
+            _with_state(app, dict(state or {})),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=CLOSE_S,
+        )
+        log.info("listening", address="{}:{}".format(*listening.getsockname()[:2]))
+        await _DrainingServer(config, app.state.drain).serve([listening])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket on the wanted address. Raises CannotServe."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise CannotServe(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Choose another with `voipavatar serve --port PORT`."
+        ) from error
+    return listening
+
+
+async def _require_key(settings: Settings) -> None:
+    if settings.insecure or _is_loopback(settings.host):
+        return
+    database = Database(settings.database)
+    try:
+        await migrate(database)
+        if await has_active_key(database):
+            return
+    finally:
+        await database.aclose()
+    raise CannotServe(
+        f"{settings.host} can be reached by others and there is no API key: make one with "
+        "`voipavatar keys create NAME`, or start with --insecure."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
+    async def stated(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(state)
+        await app(scope, receive, send)
+
+    return stated
+
+
+class _DrainingServer(uvicorn.Server):
+    """Answers requests, with `draining` where that is the answer, while the sessions leave."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._loop = asyncio.get_running_loop()
+        self._leaving: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal handler: it only leaves word."""
+        if self._leaving is not None:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self._loop.call_soon_threadsafe(self._begin_to_leave)
+
+    def _begin_to_leave(self) -> None:
+        if self._leaving is None:
+            log.info("shutting down: sessions leave their rooms")
+            self._leaving = asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True

@@ -1,0 +1,155 @@
+"""`/sessions`: contract.md, Sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+
+from app import errors
+from app.db.models import SessionRow
+from app.deps import Calls, RequestedAt
+from app.problems import describe
+from app.sessions.schemas import (
+    AudioBody,
+    CreateSession,
+    ErrorView,
+    LimitsBody,
+    Listing,
+    SessionPage,
+    SessionStats,
+    SessionView,
+    VideoBody,
+    ViewerToken,
+    ViewerTokenRequest,
+    Waiting,
+)
+from app.sessions.spec import FailureCode, State
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+# What a caller who waits is told of a session that failed; the others are faults of ours.
+_FAILURES: dict[str, type[errors.AppError]] = {
+    FailureCode.JOIN_TIMEOUT: errors.StartTimeout,
+    FailureCode.LIVEKIT_LOST: errors.LiveKitUnreachable,
+    FailureCode.LIVEKIT_UNREACHABLE: errors.LiveKitUnreachable,
+    FailureCode.LIVEKIT_TOKEN_REJECTED: errors.LiveKitTokenRejected,
+    FailureCode.PERSONA_INVALID: errors.PersonaInvalid,
+}
+_WAITING = (errors.StartTimeout, errors.LiveKitUnreachable, errors.PersonaInvalid)
+
+EXAMPLES: dict[str, Any] = {
+    "simple": {
+        "summary": "Follow whoever speaks in a room of this service's LiveKit",
+        "value": {"room": "demo-room", "persona": "default"},
+    },
+    "limited": {
+        "summary": "Follow one participant, for ten minutes at most",
+        "value": {
+            "room": "demo-room",
+            "persona": "default",
+            "identity": "avatar-2",
+            "audio": {"source": "track", "participant": "speaker"},
+            "limits": {"max_duration_s": 600},
+            "metadata": {"ticket": "42"},
+        },
+    },
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=describe(
+        errors.RoomConflict,
+        errors.CapacityExhausted,
+        errors.PersonaNotFound,
+        errors.LiveKitTokenRejected,
+        *_WAITING,
+    ),
+)
+async def create_session(
+    body: Annotated[CreateSession, Body(openapi_examples=EXAMPLES)],
+    waiting: Annotated[Waiting, Query()],
+    sessions: Calls,
+    requested_at: RequestedAt,
+) -> SessionView:
+    """Start an avatar in a room. `?wait=ready` answers when it is live, or why it is not."""
+    row = await sessions.create(body, requested_at)
+    if waiting.wait:
+        row = _or_problem(await sessions.started(row.id, waiting.timeout))
+    return view(row)
+
+
+@router.get("", responses=describe())
+async def list_sessions(listing: Annotated[Listing, Query()], sessions: Calls) -> SessionPage:
+    """The newest first; `next_cursor` continues the list."""
+    rows, cursor = await sessions.page(listing)
+    return SessionPage(items=[view(row) for row in rows], next_cursor=cursor)
+
+
+@router.get("/{session_id}", responses=describe(errors.SessionNotFound, *_WAITING))
+async def get_session(
+    session_id: str, waiting: Annotated[Waiting, Query()], sessions: Calls
+) -> SessionView:
+    """A session as it is, or, with `?wait=ready`, as soon as it is no longer starting."""
+    if waiting.wait:
+        return view(_or_problem(await sessions.started(session_id, waiting.timeout)))
+    return view(await sessions.get(session_id))
+
+
+@router.delete(
+    "/{session_id}",
+    responses={202: {"model": SessionView}, **describe(errors.SessionNotFound)},
+)
+async def delete_session(session_id: str, sessions: Calls, response: Response) -> SessionView:
+    """End a session: 202 while it ends, then 200 with what it ended as."""
+    row = await sessions.delete(session_id)
+    response.status_code = 200 if State(row.state).terminal else 202
+    return view(row)
+
+
+@router.get("/{session_id}/stats", responses=describe(errors.SessionNotFound))
+async def get_stats(session_id: str, sessions: Calls) -> SessionStats:
+    """How well it keeps time; the final values once it has ended."""
+    return SessionStats.model_validate(await sessions.stats(session_id))
+
+
+@router.post(
+    "/{session_id}/viewer-token",
+    responses=describe(errors.SessionNotFound, errors.LiveKitExternal),
+)
+async def create_viewer_token(
+    session_id: str, sessions: Calls, body: ViewerTokenRequest | None = None
+) -> ViewerToken:
+    """A token for a person to join the session's room with."""
+    return await sessions.viewer_token(session_id, body or ViewerTokenRequest())
+
+
+def view(row: SessionRow) -> SessionView:
+    """A row as callers see it."""
+    failed = row.error_code is not None
+    return SessionView(
+        id=row.id,
+        state=State(row.state),
+        room=row.room,
+        persona=row.persona,
+        identity=row.identity,
+        livekit_url=row.livekit_url,
+        audio=AudioBody.model_validate(row.audio),
+        video=VideoBody.model_validate(row.video),
+        limits=LimitsBody.model_validate(row.limits),
+        metadata=row.caller_metadata,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        ended_at=row.ended_at,
+        end_reason=row.end_reason,
+        error=ErrorView(code=row.error_code, detail=row.error_detail or "") if failed else None,
+    )
+
+
+def _or_problem(row: SessionRow) -> SessionRow:
+    if row.state != State.FAILED:
+        return row
+    problem = _FAILURES.get(row.error_code or "", errors.Internal)
+    raise problem(f"{row.error_detail} (session {row.id})")

@@ -1,0 +1,138 @@
+"""Which process owns which session, and what becomes of the sessions of one that died."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import structlog
+from sqlalchemy import select, update
+
+from app.db.base import now
+from app.db.database import Database
+from app.db.models import InstanceRow, SessionRow
+from app.sessions.reports import Reports
+from app.sessions.repository import SessionRepository
+from app.sessions.spec import FailureCode, Outcome, State
+from app.sessions.state import LIVE
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 3.0
+SILENCE_S = 15.0  # a process of another host that beats no more for so long is dead
+LOST = Outcome(FailureCode.LOST, "The process that ran the session died.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """When another process's heartbeat was last seen to change, by our own clock."""
+
+    heartbeat: float
+    at: float
+    changed: bool
+
+
+class Instance:
+    """This process among those that share the database."""
+
+    def __init__(self, database: Database, reports: Reports) -> None:
+        self._database = database
+        self._reports = reports
+        self._heard: dict[str, _Heard] = {}
+        self.id = f"ins_{secrets.token_hex(8)}"
+        self.settled = False  # nothing that a dead process left is still shown as live
+
+    async def enter(self) -> None:
+        """Enrol, and mark what dead processes left behind."""
+        process = psutil.Process()
+        async with self._database.write() as session:
+            session.add(
+                InstanceRow(
+                    id=self.id,
+                    host=_host(),
+                    pid=process.pid,
+                    process_started=process.create_time(),
+                    started_at=now(),
+                    heartbeat_at=now(),
+                )
+            )
+        await self.look_around()
+
+    async def beat(self) -> list[str]:
+        """Show that we live; returns our sessions that somebody, anywhere, asked to end."""
+        async with self._database.write() as session:
+            await session.execute(
+                update(InstanceRow).where(InstanceRow.id == self.id).values(heartbeat_at=now())
+            )
+            return list(await SessionRepository(session).of_instances([self.id], [State.ENDING]))
+
+    async def look_around(self) -> None:
+        """Fail the sessions of every process that died."""
+        async with self._database.read() as session:
+            owners = await session.scalars(
+                select(InstanceRow).where(
+                    InstanceRow.id.in_(
+                        select(SessionRow.instance_id).where(SessionRow.state.in_(LIVE))
+                    ),
+                    InstanceRow.id != self.id,
+                )
+            )
+            verdicts = {owner.id: self._lives(owner) for owner in owners}
+        dead = [owner for owner, lives in verdicts.items() if lives is False]
+        if dead:
+            await self._mark_lost(dead)
+        self.settled = self.settled or all(lives is not None for lives in verdicts.values())
+
+    async def leave(self) -> None:
+        """Sign off: whatever is still shown as live is nobody's now."""
+        async with self._database.write() as session:
+            await session.execute(
+                update(InstanceRow).where(InstanceRow.id == self.id).values(stopped_at=now())
+            )
+
+    async def _mark_lost(self, instances: Iterable[str]) -> None:
+        async with self._database.read() as session:
+            lost = await SessionRepository(session).of_instances(instances)
+        for session_id in lost:
+            log.warning("session lost", session_id=session_id)
+            await self._reports.finished(session_id, LOST, None)
+
+    def _lives(self, other: InstanceRow) -> bool | None:
+        """None while it cannot be told yet: a process of another host must be listened to."""
+        if other.stopped_at is not None:
+            return False
+        if other.host == _host():
+            return _runs(other.pid, other.process_started)
+        return self._listen(other.id, other.heartbeat_at.timestamp(), time.monotonic())
+
+    def _listen(self, instance: str, heartbeat: float, at: float) -> bool | None:
+        # Only changes count, so that the clocks of two hosts need not agree.
+        known = self._heard.get(instance)
+        if known is None or known.heartbeat != heartbeat:
+            self._heard[instance] = _Heard(heartbeat, at, changed=known is not None)
+            return True if known is not None else None
+        if at - known.at > SILENCE_S:
+            return False
+        return True if known.changed else None
+
+
+def _host() -> str:
+    """Processes that see each other by number have the same: host name and process namespace."""
+    namespace = Path("/proc/self/ns/pid")
+    visible = str(namespace.readlink()) if namespace.is_symlink() else ""
+    return f"{socket.gethostname()} {visible}".strip()
+
+
+def _runs(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        # Start times are reckoned from the clock, which may be set between two readings.
+        same = abs(process.create_time() - started) < 5.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,80 @@
+"""How a session will get into its room: whose LiveKit, as whom, and hearing what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.config import Settings
+from app.errors import LiveKitTokenRejected, ValidationFailed
+from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
+from app.sessions.schemas import AudioBody, CreateSession, livekit_address
+from app.sessions.spec import AudioSpec
+
+IDENTITY = "avatar"
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """`token()` gives a token for one more attempt to join."""
+
+    livekit_url: str
+    room: str
+    identity: str
+    audio: AudioSpec
+    external: bool
+    token: Callable[[], str] = field(repr=False)
+
+
+def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> Joining:
+    """Reads the foreign token, or says how to make our own.
+
+    Raises LiveKitTokenRejected for a foreign token that cannot serve, ValidationFailed for audio
+    that cannot be.
+    """
+    if wanted.livekit is None:
+        identity = wanted.identity or IDENTITY
+        audio = resolve_audio(wanted.audio, identity, wanted.audio.agent)
+        return Joining(
+            livekit_url=livekit_address(settings.livekit_url),
+            room=wanted.room,
+            identity=identity,
+            audio=audio,
+            external=False,
+            token=lambda: avatar_token(settings, session_id, wanted.room, identity, audio),
+        )
+    secret = wanted.livekit.token
+    claims = read_claims(secret.get_secret_value())
+    _check_claims(claims, wanted)
+    return Joining(
+        livekit_url=wanted.livekit.url,
+        room=wanted.room,
+        identity=claims.identity,
+        audio=resolve_audio(wanted.audio, claims.identity, claims.agent),
+        external=True,
+        token=secret.get_secret_value,
+    )
+
+
+def resolve_audio(wanted: AudioBody, identity: str, agent: str | None) -> AudioSpec:
+    """Decides `auto`: an agent's stream where one is known, else a microphone."""
+    if wanted.participant is not None and wanted.participant == identity:
+        raise ValidationFailed("`audio.participant` is the avatar itself.")
+    source = wanted.source
+    if source == "auto":
+        source = "track" if agent is None else "data_stream"
+    if source == "data_stream":
+        raise ValidationFailed("`audio.source` data_stream is not available yet; use track.")
+    return AudioSpec(source, wanted.participant, None)
+
+
+def _check_claims(claims: Claims, wanted: CreateSession) -> None:
+    if claims.room != wanted.room:
+        raise LiveKitTokenRejected("`livekit.token` is not for the room that `room` names.")
+    if not claims.identity:
+        raise LiveKitTokenRejected("`livekit.token` names no identity to join as.")
+    if wanted.identity is not None and wanted.identity != claims.identity:
+        raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
+    if claims.expires is not None and claims.expires + LEEWAY_S < time.time():
+        raise LiveKitTokenRejected("`livekit.token` has expired.")

@@ -1,0 +1,56 @@
+"""Writes down what sessions report of themselves, and tells those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from app.db.base import now
+from app.db.database import Database
+from app.metrics import Metrics
+from app.sessions.repository import SessionRepository
+from app.sessions.spec import Outcome, State
+
+log = structlog.get_logger(__name__)
+
+
+class Reports:
+    """A `Reporter`; each call is one transaction."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self.changed = asyncio.Event()  # set at the next transition; then there is a new one
+
+    async def ready(self, session_id: str) -> None:
+        async with self._database.write() as session:
+            moved = await SessionRepository(session).move(session_id, State.READY, ready_at=now())
+        log.info("session ready", session_id=session_id, recorded=moved)
+        self.ring()
+
+    async def finished(
+        self, session_id: str, outcome: Outcome, stats: dict[str, Any] | None
+    ) -> None:
+        failed = outcome.state is State.FAILED
+        async with self._database.write() as session:
+            moved = await SessionRepository(session).move(
+                session_id,
+                outcome.state,
+                reason=outcome.reason,
+                detail=outcome.detail,
+                ended_at=now(),
+                end_reason=outcome.reason,
+                error_code=outcome.reason if failed else None,
+                error_detail=outcome.detail if failed else None,
+                stats=stats,
+            )
+        if moved:
+            self._metrics.ended.labels(outcome.state, outcome.reason).inc()
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake everybody who waits for a change."""
+        self.changed.set()
+        self.changed = asyncio.Event()

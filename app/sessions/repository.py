@@ -1,0 +1,139 @@
+"""Every query about sessions. Runs in the caller's transaction; commits nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import now
+from app.db.models import SessionEventRow, SessionRow
+from app.errors import ValidationFailed
+from app.sessions.spec import State
+from app.sessions.state import LIVE, sources
+
+
+class SessionRepository:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, row: SessionRow) -> None:
+        """Insert; raises IntegrityError when its key is already live."""
+        self._session.add(row)
+        await self._session.flush()
+        self._log(row.id, None, State(row.state), row.created_at, None, "")
+
+    async def get(self, session_id: str) -> SessionRow | None:
+        return await self._session.get(SessionRow, session_id)
+
+    async def live_on(self, livekit_url: str, room: str, identity: str) -> SessionRow | None:
+        """The session that holds an avatar's key, if one is live."""
+        found = await self._session.scalars(
+            select(SessionRow).where(
+                SessionRow.livekit_url == livekit_url,
+                SessionRow.room == room,
+                SessionRow.identity == identity,
+                SessionRow.state.in_(LIVE),
+            )
+        )
+        return found.first()
+
+    async def page(
+        self, state: State | None, limit: int, cursor: str | None
+    ) -> tuple[Sequence[SessionRow], str | None]:
+        """The newest first, and the cursor of what follows."""
+        query = select(SessionRow).order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
+        if state is not None:
+            query = query.where(SessionRow.state == state)
+        if cursor is not None:
+            after = tuple_(SessionRow.created_at, SessionRow.id)
+            query = query.where(after < tuple_(*_parse_cursor(cursor)))
+        rows = (await self._session.scalars(query.limit(limit + 1))).all()
+        more = len(rows) > limit
+        return rows[:limit], _cursor(rows[limit - 1]) if more else None
+
+    async def move(
+        self,
+        session_id: str,
+        target: State,
+        *,
+        reason: str | None = None,
+        detail: str = "",
+        **values: Any,
+    ) -> bool:
+        """Compare-and-set to `target`, with its event; False when the move isn't legal any more."""
+        state = await self._session.scalar(
+            select(SessionRow.state).where(SessionRow.id == session_id).with_for_update()
+        )
+        changed = await self._session.execute(
+            update(SessionRow)
+            .where(SessionRow.id == session_id, SessionRow.state.in_(sources(target)))
+            .values(state=target, **values)
+            .returning(SessionRow.id)
+        )
+        if changed.first() is None or state is None:
+            return False
+        self._log(session_id, State(state), target, now(), reason, detail)
+        return True
+
+    async def of_instances(
+        self, instances: Iterable[str], states: Iterable[State] = LIVE
+    ) -> Sequence[str]:
+        """Ids of the sessions that these instances left in these states."""
+        found = await self._session.scalars(
+            select(SessionRow.id).where(
+                SessionRow.instance_id.in_(list(instances)), SessionRow.state.in_(list(states))
+            )
+        )
+        return found.all()
+
+    async def count_live(self) -> dict[State, int]:
+        found = await self._session.execute(
+            select(SessionRow.state, func.count())
+            .where(SessionRow.state.in_(LIVE))
+            .group_by(SessionRow.state)
+        )
+        counted = {State(state): count for state, count in found}
+        return {state: counted.get(state, 0) for state in LIVE}
+
+    def _log(
+        self,
+        session_id: str,
+        before: State | None,
+        after: State,
+        at: datetime,
+        reason: str | None,
+        detail: str,
+    ) -> None:
+        self._session.add(
+            SessionEventRow(
+                session_id=session_id,
+                at=at,
+                from_state=before,
+                to_state=after,
+                reason=reason,
+                detail=detail,
+            )
+        )
+
+
+def _cursor(row: SessionRow) -> str:
+    place = json.dumps([row.created_at.isoformat(), row.id])
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        moment = datetime.fromisoformat(at)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise ValidationFailed("`cursor` is not one that a list of sessions gave.") from error
+    if moment.tzinfo is None or not isinstance(session_id, str):
+        raise ValidationFailed("`cursor` is not one that a list of sessions gave.")
+    return moment, session_id

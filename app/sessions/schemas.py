@@ -1,0 +1,217 @@
+"""Bodies of the sessions API: contract.md, Sessions. Unknown fields are refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    model_validator,
+)
+
+from app.sessions.spec import Limits, State
+
+MAX_NAME_BYTES = 256
+MAX_METADATA_BYTES = 4096
+DAY_S = 86_400
+_LIMITS = Limits()
+
+
+def _name(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain a NUL character")
+    if not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
+        raise ValueError(f"must be 1 to {MAX_NAME_BYTES} bytes of UTF-8")
+    return value
+
+
+def _small(value: JsonValue) -> JsonValue:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError) as error:  # NaN, half a character, nested without end
+        raise ValueError("must be plain JSON in UTF-8") from error
+    if "\\u0000" in json.dumps(value):
+        raise ValueError("must not contain a NUL character")
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+    return value
+
+
+def livekit_address(value: str) -> str:
+    """`ws` or `wss`, lower case, no path at the end: one form, since it is part of a key."""
+    parts = urlsplit(value)  # raises ValueError by itself for a broken address
+    if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
+        raise ValueError("must be a ws:// or wss:// URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must not carry credentials, a query or a fragment")
+    if parts.port == 0:
+        raise ValueError("must name a port from 1 to 65535")
+    if any(character.isspace() for character in value) or len(value) > 500:
+        raise ValueError("must be at most 500 characters and have no spaces")
+    scheme = parts.scheme.replace("http", "ws")
+    return f"{scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+Name = Annotated[
+    str,
+    Field(min_length=1, json_schema_extra={"description": f"1 to {MAX_NAME_BYTES} bytes"}),
+    AfterValidator(_name),
+]
+LiveKitUrl = Annotated[str, AfterValidator(livekit_address)]
+Even = Annotated[int, Field(ge=64, le=1920, multiple_of=2)]
+Empty = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class AudioBody(Body):
+    source: Literal["auto", "track", "data_stream"] = "auto"
+    participant: Name | None = Field(None, description="whose microphone to follow in `track`")
+    agent: Name | None = Field(None, description="the agent's identity in `data_stream`")
+
+
+class LiveKitBody(Body):
+    url: LiveKitUrl
+    token: SecretStr = Field(min_length=1, max_length=16_384, description="never shown again")
+
+
+class VideoBody(Body):
+    """Both or neither; without them the persona's own size."""
+
+    width: Even | None = None
+    height: Even | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> VideoBody:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give both width and height, or neither")
+        return self
+
+
+class LimitsBody(Body):
+    max_duration_s: float | None = Field(None, gt=0, le=7 * DAY_S, allow_inf_nan=False)
+    join_timeout_s: float = Field(_LIMITS.join_timeout_s, gt=0, le=300, allow_inf_nan=False)
+    participant_left_timeout_s: float = Field(
+        _LIMITS.participant_left_timeout_s, ge=0, le=DAY_S, allow_inf_nan=False
+    )
+
+
+class CreateSession(Body):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"room": "demo-room", "persona": "default"}]}
+    )
+
+    room: Name
+    persona: Name
+    identity: Name | None = Field(None, description="`avatar`, or who `livekit.token` is for")
+    audio: AudioBody = AudioBody()
+    livekit: LiveKitBody | None = Field(None, description="somebody else's LiveKit")
+    video: VideoBody = VideoBody()
+    limits: LimitsBody = LimitsBody()
+    metadata: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_small)] = Field(
+        None, description=f"yours, at most {MAX_METADATA_BYTES} bytes of JSON"
+    )
+
+
+class Waiting(Body):
+    """`?wait=ready&timeout=10`."""
+
+    wait: Annotated[Literal["ready"] | None, Empty] = None
+    timeout: float = Field(10.0, gt=0, le=60, allow_inf_nan=False, description="seconds")
+
+
+class Listing(Body):
+    """`?state=&limit=&cursor=`."""
+
+    state: Annotated[State | None, Empty] = None
+    limit: Annotated[int, BeforeValidator(lambda value: value or 50)] = Field(50, ge=1, le=200)
+    cursor: Annotated[str | None, Empty] = Field(None, max_length=500)
+
+
+class ErrorView(BaseModel):
+    code: str
+    detail: str
+
+
+class SessionView(BaseModel):
+    """A session as callers see it; never a token."""
+
+    id: str = Field(examples=["ses_1f0c6a5be23d4c7788aa0011"])
+    state: State
+    room: str
+    persona: str
+    identity: str
+    livekit_url: str
+    audio: AudioBody
+    video: VideoBody
+    limits: LimitsBody
+    metadata: Any
+    created_at: AwareDatetime
+    ready_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str | None
+    error: ErrorView | None
+
+
+class SessionPage(BaseModel):
+    items: list[SessionView]
+    next_cursor: str | None
+
+
+class Quantiles(BaseModel):
+    p50: float | None = None
+    p95: float | None = None
+
+
+class Lateness(Quantiles):
+    p99: float | None = None
+
+
+class Counted(Quantiles):
+    count: int = 0
+
+
+class Segments(BaseModel):
+    started: int = 0
+    finished: int = 0
+    interrupted: int = 0
+
+
+class SessionStats(BaseModel):
+    """The last 10 s; turns, interrupts and segments of the whole session."""
+
+    fps: float | None = None
+    lateness_ms: Lateness = Lateness()
+    repeated_frames: int = 0
+    dropped_frames: int = 0
+    av_offset_ms: float | None = None
+    time_to_first_frame_ms: float | None = None
+    turn_start_ms: Counted = Counted()
+    interrupt_ms: Counted = Counted()
+    segments: Segments = Segments()
+
+
+class ViewerTokenRequest(Body):
+    identity: Name | None = Field(None, description="made up when not given")
+    name: Name | None = None
+    can_publish: bool = True
+
+
+class ViewerToken(BaseModel):
+    token: str
+    livekit_url: str
+    room: str
+    identity: str
+    expires_at: AwareDatetime

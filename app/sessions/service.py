@@ -1,0 +1,238 @@
+"""The rules of sessions: who may start one, how they are awaited, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from app.config import Settings
+from app.db.base import now
+from app.db.database import Database
+from app.db.models import SessionRow
+from app.errors import (
+    CapacityExhausted,
+    Draining,
+    LiveKitExternal,
+    RoomConflict,
+    SessionNotFound,
+    ValidationFailed,
+)
+from app.metrics import Metrics
+from app.personas.rules import require_persona
+from app.personas.service import Catalogue
+from app.rtc.tokens import viewer_token
+from app.rtc.validate import ask_livekit
+from app.sessions.join import Joining, plan_joining
+from app.sessions.registry import Engine, Registry
+from app.sessions.reports import Reports
+from app.sessions.repository import SessionRepository
+from app.sessions.schemas import CreateSession, Listing, ViewerToken, ViewerTokenRequest
+from app.sessions.spec import (
+    EndReason,
+    FailureCode,
+    Limits,
+    Outcome,
+    SessionSpec,
+    State,
+    VideoSpec,
+)
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = 5
+POLL_S = 1.0  # how often a session of another process is looked at while it is waited for
+FAULT = "The session could not be started by a fault of the service; its log says more."
+
+
+class Sessions:
+    """What endpoints call. `draining` is true from the first moment of a shutdown."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        catalogue: Catalogue,
+        engine: Engine,
+        registry: Registry,
+        reports: Reports,
+        metrics: Metrics,
+        instance_id: str,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._catalogue = catalogue
+        self._engine = engine
+        self._registry = registry
+        self._reports = reports
+        self._metrics = metrics
+        self._instance_id = instance_id
+        self._reserved = 0
+        self._none_reserved = asyncio.Event()
+        self._none_reserved.set()
+        self.draining = False
+
+    async def create(self, wanted: CreateSession, requested_at: float) -> SessionRow:
+        """A row in `starting` and its task. Whatever is refused leaves neither."""
+        if self.draining:
+            raise Draining("The service is shutting down and takes no new sessions.")
+        session_id = f"ses_{secrets.token_hex(12)}"
+        joining = plan_joining(self._settings, session_id, wanted)
+        await require_persona(self._catalogue, wanted.persona)
+        await self._require_free(joining)
+        with self._slot():
+            await ask_livekit(joining.livekit_url, joining.token(), ours=not joining.external)
+            if self.draining:
+                raise Draining("The service is shutting down and takes no new sessions.")
+            row = self._row(session_id, wanted, joining)
+            await self._insert(row)
+            await self._spawn(_spec(row, joining, requested_at))
+        self._metrics.created.inc()
+        self._reports.ring()
+        return row
+
+    async def get(self, session_id: str) -> SessionRow:
+        async with self._database.read() as session:
+            row = await SessionRepository(session).get(session_id)
+        if row is None:
+            raise SessionNotFound("There is no session of that id.")
+        return row
+
+    async def page(self, wanted: Listing) -> tuple[Sequence[SessionRow], str | None]:
+        async with self._database.read() as session:
+            repository = SessionRepository(session)
+            return await repository.page(wanted.state, wanted.limit, wanted.cursor)
+
+    async def started(self, session_id: str, timeout_s: float) -> SessionRow:
+        """The session as soon as it is no longer `starting`, or as it is when the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            changed = self._reports.changed
+            row = await self.get(session_id)
+            left = deadline - loop.time()
+            if row.state != State.STARTING or left <= 0:
+                return row
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), min(left, POLL_S))
+
+    async def delete(self, session_id: str) -> SessionRow:
+        """Ask it to end; its row, in `ending` or at its end. Idempotent."""
+        async with self._database.write() as session:
+            await SessionRepository(session).move(
+                session_id, State.ENDING, reason=EndReason.DELETED
+            )
+        self._registry.stop(session_id, EndReason.DELETED)
+        return await self.get(session_id)
+
+    async def stats(self, session_id: str) -> dict[str, Any]:
+        row = await self.get(session_id)
+        return self._registry.stats(session_id) or row.stats or {}
+
+    async def viewer_token(self, session_id: str, wanted: ViewerTokenRequest) -> ViewerToken:
+        row = await self.get(session_id)
+        if row.external:
+            raise LiveKitExternal(
+                "The session came with a token of somebody else's LiveKit; ask there for another."
+            )
+        identity = wanted.identity or f"viewer-{secrets.token_hex(4)}"
+        if identity == row.identity:
+            raise ValidationFailed("`identity` is the avatar's own; it would be thrown out.")
+        token, expires_at = viewer_token(
+            self._settings, row.room, identity, wanted.name, can_publish=wanted.can_publish
+        )
+        return ViewerToken(
+            token=token,
+            livekit_url=row.livekit_url,
+            room=row.room,
+            identity=identity,
+            expires_at=expires_at,
+        )
+
+    async def drain(self) -> None:
+        """Take no more, and end all that live; those not gone in time are cut off."""
+        self.draining = True
+        await self._none_reserved.wait()  # at most as long as a question to LiveKit takes
+        await self._registry.drain(self._settings.drain_s)
+
+    async def _require_free(self, joining: Joining) -> None:
+        async with self._database.read() as session:
+            taken = await SessionRepository(session).live_on(
+                joining.livekit_url, joining.room, joining.identity
+            )
+        if taken is not None:
+            raise _conflict(joining.identity, joining.room)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """A place among those that the engine can bear, until the session's task holds it."""
+        taken = self._registry.running() + self._reserved
+        if taken >= self._engine.capacity:
+            raise CapacityExhausted(
+                f"All {self._engine.capacity} places are taken; try again when one is free.",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._reserved += 1
+        self._none_reserved.clear()
+        try:
+            yield
+        finally:
+            self._reserved -= 1
+            if self._reserved == 0:
+                self._none_reserved.set()
+
+    async def _insert(self, row: SessionRow) -> None:
+        try:
+            async with self._database.write() as session:
+                await SessionRepository(session).add(row)
+        except IntegrityError as error:
+            raise _conflict(row.identity, row.room) from error
+
+    async def _spawn(self, spec: SessionSpec) -> None:
+        try:
+            self._registry.spawn(spec)
+        except Exception:
+            await self._reports.finished(spec.id, Outcome(FailureCode.INTERNAL, FAULT), {})
+            raise
+
+    def _row(self, session_id: str, wanted: CreateSession, joining: Joining) -> SessionRow:
+        return SessionRow(
+            id=session_id,
+            instance_id=self._instance_id,
+            state=State.STARTING,
+            room=wanted.room,
+            persona=wanted.persona,
+            identity=joining.identity,
+            livekit_url=joining.livekit_url,
+            external=joining.external,
+            audio=asdict(joining.audio),
+            video=wanted.video.model_dump(),
+            limits=wanted.limits.model_dump(),
+            caller_metadata=wanted.metadata,
+            created_at=now(),
+        )
+
+
+def _spec(row: SessionRow, joining: Joining, requested_at: float) -> SessionSpec:
+    return SessionSpec(
+        id=row.id,
+        room=row.room,
+        persona=row.persona,
+        identity=row.identity,
+        livekit_url=row.livekit_url,
+        token=joining.token,
+        requested_at=requested_at,
+        audio=joining.audio,
+        video=VideoSpec(**row.video),
+        limits=Limits(**row.limits),
+    )
+
+
+def _conflict(identity: str, room: str) -> RoomConflict:
+    return RoomConflict(f"An avatar {identity!r} is already live in room {room!r}.")
