@@ -8,6 +8,9 @@ root=$(pwd)
 venv=${VENV:-.venv}
 project=${PROJECT:-.}
 
+# The machine's own certificates, as pip trusts them: behind a proxy that inspects, only they fit.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-1}" # new, old name
+
 die() { echo "setup: $*" >&2; exit 1; }
 
 find_python() {
