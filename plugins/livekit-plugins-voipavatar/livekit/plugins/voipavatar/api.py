@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import aiohttp
-
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError
 
 from .log import logger

@@ -7,9 +7,8 @@ import contextlib
 import os
 import random
 import time
-from dataclasses import dataclass, field
 
-from livekit import api, rtc
+from livekit import rtc
 from livekit.agents import (
     DEFAULT_API_CONNECT_OPTIONS,
     NOT_GIVEN,
@@ -20,9 +19,9 @@ from livekit.agents import (
     get_job_context,
     utils,
 )
-from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 from livekit.agents.voice.avatar import AvatarSession as BaseAvatarSession
 
+from .access import Access
 from .api import Api, VoipAvatarException
 from .log import logger
 from .output import AvatarOutput, PlainOutput, VoiceOutput
@@ -42,45 +41,6 @@ FOR_GOOD = frozenset(
 )
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between requests for a new session
 SETTLED_S = 30.0  # an avatar that stayed so long was not the trouble
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """The LiveKit server that agent and avatar meet on, and the key to make tokens for it."""
-
-    url: str
-    key: str
-    secret: str = field(repr=False)
-
-    @classmethod
-    def given(cls, url: NotGivenOr[str], key: NotGivenOr[str], secret: NotGivenOr[str]) -> Access:
-        """Arguments, else the environment. Raises VoipAvatarException."""
-        found = (
-            url or os.getenv("LIVEKIT_URL"),
-            key or os.getenv("LIVEKIT_API_KEY"),
-            secret or os.getenv("LIVEKIT_API_SECRET"),
-        )
-        if not all(found):
-            raise VoipAvatarException(
-                "Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or pass livekit_url, "
-                "livekit_api_key and livekit_api_secret to start()."
-            )
-        return cls(*map(str, found))
-
-    def token(self, room: str, identity: str, name: str, agent: str) -> str:
-        """Lets an avatar speak in one room on behalf of an agent, and nothing else."""
-        grants = api.VideoGrants(
-            room_join=True, room=room, can_publish_sources=["camera", "microphone"]
-        )
-        return (
-            api.AccessToken(self.key, self.secret)
-            .with_kind("agent")
-            .with_identity(identity)
-            .with_name(name)
-            .with_grants(grants)
-            .with_attributes({ATTRIBUTE_PUBLISH_ON_BEHALF: agent})
-            .to_jwt()
-        )
 
 
 class AvatarSession(BaseAvatarSession):
@@ -200,8 +160,7 @@ class AvatarSession(BaseAvatarSession):
     @utils.log_exceptions(logger=logger)
     async def _keep(self, room: rtc.Room) -> None:
         """See to it that the agent can be heard, by an avatar if there is one."""
-        while not room.isconnected():
-            await asyncio.sleep(LOOK_S)
+        await _connected(room)
         pause = FIRST_PAUSE_S
         while True:
             since = time.monotonic()
@@ -224,8 +183,8 @@ class AvatarSession(BaseAvatarSession):
         except (TimeoutError, RuntimeError):
             return f"it did not join: {await self._api.trouble(self._session_id)}"
         if self._plain is not None:
-            while not self._plain.idle:  # not in mid-sentence
-                await asyncio.sleep(LOOK_S)
+            while not self._plain.idle:
+                await self._plain.wait_for_playout()  # not in mid-sentence
             self._voice.switch(self._sink)
             await self._plain.aclose()
             self._plain = None
@@ -282,6 +241,21 @@ class AvatarSession(BaseAvatarSession):
     @staticmethod
     def _is_gone_for_good(since: float, reason: int | None) -> bool:
         return reason in FOR_GOOD or time.monotonic() - since > BACK_WITHIN_S
+
+
+async def _connected(room: rtc.Room) -> None:
+    connected = asyncio.Event()
+
+    def look(_: object = None) -> None:
+        if room.isconnected():
+            connected.set()
+
+    room.on("connection_state_changed", look)
+    look()
+    try:
+        await connected.wait()
+    finally:
+        room.off("connection_state_changed", look)
 
 
 def _identity_of(job: object) -> str:

@@ -1,0 +1,51 @@
+"""Whose LiveKit server agent and avatar meet on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from livekit import api
+from livekit.agents import NotGivenOr
+from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
+
+from .api import VoipAvatarException
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The LiveKit server that agent and avatar meet on, and the key to make tokens for it."""
+
+    url: str
+    key: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def given(cls, url: NotGivenOr[str], key: NotGivenOr[str], secret: NotGivenOr[str]) -> Access:
+        """Arguments, else the environment. Raises VoipAvatarException."""
+        found = (
+            url or os.getenv("LIVEKIT_URL"),
+            key or os.getenv("LIVEKIT_API_KEY"),
+            secret or os.getenv("LIVEKIT_API_SECRET"),
+        )
+        if not all(found):
+            raise VoipAvatarException(
+                "Set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or pass livekit_url, "
+                "livekit_api_key and livekit_api_secret to start()."
+            )
+        return cls(*map(str, found))
+
+    def token(self, room: str, identity: str, name: str, agent: str) -> str:
+        """Lets an avatar speak in one room on behalf of an agent, and nothing else."""
+        grants = api.VideoGrants(
+            room_join=True, room=room, can_publish_sources=["camera", "microphone"]
+        )
+        return (
+            api.AccessToken(self.key, self.secret)
+            .with_kind("agent")
+            .with_identity(identity)
+            .with_name(name)
+            .with_grants(grants)
+            .with_attributes({ATTRIBUTE_PUBLISH_ON_BEHALF: agent})
+            .to_jwt()
+        )

@@ -1,0 +1,106 @@
+"""Runs the cases against a worker: `python -m tests.conformance --api-url …`; 0 when all hold."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from .cases import interruption, rooms, segments
+from .plan import SHORT, Plan
+from .report import Check, failed, table, write_json
+from .target import LiveKit, Target
+
+Case = Callable[[Target, Plan], Awaitable[list[Check]]]
+
+CASES: dict[str, Case] = {
+    "segments": segments.accounting,
+    "interruption": interruption.interruption,
+    "turn-start": segments.turn_start,
+    "storm": interruption.storm,
+    "trailers": interruption.lost_trailers,
+    "rates": segments.rates,
+    "rooms": rooms.same_identities,
+    "retries": rooms.retries,
+    "users": rooms.users,
+    "removals": rooms.removals,
+    "tokens": rooms.tokens,
+    "reconnects": rooms.reconnects,
+    "agents": rooms.agents,
+}
+IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens")
+CASE_S = 900.0
+
+
+def main() -> int:
+    options = _options()
+    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("livekit.agents").setLevel(logging.ERROR)
+    plan = SHORT if options.short else Plan()
+    names = options.only or (IN_SHORT if options.short else tuple(CASES))
+    checks = asyncio.run(run(_target(options), plan, names))
+    print(table(checks))
+    if options.json is not None:
+        write_json(options.json, options.api_url or options.command, checks)
+    bad = [check for check in checks if not check.ok]
+    print(f"{len(checks) - len(bad)} of {len(checks)} hold.")
+    return 1 if bad else 0
+
+
+async def run(target: Target, plan: Plan, names: tuple[str, ...]) -> list[Check]:
+    checks: list[Check] = []
+    for name in names:
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(CASE_S):
+                found = await CASES[name](target, plan)
+        except Exception as error:
+            print(traceback.format_exc(), file=sys.stderr)
+            found = [failed(name, "the case itself", f"{type(error).__name__}: {error}")]
+        good = sum(check.ok for check in found)
+        took = time.monotonic() - begun
+        print(f"{name}: {good} of {len(found)} hold ({took:.0f} s)", file=sys.stderr, flush=True)
+        checks += found
+    return checks
+
+
+def _target(options: argparse.Namespace) -> Target:
+    livekit = LiveKit(options.livekit_url, options.livekit_key, options.livekit_secret)
+    return Target(
+        livekit=livekit,
+        api_url=options.api_url,
+        api_key=options.api_key,
+        avatar_id=options.avatar_id,
+        command=options.command,
+        service_pid=options.service_pid,
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
+    worker = parser.add_mutually_exclusive_group(required=True)
+    worker.add_argument("--api-url", help="a service that answers POST /v1/sessions")
+    worker.add_argument("--command", help="a worker; joins AVATAR_LIVEKIT_URL by AVATAR_TOKEN")
+    parser.add_argument("--api-key", default=os.environ.get("VOIPAVATAR_API_KEY"))
+    parser.add_argument("--avatar-id", default="default")
+    parser.add_argument("--livekit-url", default=os.environ.get("LIVEKIT_URL"))
+    parser.add_argument("--livekit-key", default=os.environ.get("LIVEKIT_API_KEY"))
+    parser.add_argument("--livekit-secret", default=os.environ.get("LIVEKIT_API_SECRET"))
+    parser.add_argument("--service-pid", type=int, help="of the worker, to see what it leaks")
+    parser.add_argument("--short", action="store_true", help="about a minute instead of twenty")
+    parser.add_argument("--only", nargs="+", choices=tuple(CASES))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if not (options.livekit_url and options.livekit_key and options.livekit_secret):
+        parser.error("set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or the options")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Points 5 and 6: rooms that do not meet, and participants who come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from datetime import timedelta
+
+from livekit import api, rtc
+
+from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet
+from ..plan import Plan
+from ..report import Check, must
+from ..sounds import tone
+from ..target import Refused, Target
+
+RATE = 24_000
+SETTLE_S = 0.6
+LEFT_WITHIN_S = 40.0  # 30 s of patience for an agent that is gone, and time to leave
+
+
+async def same_identities(target: Target, plan: Plan) -> list[Check]:
+    """Two rooms of one worker, each with an agent called `agent`."""
+    async with meet(target) as one, meet(target) as other:
+        begun = time.monotonic()
+        await asyncio.gather(
+            one.talker.say(tone(2.0, RATE, hz=440), RATE),
+            other.talker.say(tone(2.0, RATE, hz=660), RATE),
+        )
+        await one.talker.until_started(1)
+        await asyncio.sleep(0.5)
+        one.talker.out.clear_buffer()
+        with contextlib.suppress(TimeoutError):
+            await one.talker.until_finished(1, 2.0)
+            await other.talker.until_finished(1, 4.0)
+        await asyncio.sleep(SETTLE_S)
+        heard = [meeting.ears.heard(begun) for meeting in (one, other)]
+        ends = [meeting.talker.finished for meeting in (one, other)]
+    pitches = [round(sound.pitch()) for sound in heard]
+    return [
+        must("rooms", "the cleared room ends, once", [e.interrupted for e in ends[0]] == [True]),
+        must("rooms", "the other plays on", [e.interrupted for e in ends[1]] == [False]),
+        Check("rooms", "the other is heard whole", abs(heard[1].seconds() - 2.0), 0.1, "s"),
+        must("rooms", "each hears its own", _near(pitches, (440, 660)), f"{pitches} Hz"),
+    ]
+
+
+async def users(target: Target, plan: Plan) -> list[Check]:
+    """Nobody listens for a while."""
+    async with meet(target) as meeting:
+        await meeting.talker.say(tone(2.0, RATE), RATE)
+        await meeting.ears.leave()
+        alone = await _finishes(meeting, 1, 4.0)
+        meeting.ears = Ears(meeting.avatar)
+        await meeting.ears.join(target.livekit, meeting.name)
+        begun = await meeting.talker.say(tone(1.0, RATE), RATE)
+        again = await _finishes(meeting, 2, 4.0)
+        await asyncio.sleep(SETTLE_S)
+        heard = meeting.ears.heard(begun).seconds()
+    return [
+        must("life cycle", "the user leaves: speech still finishes", alone),
+        must("life cycle", "the user returns: speech finishes", again),
+        Check("life cycle", "the user returns: speech is heard", abs(heard - 1.0), 0.3, "s"),
+    ]
+
+
+async def agents(target: Target, plan: Plan) -> list[Check]:
+    """The agent's process is replaced; later the agent is gone for good."""
+    async with meet(target) as meeting:
+        await meeting.talker.say(tone(5.0, RATE), RATE)
+        await meeting.talker.until_started(1)
+        await meeting.talker.room.disconnect()
+        await asyncio.sleep(1.5)
+        meeting.talker = Talker(await join_agent(target.livekit, meeting.name), meeting.avatar)
+        begun = await meeting.talker.say(tone(1.0, RATE), RATE)
+        back = await _finishes(meeting, 1, 8.0)
+        await asyncio.sleep(SETTLE_S)
+        heard = meeting.ears.heard(begun)
+        await meeting.talker.room.disconnect()
+        left = await _leaves(meeting)
+    return [
+        must("life cycle", "the agent returns: speech finishes", back),
+        must("life cycle", "the agent returns: speech is heard", heard.seconds() > 0.8),
+        must("life cycle", "the agent stays away: the avatar leaves", left),
+    ]
+
+
+async def reconnects(target: Target, plan: Plan) -> list[Check]:
+    """The agent loses its connection in mid-segment."""
+    kinds = rtc.SimulateScenarioKind
+    checks: list[Check] = []
+    for name, kind in (
+        ("resumes", kinds.SIMULATE_SIGNAL_RECONNECT),
+        ("reconnects", kinds.SIMULATE_FULL_RECONNECT),
+    ):
+        async with meet(target) as meeting:
+            await meeting.talker.say(tone(3.0, RATE), RATE)
+            await meeting.talker.until_started(1)
+            await asyncio.sleep(0.5)
+            await meeting.talker.room.simulate_scenario(kind)
+            ended = await _finishes(meeting, 1, 15.0)
+            await meeting.talker.say(tone(1.0, RATE), RATE)
+            again = await _finishes(meeting, 2, 15.0)
+        checks += [
+            must("life cycle", f"the agent {name}: its speech finishes", ended),
+            must("life cycle", f"the agent {name}: the next, too", again),
+        ]
+    return checks
+
+
+async def removals(target: Target, plan: Plan) -> list[Check]:
+    """The avatar is put out, or its room is deleted: it stays away until it is asked for again."""
+    async with meet(target) as meeting, target.livekit.admin() as admin:
+        who = api.RoomParticipantIdentity(room=meeting.name, identity=meeting.avatar)
+        await admin.room.remove_participant(who)
+        await meeting.gone(5.0)
+        await asyncio.sleep(3.0)
+        stays_away = not meeting.is_present()
+        again = await _comes_again(target, meeting)
+        await admin.room.delete_room(api.DeleteRoomRequest(room=meeting.name))
+        await asyncio.sleep(2.0)
+        meeting.talker = Talker(await join_agent(target.livekit, meeting.name), meeting.avatar)
+        empty = not meeting.is_present()
+        anew = await _comes_again(target, meeting)
+    return [
+        must("life cycle", "removed: the avatar stays away", stays_away),
+        must("life cycle", "removed: comes when asked again", again),
+        must("life cycle", "room deleted: the avatar stays away", empty),
+        must("life cycle", "room deleted: comes when asked again", anew),
+    ]
+
+
+async def tokens(target: Target, plan: Plan) -> list[Check]:
+    """A token that is no longer good is refused at once, so that nobody waits."""
+    name = f"conformance-{secrets.token_hex(4)}"
+    expired = target.livekit.avatar_token(name, "avatar", AGENT, timedelta(seconds=-300))
+    status = 0
+    try:
+        await target.launch(expired)
+    except Refused as refusal:
+        status = refusal.status
+    return [must("life cycle", "expired token: 4xx", 400 <= status < 500, str(status))]
+
+
+async def retries(target: Target, plan: Plan) -> list[Check]:
+    """Clients send the same request up to four times: one avatar comes of it, and stays."""
+    async with meet(target) as meeting:
+        sid = meeting.talker.room.remote_participants[meeting.avatar].sid
+        for _ in range(3):
+            token = target.livekit.avatar_token(meeting.name, meeting.avatar, AGENT)
+            await target.launch(token)
+        await asyncio.sleep(2.0)
+        same = meeting.talker.room.remote_participants[meeting.avatar].sid == sid
+        begun = await meeting.talker.say(tone(1.0, RATE), RATE)
+        speaks = await _finishes(meeting, 1, 4.0)
+        await asyncio.sleep(SETTLE_S)
+        heard = meeting.ears.heard(begun).seconds()
+    return [
+        must("life cycle", "asked four times: the same avatar", same),
+        must("life cycle", "asked four times: speaks", speaks and abs(heard - 1.0) < 0.1),
+    ]
+
+
+async def _comes_again(target: Target, meeting: Meeting) -> bool:
+    try:
+        await target.launch(target.livekit.avatar_token(meeting.name, meeting.avatar, AGENT))
+        await meeting.present()
+        count = len(meeting.talker.finished)
+        await meeting.talker.say(tone(0.5, RATE), RATE)
+        return await _finishes(meeting, count + 1, 4.0)
+    except (Refused, TimeoutError):
+        return False
+
+
+async def _finishes(meeting: Meeting, count: int, timeout_s: float) -> bool:
+    try:
+        await meeting.talker.until_finished(count, timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _leaves(meeting: Meeting) -> bool:
+    """Watched from the listener's side: the agent is not there to see it."""
+    try:
+        async with asyncio.timeout(LEFT_WITHIN_S):
+            while meeting.avatar in meeting.ears.room.remote_participants:
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _near(pitches: list[int], wanted: tuple[int, int]) -> bool:
+    return all(abs(pitch - want) < 15 for pitch, want in zip(pitches, wanted, strict=True))

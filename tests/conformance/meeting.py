@@ -1,0 +1,222 @@
+"""A room with an agent, an avatar that speaks for it, and somebody who listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from livekit import rtc
+from livekit.agents.voice.avatar import DataStreamAudioOutput
+from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent
+
+from .sounds import HEARD_RATE, Heard, Pcm
+from .target import LiveKit, Target
+
+JOIN_S = 20.0
+FRAME_S = 0.1
+AGENT = "agent"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    at: float
+    position: float
+    interrupted: bool
+
+
+class Talker:
+    """The agent's side: the real sink of livekit-agents, and what it was told."""
+
+    def __init__(self, room: rtc.Room, avatar: str) -> None:
+        self.room = room
+        self.out = DataStreamAudioOutput(
+            room,
+            destination_identity=avatar,
+            wait_remote_track=rtc.TrackKind.KIND_VIDEO,
+            wait_playback_start=True,
+        )
+        self.started: list[float] = []
+        self.finished: list[Finished] = []
+        self.answers: list[float] = []  # seconds until each lk.clear_buffer was answered
+        self._news = asyncio.Event()
+        self.out.on("playback_started", self._on_started)
+        self.out.on("playback_finished", self._on_finished)
+        self._time_calls()
+
+    async def say(self, pcm: Pcm, rate: int, channels: int = 1) -> float:
+        """Push a whole segment as fast as it goes; when the first frame was given."""
+        begun = time.monotonic()
+        await self.push(pcm, rate, channels)
+        self.out.flush()
+        return begun
+
+    async def push(self, pcm: Pcm, rate: int, channels: int = 1) -> None:
+        step = round(rate * FRAME_S) * channels
+        for start in range(0, len(pcm), step):
+            piece = pcm[start : start + step]
+            frame = rtc.AudioFrame(piece.tobytes(), rate, channels, len(piece) // channels)
+            async with asyncio.timeout(JOIN_S):
+                await self.out.capture_frame(frame)
+
+    def lose_trailer(self) -> None:
+        """End the segment on this side only: the byte stream is never closed."""
+        AudioOutput.flush(self.out)
+        self.out._stream_writer = None
+
+    async def until_started(self, count: int, timeout_s: float = 5.0) -> float:
+        """When the count-th segment was heard to start. Raises TimeoutError."""
+        await self._until(lambda: len(self.started) >= count, timeout_s)
+        return self.started[count - 1]
+
+    async def until_finished(self, count: int, timeout_s: float) -> Finished:
+        await self._until(lambda: len(self.finished) >= count, timeout_s)
+        return self.finished[count - 1]
+
+    async def _until(self, held: object, timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not held():  # type: ignore[operator]
+                self._news.clear()
+                await self._news.wait()
+
+    def _on_started(self, _: object) -> None:
+        self.started.append(time.monotonic())
+        self._news.set()
+
+    def _on_finished(self, event: PlaybackFinishedEvent) -> None:
+        now = time.monotonic()
+        self.finished.append(Finished(now, event.playback_position, event.interrupted))
+        self._news.set()
+
+    def _time_calls(self) -> None:
+        call = self.room.local_participant.perform_rpc
+
+        async def timed(**request: object) -> str:
+            begun = time.monotonic()
+            answer = await call(**request)  # type: ignore[arg-type]
+            self.answers.append(time.monotonic() - begun)
+            return answer
+
+        self.room.local_participant.perform_rpc = timed  # type: ignore[method-assign]
+
+
+class Ears:
+    """A subscriber to one avatar's voice."""
+
+    def __init__(self, avatar: str) -> None:
+        self._avatar = avatar
+        self._pieces: list[tuple[float, Pcm]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.room = rtc.Room()
+
+    async def join(self, livekit: LiveKit, name: str, identity: str = "user") -> None:
+        self.room.on("track_published", self._on_published)
+        self.room.on("track_subscribed", self._on_subscribed)
+        options = rtc.RoomOptions(auto_subscribe=False)
+        await self.room.connect(livekit.url, livekit.token(name, identity), options)
+        for participant in self.room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                self._on_published(publication, participant)
+
+    async def leave(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.room.disconnect()
+
+    def heard(self, since: float, until: float = float("inf")) -> Heard:
+        first = next((i for i, piece in enumerate(self._pieces) if piece[0] >= since - 1.0), 0)
+        return Heard.of(self._pieces[first:]).between(since, until)
+
+    def _on_published(
+        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        if participant.identity == self._avatar and publication.kind == rtc.TrackKind.KIND_AUDIO:
+            publication.set_subscribed(True)
+
+    def _on_subscribed(self, track: rtc.Track, *_: object) -> None:
+        task = asyncio.create_task(self._listen(track))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen(self, track: rtc.Track) -> None:
+        stream = rtc.AudioStream(track, sample_rate=HEARD_RATE, num_channels=1)
+        try:
+            async for event in stream:
+                pcm = np.frombuffer(event.frame.data, np.int16).copy()
+                self._pieces.append((time.monotonic(), pcm))
+        finally:
+            await stream.aclose()
+
+
+@dataclass(slots=True)
+class Meeting:
+    target: Target
+    name: str
+    avatar: str
+    talker: Talker
+    ears: Ears
+    process: asyncio.subprocess.Process | None = None
+
+    async def present(self, timeout_s: float = JOIN_S) -> None:
+        """Wait until the avatar has published its picture and its voice."""
+        async with asyncio.timeout(timeout_s):
+            while not self.is_present():
+                await asyncio.sleep(0.02)
+
+    def is_present(self) -> bool:
+        avatar = self.talker.room.remote_participants.get(self.avatar)
+        return avatar is not None and len(avatar.track_publications) >= 2
+
+    async def gone(self, timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            while self.avatar in self.talker.room.remote_participants:
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def meet(
+    target: Target, *, agent: str = AGENT, avatar: str | None = None, name: str | None = None
+) -> AsyncIterator[Meeting]:
+    """All three in a new room; afterwards the room is deleted, which ends the avatar."""
+    name = name or f"conformance-{secrets.token_hex(4)}"
+    # The sink keeps handlers by this identity, process-wide: livekit.md §1.4.
+    avatar = avatar or f"avatar-{next(_numbers)}"
+    room = await join_agent(target.livekit, name, agent)
+    ears = Ears(avatar)
+    await ears.join(target.livekit, name)
+    process = await target.launch(target.livekit.avatar_token(name, avatar, agent))
+    meeting = Meeting(target, name, avatar, Talker(room, avatar), ears, process)
+    try:
+        await meeting.present()
+        yield meeting
+    finally:
+        await _clear_away(meeting)
+
+
+async def join_agent(livekit: LiveKit, name: str, identity: str = AGENT) -> rtc.Room:
+    room = rtc.Room()
+    token = livekit.token(name, identity, kind="agent")
+    await room.connect(livekit.url, token, rtc.RoomOptions(auto_subscribe=False))
+    return room
+
+
+async def _clear_away(meeting: Meeting) -> None:
+    from livekit import api
+
+    await meeting.ears.leave()
+    await meeting.talker.room.disconnect()
+    async with meeting.target.livekit.admin() as admin:
+        with contextlib.suppress(api.TwirpError):
+            await admin.room.delete_room(api.DeleteRoomRequest(room=meeting.name))
+    if meeting.process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            meeting.process.terminate()
+        await meeting.process.wait()

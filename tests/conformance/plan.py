@@ -1,0 +1,17 @@
+"""How much of each case is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    lengths: tuple[float, ...] = (1.0, 5.0, 30.0)  # seconds of segments
+    turns: int = 30
+    interrupts: int = 50
+    storm: int = 200
+    soak: int = 500
+
+
+SHORT = Plan(lengths=(1.0, 3.0), turns=4, interrupts=4, storm=15, soak=0)

@@ -1,0 +1,89 @@
+"""The avatar worker under test: how it is told to join a room, and the server it meets us on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import aiohttp
+
+from livekit import api
+from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
+
+
+class Refused(Exception):
+    """The worker's API did not take a request."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body[:300]}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKit:
+    """A server and the key to make tokens for it."""
+
+    url: str
+    key: str
+    secret: str = field(repr=False)
+
+    def token(self, room: str, identity: str, *, kind: str = "standard", **extra: str) -> str:
+        return self.minted(room, identity, kind, extra, timedelta(hours=1))
+
+    def avatar_token(
+        self, room: str, identity: str, agent: str, ttl: timedelta = timedelta(hours=1)
+    ) -> str:
+        """What plugins send: kind agent, on behalf of the agent (livekit.md §1.7)."""
+        return self.minted(room, identity, "agent", {ATTRIBUTE_PUBLISH_ON_BEHALF: agent}, ttl)
+
+    def minted(
+        self, room: str, identity: str, kind: str, attributes: dict[str, str], ttl: timedelta
+    ) -> str:
+        return (
+            api.AccessToken(self.key, self.secret)
+            .with_kind(kind)
+            .with_identity(identity)
+            .with_name(identity)
+            .with_ttl(ttl)
+            .with_attributes(attributes)
+            .with_grants(api.VideoGrants(room_join=True, room=room))
+            .to_jwt()
+        )
+
+    def admin(self) -> api.LiveKitAPI:
+        return api.LiveKitAPI(self.url, self.key, self.secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A worker behind the API that the published `bey` plugin calls, or a command to run."""
+
+    livekit: LiveKit
+    api_url: str | None
+    api_key: str | None
+    avatar_id: str
+    command: str | None = None
+    service_pid: int | None = None  # of the worker's process, for the soak
+
+    async def launch(self, token: str) -> asyncio.subprocess.Process | None:
+        """Ask for an avatar that joins with this token. Raises Refused."""
+        if self.command is not None:
+            env = {**os.environ, "AVATAR_LIVEKIT_URL": self.livekit.url, "AVATAR_TOKEN": token}
+            return await asyncio.create_subprocess_exec(*shlex.split(self.command), env=env)
+        body = {
+            "transport": "livekit",
+            "avatar_id": self.avatar_id,
+            "url": self.livekit.url,
+            "token": token,
+        }
+        headers = {"x-api-key": self.api_key} if self.api_key else {}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{self.api_url}/v1/sessions", json=body) as answer,
+        ):
+            if not answer.ok:
+                raise Refused(answer.status, await answer.text())
+        return None
