@@ -127,19 +127,19 @@ def read_audio(path: Path, rate: int) -> Pcm:
         if not container.streams.audio:
             raise MediaError(f"{path.name} holds no sound.")
         source_rate = container.streams.audio[0].rate
-        to_float = AudioResampler("flt", "mono", source_rate)
+        # 16 bits, since the mix of channels into float samples is not kept within full scale.
+        to_mono = AudioResampler("s16", "mono", source_rate)
         pieces = [
             piece.to_ndarray()[0]
             for frame in container.decode(audio=0)
-            for piece in to_float.resample(frame)
+            for piece in to_mono.resample(frame)
         ]
-        pieces += [piece.to_ndarray()[0] for piece in to_float.resample(None)]
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        pieces += [piece.to_ndarray()[0] for piece in to_mono.resample(None)]
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
     if samples.size == 0:
         raise MediaError(f"{path.name} holds no sound: it is 0 s long.")
-    samples = np.nan_to_num(samples)
-    converted = soxr.resample(samples, source_rate, rate)
-    pcm: Pcm = np.clip(np.round(converted * 32768), -32768, 32767).astype(np.int16)
+    converted = soxr.resample(samples.astype(np.float32), source_rate, rate)
+    pcm: Pcm = np.clip(np.round(converted), -32768, 32767).astype(np.int16)
     return pcm
 
 
@@ -154,10 +154,11 @@ class Mp4Writer:
         self._path = path
         self._unfinished = path.with_name(f".{path.name}.unfinished")
         try:
-            options = {"movflags": "faststart"}
-            self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
+            self._unfinished.touch()  # PyAV would only find out at the first picture
         except OSError as error:
             raise MediaError(f"{path} cannot be written: {error.strerror}.") from error
+        options = {"movflags": "faststart"}
+        self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
         options = {"crf": "18", "preset": "veryfast"}
         video = self._container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
