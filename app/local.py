@@ -19,6 +19,10 @@ from typing import Any
 
 import httpx
 
+from app.config import settings
+from app.personas.service import Catalogue
+from engine.persona import Persona
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 LIVEKIT_START_S = 20.0
 SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
@@ -119,7 +123,7 @@ async def local_service(
     """
     port = free_port(port)
     url = f"http://127.0.0.1:{port}"
-    settings = {
+    environment = {
         "LIVEKIT_URL": livekit.url,
         "LIVEKIT_API_KEY": livekit.key,
         "LIVEKIT_API_SECRET": livekit.secret,
@@ -129,13 +133,22 @@ async def local_service(
         **(env or {}),
     }
     command = [*voipavatar(), "serve", "--host", "127.0.0.1", "--port", str(port)]
-    child = _start("voipavatar", command, settings, folder)
+    child = _start("voipavatar", command, environment, folder)
     try:
         await _answers(child, f"{url}/ready", SERVICE_START_S)
         async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
             yield Service(url, http, child)
     finally:
         await _finish(child)
+
+
+async def prepare_persona(folder: Path, name: str, size: tuple[int, int] | None = None) -> Persona:
+    """Prepare it where a service with its data in `folder` will look for it. Raises EngineError."""
+    catalogue = Catalogue(settings().personas_dir, folder / "personas")
+    try:
+        return await catalogue.load(name, *(size or (None, None)))
+    finally:
+        await catalogue.aclose()
 
 
 def voipavatar() -> list[str]:

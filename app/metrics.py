@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
+        self.tasks = Gauge("voipavatar_tasks", "Tasks of the event loop", registry=self.registry)
         self.created = Counter(
             "voipavatar_sessions_created", "Sessions started", registry=self.registry
         )
@@ -61,6 +63,7 @@ class Metrics:
 
     def page(self, live: Mapping[State, int]) -> bytes:
         """The text format; `live` is empty when the database did not say."""
+        self.tasks.set(len(asyncio.all_tasks()))
         self.sessions.clear()
         for state, count in live.items():
             self.sessions.labels(state).set(count)

@@ -41,13 +41,22 @@ class Offsets:
         return self.seconds[~np.isnan(self.seconds)]
 
 
-def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> list[Line]:
+@dataclass(frozen=True)
+class Verdict:
+    """The lines, and when in the take things were as they were, for a closer look."""
+
+    lines: list[Line]
+    offsets_ms: list[tuple[float, float]]  # seconds after the first frame, in windows of 2 s
+    gaps_ms: list[tuple[float, float]]  # the same, of gaps between pictures over 60 ms
+
+
+def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> Verdict:
     """All lines of the demo. `reference`: openings of the same speech rendered offline."""
     alignment = align(take.sent, take.heard)
     seen = see(take)
     start, end = speech_span(take.heard, take.speech_from)
     offsets = windows(seen, alignment, reference, start, end)
-    return [
+    lines = [
         at_most("time to ready", take.ready_s * 1000, 1500, "ms"),
         at_most("first picture at the viewer", _first_picture_ms(take), 2500, "ms"),
         *_pace_lines(take),
@@ -62,6 +71,14 @@ def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> list[Line
         Line("session's end", take.end_state, "ended", take.end_state == "ended"),
         Line("left in the room", str(len(take.left_behind)), "0", not take.left_behind),
     ]
+    known = ~np.isnan(offsets.seconds)
+    intervals = np.diff(take.arrivals)
+    long = intervals > 0.06
+    return Verdict(
+        lines,
+        _curve(offsets.times[known] - take.first_frame, offsets.seconds[known]),
+        _curve(take.arrivals[:-1][long] - take.first_frame, intervals[long]),
+    )
 
 
 def see(take: Take) -> Seen:
@@ -88,6 +105,11 @@ def disturbed(times: Floats, first_frame: float, stalls: tuple[Stall, ...]) -> N
         over = start + stall.duration_s + RECOVERY_S
         touched |= (times + WINDOW_S > start) & (times < over)
     return touched
+
+
+def _curve(times: Floats, seconds: Floats) -> list[tuple[float, float]]:
+    pairs = zip(times, seconds * 1000, strict=True)
+    return [(round(float(at), 2), round(float(ms), 1)) for at, ms in pairs]
 
 
 def _first_picture_ms(take: Take) -> float:

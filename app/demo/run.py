@@ -18,15 +18,14 @@ from rich.console import Console
 
 from app.config import Settings, settings
 from app.demo.film import Film
-from app.demo.judge import judge
+from app.demo.judge import Verdict, judge
 from app.demo.reference import reference_openings
 from app.demo.take import DemoError, Take, record
-from app.local import LiveKit, LocalError, Service, local_livekit, local_service
+from app.local import LiveKit, LocalError, Service, local_livekit, local_service, prepare_persona
 from app.measure import report
 from app.measure.mouth import MouthRegion
 from app.measure.recording import Pcm
 from app.measure.speech import SAMPLE, read_wav
-from app.personas.service import Catalogue
 from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.viewer import RATE as FILM_RATE
 from engine.config import Stall
@@ -70,7 +69,8 @@ async def _demo(
     env = {"VOIPAVATAR_TEST_STALLS": options.stalls}
     async with AsyncExitStack() as exits:
         with console.status("Preparing the persona …"):
-            region = await _mouth(options.persona, folder)
+            prepared = await prepare_persona(folder, options.persona)
+            region = MouthRegion.of(prepared.mouths, prepared.width, prepared.height)
         with console.status("Starting LiveKit and the service …"):
             livekit = await exits.enter_async_context(
                 local_livekit(folder, port=7880 if options.keep else 0)
@@ -86,14 +86,14 @@ async def _demo(
             reference = await reference_openings(
                 folder, options.persona, region, *speech, env=render_env
             )
-        lines = judge(take, reference, stalls)
+        verdict = judge(take, reference, stalls)
         if options.keep:
             await _leave_running(service, livekit, options.persona, console)
-    verdict = report.passed(lines)
-    console.print(report.table("voipavatar demo", lines))
-    _write(options, lines, take, verdict)
+    passed = report.passed(verdict.lines)
+    console.print(report.table("voipavatar demo", verdict.lines))
+    _write(options, verdict, take, passed)
     console.print(f"{options.out} is what the viewer received; {_json(options.out)} the numbers.")
-    return 0 if verdict else 1
+    return 0 if passed else 1
 
 
 def _speech(options: Options) -> tuple[Pcm, int]:
@@ -124,14 +124,6 @@ def _folder(keep: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="voipavatar-") as temporary:
         yield Path(temporary)
-
-
-async def _mouth(persona: str, folder: Path) -> MouthRegion:
-    """Prepare the persona where the service will look for it, and tell where its mouth is."""
-    catalogue = Catalogue(settings().personas_dir, folder / "personas")
-    prepared = await catalogue.load(persona)
-    await catalogue.aclose()
-    return MouthRegion.of(prepared.mouths, prepared.width, prepared.height)
 
 
 async def _film(
@@ -185,12 +177,14 @@ def _json(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _write(options: Options, lines: list[report.Line], take: Take, verdict: bool) -> None:
+def _write(options: Options, verdict: Verdict, take: Take, passed: bool) -> None:
     body = {
-        "passed": verdict,
+        "passed": passed,
         "persona": options.persona,
         "stalls": options.stalls,
-        "lines": report.as_json(lines),
+        "lines": report.as_json(verdict.lines),
+        "offsets_ms": verdict.offsets_ms,
+        "gaps_ms": verdict.gaps_ms,
         "service_stats": take.stats,
     }
     _json(options.out).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")

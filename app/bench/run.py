@@ -1,0 +1,65 @@
+"""The benchmarks as commands: progress, tables, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from app.bench import cycles, sessions, show
+from app.bench.search import find_max as search
+from app.bench.sessions import BenchError, Load, Run
+from app.local import LocalError
+from app.measure import report
+from engine.errors import EngineError
+
+FAULTS = (BenchError, LocalError, EngineError)
+
+
+async def bench_sessions(load: Load, *, find_max: bool, json_file: Path | None) -> int:
+    """0 when all sessions hold; with `find_max`, when at least one does. 1 otherwise."""
+    console = Console()
+    runs: list[Run] = []
+
+    async def passes(number: int) -> bool:
+        with console.status(f"{number} sessions for {load.seconds:g} s …"):
+            runs.append(await sessions.run(replace(load, sessions=number)))
+        show.show(runs[-1], console)
+        return not runs[-1].failed
+
+    try:
+        held = await search(load.sessions, passes) if find_max else 0
+        passed = held > 0 if find_max else await passes(load.sessions)
+    except FAULTS as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+    if find_max:
+        console.print(f"[bold]{held} sessions hold.[/bold]")
+    body = {"passed": passed, "runs": [show.as_json(run) for run in runs]}
+    _write(json_file, {**body, "held": held} if find_max else body)
+    return 0 if passed else 1
+
+
+async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> int:
+    """0 when nothing of the sessions is left."""
+    console = Console()
+    try:
+        with console.status(f"{count} sessions created and deleted …"):
+            found = await cycles.run(count, persona)
+    except FAULTS as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+    lines = found.lines()
+    console.print(report.table(f"{count} create/delete cycles", lines))
+    passed = report.passed(lines)
+    held = [asdict(held) for held in found.held]
+    _write(json_file, {"passed": passed, "lines": report.as_json(lines), "held": held})
+    return 0 if passed else 1
+
+
+def _write(file: Path | None, body: dict[str, Any]) -> None:
+    if file is not None:
+        file.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
