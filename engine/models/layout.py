@@ -90,7 +90,7 @@ def needed(version: str, decoder: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in NETWORKS]
     if unknown:
         raise BackendUnavailable(
-            f"There is no network called {unknown[0]}: MuseTalk is v15 or v1, its decoder kl or tiny."
+            f"There is no network {unknown[0]}: MuseTalk is v15 or v1, its decoder kl or tiny."
         )
     return tuple(dict.fromkeys(names))
 

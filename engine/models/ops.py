@@ -89,7 +89,7 @@ class Ops(Protocol):
 
 
 class PlainOps:
-    """The same in PyTorch's own operators: the CPU's way, and what the kernels are gated against."""
+    """The same in PyTorch's own operators: for CPUs, and what the kernels are gated against."""
 
     def settle(self, pending: Sum) -> Tensor:
         total = interleave(pending.x) if pending.phased else pending.x

@@ -1,0 +1,192 @@
+"""MuseTalk's networks in PyTorch: graphs and half precision on a GPU, plain on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.backends.batches import Slot, fill, own_face
+from engine.backends.torch_rung import Inputs, Outputs, Rung, new_inputs, new_outputs
+from engine.config import EngineConfig
+from engine.errors import BackendUnavailable, EngineFault
+from engine.features import Features
+from engine.models import networks
+from engine.models.layout import missing, needed
+from engine.models.pipeline import load_pipeline
+from engine.persona import Persona
+from engine.prepare.latents import Latents, prepare_latents
+from engine.prepare.weights import fingerprint
+from engine.types import Faces, FrameJob
+
+GPU_RUNGS = (1, 2, 4, 8, 16, 24, 32)
+CPU_RUNGS = (1, 2, 4)
+SLOTS = 2
+"""Batches on their way at once: one runs while the other is copied in or out."""
+
+
+class TorchBackend:
+    """See `engine.backends.base.Backend`.
+
+    `submit` and `collect` are `run` in halves, for a caller that prepares a batch while another
+    runs; at most two batches may be under way, collected in the order of their submission.
+
+    Attributes:
+        invalid: faces that were not finite and were replaced by the persona's own.
+    """
+
+    name = "torch"
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self.device = _device(config.device)
+        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self._names = needed(config.version, config.decoder)
+        self._features = Features(config.hearing)
+        self._latents: dict[str, Latents] = {}
+        self._rungs: dict[int, Rung] = {}
+        self._slots: list[Slot] = []
+        self._turn = 0
+        self.left_context = config.hearing.left_context
+        self.lookahead = config.hearing.lookahead
+        self.rungs = GPU_RUNGS if self.device.type == "cuda" else CPU_RUNGS
+        self.invalid = 0
+
+    def start(self) -> None:
+        """Load, and on a GPU capture a graph a rung. Raises BackendUnavailable."""
+        missing(self._config.models_dir, self._names)
+        self._encoder_print = fingerprint(self._config.models_dir, ("kl",))
+        try:
+            with torch.inference_mode():
+                self._prepare()
+        except RuntimeError as error:
+            self.stop()
+            reason = str(error).splitlines()[0]
+            raise BackendUnavailable(
+                f"The networks do not run on {self.device}: {reason}"
+            ) from error
+
+    def _prepare(self) -> None:
+        config, device = self._config, self.device
+        cuda = device.type == "cuda"
+        torch.backends.cudnn.benchmark = True
+        pipeline = load_pipeline(
+            config.models_dir, config.version, config.decoder, self.dtype, device
+        )
+        largest, rows = self.rungs[-1], config.hearing.rows
+        inputs = new_inputs(largest, rows, self.dtype, device, pin=False)
+        pool = torch.cuda.graph_pool_handle() if cuda else None
+        for size in reversed(self.rungs):
+            self._rungs[size] = Rung(pipeline, inputs.first(size), pool)
+        host = torch.device("cpu")
+        self._slots = [
+            Slot(
+                new_inputs(largest, rows, self.dtype, host, pin=cuda),
+                new_inputs(largest, rows, self.dtype, device, pin=False) if cuda else None,
+                new_outputs(largest, device, pin=False) if cuda else None,
+                new_outputs(largest, host, pin=cuda),
+            )
+            for _ in range(SLOTS)
+        ]
+        self._copies = torch.cuda.Stream() if cuda else None
+
+    def open(self, stream: int) -> None:
+        """Nothing is kept before the first sound."""
+
+    def close(self, stream: int) -> None:
+        self._features.close(stream)
+
+    def run(self, jobs: Sequence[FrameJob]) -> Faces:
+        """See `Backend.run`."""
+        return self.collect(self.submit(jobs))
+
+    def submit(self, jobs: Sequence[FrameJob]) -> Slot:
+        """Start a batch. Raises EngineFault when the device failed."""
+        slot = self._slots[self._turn]
+        self._turn = (self._turn + 1) % len(self._slots)
+        slot.jobs = tuple(jobs)
+        try:
+            with torch.inference_mode():
+                fill(slot.inputs, self._features.listen(jobs), [self._latent(job) for job in jobs])
+                self._launch(slot, min(size for size in self.rungs if size >= len(jobs)))
+        except RuntimeError as error:
+            raise EngineFault(f"The device failed: {_first_line(error)}") from error
+        return slot
+
+    def collect(self, slot: Slot) -> Faces:
+        """Wait for a batch. Raises EngineFault when the device failed."""
+        try:
+            if slot.done is not None:
+                slot.done.synchronize()
+        except RuntimeError as error:
+            raise EngineFault(f"The device failed: {_first_line(error)}") from error
+        count = len(slot.jobs)
+        faces: Faces = slot.outputs.faces.numpy()[:count]
+        for place in np.flatnonzero(slot.outputs.bad.numpy()[:count]):
+            faces[place] = own_face(slot.jobs[place])
+            self.invalid += 1
+        return faces
+
+    def static_inputs(self, size: int) -> Inputs:
+        """Device buffers of a rung, for measurements."""
+        return self._rungs[size].inputs
+
+    def _launch(self, slot: Slot, size: int) -> None:
+        rung = self._rungs[size]
+        if slot.device_inputs is None or slot.device_outputs is None or self._copies is None:
+            rung.inputs.copy_(slot.inputs.first(size))
+            slot.outputs.first(size).copy_(rung.run())
+            return
+        main = torch.cuda.current_stream()
+        with torch.cuda.stream(self._copies):
+            slot.device_inputs.first(size).copy_(slot.inputs.first(size))
+        main.wait_stream(self._copies)
+        rung.inputs.copy_(slot.device_inputs.first(size))
+        results: Outputs = slot.device_outputs.first(size)
+        results.copy_(rung.run())
+        self._copies.wait_stream(main)
+        with torch.cuda.stream(self._copies):
+            slot.outputs.first(size).copy_(results)
+            slot.done = self._copies.record_event()
+
+    def _latent(self, job: FrameJob) -> Any:
+        persona = job.persona
+        latents = self._latents.get(persona.key)
+        if latents is None:
+            latents = self._latents[persona.key] = self._encode(persona)
+        return latents[persona.source(job.tick)]
+
+    def _encode(self, persona: Persona) -> Latents:
+        """Usually read from the persona's folder; made here when nobody made them before."""
+        return prepare_latents(
+            persona,
+            self._encoder_print,
+            lambda: networks.load(self._config.models_dir, "kl", self.dtype, self.device),
+            lambda _done, _all: None,
+        )
+
+    def stop(self) -> None:
+        """Give the device's memory back."""
+        self._rungs.clear()
+        self._slots.clear()
+        self._latents.clear()
+        self._turn = 0
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _first_line(error: RuntimeError) -> str:
+    return str(error).splitlines()[0]
+
+
+def _device(wanted: str) -> torch.device:
+    """Raises BackendUnavailable when a GPU is asked for and there is none."""
+    present = torch.cuda.is_available()
+    if wanted == "cuda" and not present:
+        raise BackendUnavailable(
+            "PyTorch finds no NVIDIA GPU here.",
+            "Set the engine's device to cpu, or look at `nvidia-smi`.",
+        )
+    return torch.device("cuda" if present and wanted != "cpu" else "cpu")
