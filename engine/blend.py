@@ -38,24 +38,21 @@ def paste(below: Bgr, above: Bgr, mask: Mask) -> Bgr:
 
 
 def painted_region(box: Sequence[int], square: Sequence[int], mask: Mask) -> Region:
-    """The part of the frame that a face can change: where box and mask meet inside the frame.
+    """The part of the frame that a face can change: where box and mask meet.
 
     Args:
-        box, square: x1, y1, x2, y2 in the frame; the square may leave it.
+        box: x1, y1, x2, y2 of the face, inside the frame.
+        square: the same of the mask, which may leave the frame.
         mask: of the square's size.
     """
     x1, y1, x2, y2 = (int(edge) for edge in box)
     left, top = int(square[0]), int(square[1])
-    columns = np.flatnonzero(mask[max(y1, 0) - top : y2 - top].any(axis=0)) + left
-    rows = np.flatnonzero(mask[:, max(x1, 0) - left : x2 - left].any(axis=1)) + top
-    if not len(columns) or not len(rows):
+    within = np.asarray(mask)[y1 - top : y2 - top, x1 - left : x2 - left]
+    columns, rows = np.flatnonzero(within.any(axis=0)), np.flatnonzero(within.any(axis=1))
+    if not len(columns):
         return (0, 0, 0, 0)
-    return (
-        max(x1, int(columns[0]), 0),
-        max(y1, int(rows[0]), 0),
-        min(x2, int(columns[-1]) + 1),
-        min(y2, int(rows[-1]) + 1),
-    )
+    region = (x1 + columns[0], y1 + rows[0], x1 + columns[-1] + 1, y1 + rows[-1] + 1)
+    return (int(region[0]), int(region[1]), int(region[2]), int(region[3]))
 
 
 def blended(
@@ -103,23 +100,41 @@ def put_i420(picture: Picture, width: int, height: int, patch: Bgr, region: Regi
     planes[1][half] = converted[luma + chroma :].reshape(rows // 2, columns // 2)
 
 
-def picture_of(persona: Persona, tick: int, face: Bgr, weight: int = FULL) -> Picture:
-    """The persona's picture of a tick with the face pasted in.
+class Canvas:
+    """A persona to paint on; remembers where each of its frames can change."""
 
-    Args:
-        face: (256, 256, 3) BGR, in the coordinates of the persona's box.
-        weight: 0 … 256; less than 256 lets the persona's own mouth through.
-    """
-    index = persona.source(tick)
-    frame, mask = persona.frames[index], persona.masks[index]
-    box, square = persona.boxes[index], persona.crops[index]
-    picture = np.array(persona.pictures[index])
-    region = painted_region(box, square, mask)
-    if region[0] >= region[2] or region[1] >= region[3] or weight <= 0:
+    def __init__(self, persona: Persona) -> None:
+        # Plain views: a memory map's own class makes every slice of it slow.
+        self._frames: NDArray[np.uint8] = np.asarray(persona.frames)
+        self._pictures: NDArray[np.uint8] = np.asarray(persona.pictures)
+        self._persona = persona
+        self._regions: dict[int, Region] = {}
+
+    def picture(self, tick: int, face: Bgr, weight: int = FULL) -> Picture:
+        """A new picture of a tick with the face pasted in.
+
+        Args:
+            face: (256, 256, 3) BGR, in the coordinates of the persona's box.
+            weight: 0 … 256; less than 256 lets the persona's own mouth through.
+        """
+        persona, index = self._persona, self._persona.source(tick)
+        picture: Picture = self._pictures[index].copy()
+        region = self._region(index)
+        if region[0] == region[2] or region[1] == region[3] or weight <= 0:
+            return picture
+        mask = np.asarray(persona.masks[index])
+        if weight < FULL:
+            mask = ((mask.astype(np.uint16) * weight) >> 8).astype(np.uint8)
+        box, square = persona.boxes[index], persona.crops[index]
+        patch = blended(self._frames[index], face, box, square, mask, region)
+        put_i420(picture, persona.width, persona.height, patch, region)
         return picture
-    region = even(region, persona.width, persona.height)
-    if weight < FULL:
-        mask = ((mask.astype(np.uint16) * weight) >> 8).astype(np.uint8)
-    patch = blended(frame, face, box, square, mask, region)
-    put_i420(picture, persona.width, persona.height, patch, region)
-    return picture
+
+    def _region(self, index: int) -> Region:
+        if index not in self._regions:
+            persona = self._persona
+            region = painted_region(
+                persona.boxes[index], persona.crops[index], persona.masks[index]
+            )
+            self._regions[index] = even(region, persona.width, persona.height)
+        return self._regions[index]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-from engine import blend
-from engine.blend import Bgr
+from engine.blend import FULL, Bgr, Canvas
+from engine.persona import Persona
 from engine.types import FrameJob, Picture, Rendered
 
 
@@ -31,6 +32,7 @@ class Composer:
         self._kept = run_ahead + 1
         self._shown: dict[int, deque[_Shown]] = {}
         self._generation: dict[int, int] = {}
+        self._canvases: WeakKeyDictionary[Persona, Canvas] = WeakKeyDictionary()
 
     def paint(self, job: FrameJob, face: Bgr | None) -> Rendered:
         """The picture of a job.
@@ -47,8 +49,9 @@ class Composer:
         else:
             return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
         shown.append(current)
-        weight = round(current.weight * blend.FULL)
-        return self._rendered(job, blend.picture_of(job.persona, job.tick, current.face, weight))
+        weight = round(current.weight * FULL)
+        canvas = self._canvas(job.persona)
+        return self._rendered(job, canvas.picture(job.tick, current.face, weight))
 
     def forget(self, stream: int) -> None:
         self._shown.pop(stream, None)
@@ -63,6 +66,11 @@ class Composer:
             while shown and shown[-1].tick >= job.tick:
                 shown.pop()
         return shown
+
+    def _canvas(self, persona: Persona) -> Canvas:
+        if persona not in self._canvases:
+            self._canvases[persona] = Canvas(persona)
+        return self._canvases[persona]
 
     @staticmethod
     def _rendered(job: FrameJob, picture: Picture) -> Rendered:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import blend
 from engine.backends.base import Backend
+from engine.blend import Canvas
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
 from engine.scheduler import Scheduler
@@ -68,7 +68,8 @@ def measure(backend: Backend, scheduler: Scheduler[Any]) -> Measured:
     persona = blank_persona()
     for stream in range(backend.rungs[-1]):
         backend.open(stream)
-    paste_s = min(_paste(persona) for _ in range(REPEATS))
+    canvas = Canvas(persona)
+    paste_s = min(_paste(canvas) for _ in range(REPEATS))
     best_s, cpu_s = np.inf, np.inf
     for rung in backend.rungs:
         jobs = [_job(backend, persona, stream) for stream in range(rung)]
@@ -96,7 +97,7 @@ def _run(backend: Backend, jobs: list[FrameJob]) -> tuple[float, float]:
     return time.perf_counter() - begun, time.process_time() - used
 
 
-def _paste(persona: Persona) -> float:
+def _paste(canvas: Canvas) -> float:
     begun = time.perf_counter()
-    blend.picture_of(persona, 0, np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8))
+    canvas.picture(0, np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8))
     return time.perf_counter() - begun

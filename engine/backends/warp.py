@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from engine.backends import warp_sound
-from engine.backends.warp_mouth import Mouth, draw
+from engine.backends.warp_mouth import draw
+from engine.backends.warp_rest import Floats, Mouth, lip_bend
 from engine.config import EngineConfig
+from engine.persona import Persona
 from engine.types import FACE_SIZE, Faces, FrameJob
 
-KEPT = 512  # faces at rest that stay in memory, 200 kB each
+KEPT = 400  # mouths at rest that stay in memory, 300 kB each
 
 
 class WarpBackend:
@@ -24,6 +27,7 @@ class WarpBackend:
     rungs: tuple[int, ...] = (1, 2, 4, 8)
 
     def __init__(self, config: EngineConfig) -> None:
+        self._bends: WeakKeyDictionary[Persona, Floats] = WeakKeyDictionary()
         self._mouths: OrderedDict[tuple[str, int], Mouth] = OrderedDict()
         self._faces: Faces = np.empty((self.rungs[-1], FACE_SIZE, FACE_SIZE, 3), np.uint8)
 
@@ -39,25 +43,21 @@ class WarpBackend:
     def run(self, jobs: Sequence[FrameJob]) -> Faces:
         windows = np.stack([job.audio for job in jobs if job.audio is not None])
         shapes = warp_sound.shapes(windows)
-        for row, job in enumerate(jobs):
-            mouth = self._mouth(job)
-            draw(
-                mouth,
-                float(shapes.opening[row]),
-                float(shapes.width[row]),
-                float(shapes.teeth[row]),
-                self._faces[row],
-            )
+        each = zip(jobs, shapes.opening, shapes.width, shapes.teeth, self._faces, strict=False)
+        for job, opening, width, teeth, face in each:
+            mouth = self._mouth(job.persona, job.persona.source(job.tick))
+            draw(mouth, float(opening), float(width), float(teeth), face)
         return self._faces[: len(jobs)]
 
     def stop(self) -> None:
         self._mouths.clear()
 
-    def _mouth(self, job: FrameJob) -> Mouth:
-        index = job.persona.source(job.tick)
-        key = (job.persona.key, index)
+    def _mouth(self, persona: Persona, index: int) -> Mouth:
+        key = (persona.key, index)
         if key not in self._mouths:
-            self._mouths[key] = Mouth.of(job.persona, index)
+            if persona not in self._bends:
+                self._bends[persona] = lip_bend(persona)
+            self._mouths[key] = Mouth.of(persona, index, self._bends[persona])
             if len(self._mouths) > KEPT:
                 self._mouths.popitem(last=False)
         self._mouths.move_to_end(key)

@@ -7,6 +7,7 @@ batch. Smoothing is symmetrical around the middle of the picture: the mouth is n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def _width(bands: Floats) -> Floats:
 def _spectrum_weights() -> tuple[Floats, Floats]:
     window = np.hanning(SAMPLES_PER_FRAME + 1)[:-1].astype(np.float32)
     bins = np.fft.rfftfreq(SAMPLES_PER_FRAME, 1 / SAMPLE_RATE)
-    edges = zip(BANDS[:-1], BANDS[1:], strict=True)
+    edges = pairwise(BANDS)
     member = np.stack([(low <= bins) & (bins < high) for low, high in edges], axis=1)
     scale = 2 / (SAMPLES_PER_FRAME * float(np.square(window).sum()))
     return window, member.astype(np.float32) * np.float32(scale)
