@@ -1,0 +1,188 @@
+"""From a video to the folder that sessions map."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.errors import PersonaError
+from engine.musetalk.boxes import blend_squares
+from engine.persona import Persona, load, ping_pong
+from engine.prepare.build import prepare
+from engine.prepare.cache import UNFINISHED
+from engine.prepare.settings import PersonaSettings, parse_settings
+from tests.videos import persona_frames, write_video
+
+BOX = [80, 80, 180, 190]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 frames, 256 x 256."""
+    return write_video(tmp_path_factory.mktemp("video") / "ada.mp4", persona_frames())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def settings(**keys: Any) -> PersonaSettings:
+    return parse_settings("ada", {"video_path": "ada.mp4", "display_name": "Ada", **keys})
+
+
+@pytest.fixture(scope="module")
+def persona(video: Path, cache: Path) -> Persona:
+    return prepare("ada", settings(), video, cache)
+
+
+def test_every_array_has_an_entry_a_frame(persona: Persona) -> None:
+    assert (persona.name, persona.display_name) == ("ada", "Ada")
+    assert persona.frames.shape == (30, 256, 256, 3)
+    assert persona.pictures.shape == (30, 256 * 256 * 3 // 2)
+    assert persona.boxes.shape == persona.crops.shape == persona.mouths.shape == (30, 4)
+    assert np.array_equal(persona.crops, blend_squares(persona.boxes))
+    sides = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in persona.crops.tolist()]
+    assert [mask.shape for mask in persona.masks] == sides
+
+
+def test_pictures_are_the_frames_and_can_be_handed_on(persona: Persona) -> None:
+    row = persona.pictures[7]
+    again = cv2.cvtColor(persona.frames[7], cv2.COLOR_BGR2YUV_I420).ravel()
+    assert np.array_equal(row, again)
+    assert row.flags.writeable
+    assert row.flags.c_contiguous
+    row[:] = 0  # copy on write: the file keeps what it had
+    assert np.array_equal(load(persona.folder).pictures[7], again)
+
+
+def test_the_mask_covers_the_mouth_and_ends_softly_inside_the_square(persona: Persona) -> None:
+    mask, (left, top, _, _) = persona.masks[3], persona.crops[3]
+    x, y, half, _ = persona.mouths[3]
+    row, column = round(float(y)) - top, round(float(x)) - left
+    assert mask[row, column - int(half) : column + int(half) + 1].min() > 250
+    edges = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    assert max(int(edge.max()) for edge in edges) == 0
+    assert np.abs(np.diff(mask.astype(int), axis=0)).max() < 64  # no visible line
+
+
+def test_the_second_time_it_is_only_mapped(video: Path, cache: Path, persona: Persona) -> None:
+    told: list[float] = []
+    again = prepare("other", settings(display_name="Eve"), video, cache, progress=told.append)
+    assert told == []
+    assert (again.key, again.name, again.display_name) == (persona.key, "other", "Eve")
+
+
+def test_progress_runs_from_0_to_1(video: Path, tmp_path: Path) -> None:
+    told: list[float] = []
+    prepare("ada", settings(face_box=BOX), video, tmp_path, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 50
+
+
+def test_what_matters_changes_the_folder(video: Path, tmp_path: Path, persona: Persona) -> None:
+    shifted = prepare("ada", settings(bbox_shift=5), video, tmp_path)
+    assert shifted.key != persona.key
+    assert shifted.boxes[9, 1] - persona.boxes[9, 1] in (9, 10, 11)
+    assert shifted.boxes[9, 3] == persona.boxes[9, 3]
+    margin = prepare("ada", settings(extra_margin=0), video, tmp_path)
+    assert persona.boxes[9, 3] - margin.boxes[9, 3] == 10
+
+
+def test_a_face_box_by_hand_is_taken_as_it_is(video: Path, tmp_path: Path) -> None:
+    persona = prepare("ada", settings(face_box=BOX, extra_margin=0), video, tmp_path)
+    assert persona.boxes.tolist() == [BOX] * 30
+    assert json.loads((persona.folder / "manifest.json").read_text())["faces"] == "given"
+
+
+def test_another_size_is_cut_about_the_face(video: Path, tmp_path: Path, persona: Persona) -> None:
+    wide = prepare("ada", settings(), video, tmp_path, size=(320, 240))
+    assert (wide.width, wide.height) == (320, 240)
+    own, shown = persona.boxes[5], wide.boxes[5]
+    assert (shown[2] - shown[0]) / (own[2] - own[0]) == pytest.approx(320 / 256, rel=0.03)
+    assert wide.mouths[5, 2] == pytest.approx(persona.mouths[5, 2] * 320 / 256, rel=0.01)
+    assert shown[1] > 0
+    assert shown[3] <= 240
+    with pytest.raises(PersonaError, match="shown at 320x100, is cut off"):
+        prepare("ada", settings(), video, tmp_path, size=(320, 100))
+
+
+@pytest.mark.parametrize(("count", "words"), [(10, "is too short: 0.40 s"), (0, "does not exist")])
+def test_a_refused_video_leaves_nothing(tmp_path: Path, count: int, words: str) -> None:
+    video = tmp_path / "v.mp4"
+    if count:
+        write_video(video, persona_frames()[:count])
+    with pytest.raises(PersonaError, match=words):
+        prepare("ada", settings(), video, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists() or list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_is_no_video_is_a_persona_error(tmp_path: Path) -> None:
+    text = tmp_path / "v.mp4"
+    text.write_text("hello")
+    with pytest.raises(PersonaError, match=r"v\.mp4 cannot be read as a video"):
+        prepare("ada", settings(), text, tmp_path / "cache")
+
+
+def test_a_video_that_would_fill_the_disk_is_refused(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(PersonaError, match="is too long: at 20000x20000"):
+        prepare("ada", settings(), video, tmp_path, size=(20_000, 20_000))
+
+
+def test_a_folder_that_cannot_be_made_says_so(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(PersonaError, match="cannot be stored in"):
+        prepare("ada", settings(), video, tmp_path / "cache")
+
+
+def test_two_at_once_come_to_one_folder(video: Path, tmp_path: Path) -> None:
+    made: list[Persona] = []
+    both_began = threading.Barrier(2)
+
+    def work() -> None:
+        waited = iter([both_began.wait])
+        given = settings(face_box=BOX)
+        progress = lambda _: next(waited, lambda: None)()  # noqa: E731
+        made.append(prepare("ada", given, video, tmp_path, progress=progress))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 2
+    assert [folder.name for folder in tmp_path.iterdir()] == [made[0].key]
+    assert np.array_equal(made[0].frames, made[1].frames)
+
+
+def test_what_a_killed_process_left_is_swept(video: Path, tmp_path: Path) -> None:
+    old, fresh = tmp_path / f"{UNFINISHED}old", tmp_path / f"{UNFINISHED}fresh"
+    for folder in (old, fresh):
+        folder.mkdir()
+    hours_ago = time.time() - 7200
+    os.utime(old, (hours_ago, hours_ago))
+    prepare("ada", settings(face_box=BOX), video, tmp_path)
+    assert not old.exists()
+    assert fresh.exists()
+
+
+@pytest.mark.parametrize("damage", ["manifest.json", "boxes.npy", "masks.npy"])
+def test_a_damaged_folder_says_what_to_do(video: Path, tmp_path: Path, damage: str) -> None:
+    persona = prepare("ada", settings(face_box=BOX), video, tmp_path)
+    (persona.folder / damage).write_bytes(b"x" * 10)
+    with pytest.raises(PersonaError, match=r"is damaged .* Delete that folder"):
+        load(persona.folder)
+
+
+def test_a_pose_never_jumps() -> None:
+    seen = [ping_pong(tick, 4) for tick in range(17)]
+    assert seen == [0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0, 0]
