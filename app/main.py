@@ -23,6 +23,7 @@ from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
 from app.problems import install_problems
+from app.sessions import compat
 from app.sessions import endpoints as sessions
 from app.sessions.instances import BEAT_S, Instance
 from app.sessions.registry import Engine, Registry, Runner
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) 
     )
     keyed.include_router(sessions.router)
     keyed.include_router(personas.router)
+    keyed.include_router(compat.router)
     app.include_router(keyed)
     app.include_router(probes.router)
     return app

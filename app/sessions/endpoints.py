@@ -109,6 +109,12 @@ async def delete_session(session_id: str, sessions: Calls, response: Response) -
     return view(row)
 
 
+@router.post("/{session_id}/interrupt", status_code=202, responses=describe(errors.SessionNotFound))
+async def interrupt_session(session_id: str, sessions: Calls) -> SessionView:
+    """Let the avatar fall silent now; what it has been given to say so far is dropped."""
+    return view(await sessions.interrupt(session_id))
+
+
 @router.get("/{session_id}/stats", responses=describe(errors.SessionNotFound))
 async def get_stats(session_id: str, sessions: Calls) -> SessionStats:
     """How well it keeps time; the final values once it has ended."""

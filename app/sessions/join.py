@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from app.config import Settings
 from app.errors import LiveKitTokenRejected, ValidationFailed
+from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
 from app.sessions.schemas import AudioBody, CreateSession, livekit_address
 from app.sessions.spec import AudioSpec
@@ -59,14 +60,19 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
 
 def resolve_audio(wanted: AudioBody, identity: str, agent: str | None) -> AudioSpec:
     """Decides `auto`: an agent's stream where one is known, else a microphone."""
-    if wanted.participant is not None and wanted.participant == identity:
-        raise ValidationFailed("`audio.participant` is the avatar itself.")
+    if identity in (wanted.participant, agent):
+        raise ValidationFailed("`audio` names the avatar itself as the one to follow.")
     source = wanted.source
     if source == "auto":
         source = "track" if agent is None else "data_stream"
-    if source == "data_stream":
-        raise ValidationFailed("`audio.source` data_stream is not available yet; use track.")
-    return AudioSpec(source, wanted.participant, None)
+    if source == "track":
+        return AudioSpec(source, wanted.participant, None)
+    if agent is None:
+        raise ValidationFailed(
+            "`audio.source` data_stream needs `audio.agent`, or a `livekit.token` with the "
+            f"attribute {PUBLISH_ON_BEHALF}."
+        )
+    return AudioSpec(source, None, agent)
 
 
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:

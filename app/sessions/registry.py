@@ -28,6 +28,10 @@ class Runner(Protocol):
         """Ask it to end. Idempotent: the first reason counts."""
         ...
 
+    def interrupt(self) -> None:
+        """Fall silent now: what came in so far is not played on."""
+        ...
+
     def stats(self) -> dict[str, Any]:
         """The body of `GET /sessions/{id}/stats`."""
         ...
@@ -80,6 +84,11 @@ class Registry:
             return False
         live[0].stop(reason)
         return True
+
+    def interrupt(self, session_id: str) -> None:
+        """Let a session fall silent, if it is running here."""
+        if session_id in self._live:
+            self._live[session_id][0].interrupt()
 
     def stats(self, session_id: str) -> dict[str, Any] | None:
         live = self._live.get(session_id)

@@ -27,7 +27,7 @@ DAY_S = 86_400
 _LIMITS = Limits()
 
 
-def _name(value: str) -> str:
+def checked_name(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not contain a NUL character")
     if not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
@@ -65,7 +65,7 @@ def livekit_address(value: str) -> str:
 Name = Annotated[
     str,
     Field(min_length=1, json_schema_extra={"description": f"1 to {MAX_NAME_BYTES} bytes"}),
-    AfterValidator(_name),
+    AfterValidator(checked_name),
 ]
 LiveKitUrl = Annotated[str, AfterValidator(livekit_address)]
 Even = Annotated[int, Field(ge=64, le=1920, multiple_of=2)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 5
 POLL_S = 1.0  # how often a session of another process is looked at while it is waited for
+UNKNOWN = "There is no session of that id."
 FAULT = "The session could not be started by a fault of the service; its log says more."
 
 
@@ -101,7 +102,7 @@ class Sessions:
         async with self._database.read() as session:
             row = await SessionRepository(session).get(session_id)
         if row is None:
-            raise SessionNotFound("There is no session of that id.")
+            raise SessionNotFound(UNKNOWN)
         return row
 
     async def page(self, wanted: Listing) -> tuple[Sequence[SessionRow], str | None]:
@@ -111,25 +112,48 @@ class Sessions:
 
     async def started(self, session_id: str, timeout_s: float) -> SessionRow:
         """The session as soon as it is no longer `starting`, or as it is when the time is over."""
+        return await self._until(session_id, lambda state: state != State.STARTING, timeout_s)
+
+    async def ended(self, session_id: str, timeout_s: float) -> SessionRow:
+        """The session at its end, or as it is when the time is over."""
+        return await self._until(session_id, lambda state: state.terminal, timeout_s)
+
+    async def holder(self, livekit_url: str, room: str, identity: str) -> SessionRow | None:
+        """The live session that holds an avatar's key."""
+        async with self._database.read() as session:
+            return await SessionRepository(session).live_on(livekit_url, room, identity)
+
+    async def _until(
+        self, session_id: str, reached: Callable[[State], bool], timeout_s: float
+    ) -> SessionRow:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
             changed = self._reports.changed
             row = await self.get(session_id)
             left = deadline - loop.time()
-            if row.state != State.STARTING or left <= 0:
+            if reached(State(row.state)) or left <= 0:
                 return row
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), min(left, POLL_S))
 
-    async def delete(self, session_id: str) -> SessionRow:
+    async def delete(self, session_id: str, reason: EndReason = EndReason.DELETED) -> SessionRow:
         """Ask it to end; its row, in `ending` or at its end. Idempotent."""
         async with self._database.write() as session:
-            await SessionRepository(session).move(
-                session_id, State.ENDING, reason=EndReason.DELETED
-            )
-        self._registry.stop(session_id, EndReason.DELETED)
-        return await self.get(session_id)
+            repository = SessionRepository(session)
+            await repository.move(session_id, State.ENDING, reason=reason)
+            row = await repository.get(session_id)
+        if row is None:
+            raise SessionNotFound(UNKNOWN)
+        # A session of another process is stopped by its own housekeeping.
+        self._registry.stop(session_id, reason)
+        return row
+
+    async def interrupt(self, session_id: str) -> SessionRow:
+        """Let it fall silent; nothing happens to one that has ended."""
+        row = await self.get(session_id)
+        self._registry.interrupt(session_id)
+        return row
 
     async def stats(self, session_id: str) -> dict[str, Any]:
         row = await self.get(session_id)
@@ -162,11 +186,7 @@ class Sessions:
         await self._registry.drain(self._settings.drain_s)
 
     async def _require_free(self, joining: Joining) -> None:
-        async with self._database.read() as session:
-            taken = await SessionRepository(session).live_on(
-                joining.livekit_url, joining.room, joining.identity
-            )
-        if taken is not None:
+        if await self.holder(joining.livekit_url, joining.room, joining.identity) is not None:
             raise _conflict(joining.identity, joining.room)
 
     @contextmanager
