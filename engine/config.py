@@ -24,6 +24,9 @@ class EngineConfig:
     run_ahead_s: float = 0.32  # how far before its deadline a picture may be asked for
     utilisation: float = 0.85  # share of the measured capacity that admission gives away
     max_streams: int | None = None  # None: what the measured capacity allows
-    hearing: Hearing = field(default_factory=Hearing)  # sound around a picture that MuseTalk's encoder hears
+    hearing: Hearing = field(default_factory=Hearing)  # of MuseTalk's encoder
     models_dir: Path = Path("models")
+    version: str = "v15"  # of MuseTalk: v15 | v1
+    decoder: str = "kl"  # kl, as trained | tiny (TAESD), faster and less exact
+    device: str = "auto"  # of the torch backend: auto | cuda | cpu
     stalls: tuple[Stall, ...] = field(default=())
