@@ -77,6 +77,10 @@ class Hearing:
         """Positions that the encoder gives for a window."""
         return LONGEST if self.form == "padded" else self.span
 
+    def start(self, frame: int) -> int:
+        """The position of a segment where the window of its picture `frame` begins."""
+        return max(0, 2 * frame - self.left)
+
     @property
     def rows(self) -> int:
         """Log-mel rows of a window, which the encoder takes."""
@@ -88,7 +92,7 @@ class Heard:
     """A batch for the encoder, and what of its output each picture hears."""
 
     mels: NDArray[np.float32]  # (batch, 80, rows)
-    index: NDArray[np.int64]  # (batch, 10) rows of the states (batch * positions, 5, channels)
+    index: NDArray[np.int64]  # (batch, 10) positions of the window; 0 where not valid
     valid: NDArray[np.bool_]  # (batch, 10) False: a zero vector
 
 
@@ -140,13 +144,11 @@ class Features:
         index = np.empty((len(jobs), windows.window_length()), np.int64)
         valid = np.empty(index.shape, np.bool_)
         for place, job in enumerate(jobs):
-            start = max(0, 2 * job.frame - self.hearing.left)  # position where the window begins
+            start = self.hearing.start(job.frame)
             mels[place] = self._window(job, start * ROWS_PER_POSITION)
             positions = windows.window_positions(job.frame, 1)[0]
             valid[place] = (positions >= 0) & (positions < self._end(job) // windows.POSITION)
-            index[place] = place * self.hearing.positions + np.where(
-                valid[place], positions - start, 0
-            )
+            index[place] = np.where(valid[place], positions - start, 0)
         return Heard(mels, index, valid)
 
     def _end(self, job: FrameJob) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,21 +57,21 @@ def window_positions(
     return start[:, None] + np.arange(window_length(left, right))
 
 
-def gather(states: Any, index: Any, valid: Any) -> Any:
+def gather(
+    states: NDArray[Scalar], index: NDArray[np.int64], valid: NDArray[np.bool_]
+) -> NDArray[Scalar]:
     """Tokens of a batch of windows, position-major: token 5 * position + state.
 
-    All three are arrays of numpy, or all three tensors of torch: both index alike, so that what is
-    compared with the reference is what serves.
-
     Args:
-        states: (rows, 5, channels) what the encoder said, the windows of a batch one after another.
-        index: (batch, window) rows of `states`; any row where not valid.
+        states: (batch, positions, 5, channels) what the encoder said.
+        index: (batch, window) rows of `states`; any number where not valid.
         valid: (batch, window) False where the picture hears a zero vector.
 
     Returns:
         (batch, window * 5, channels).
     """
-    heard = states[index]
+    rows = np.arange(len(index))[:, None]
+    heard = states[rows, np.where(valid, index, 0)]
     heard[~valid] = 0
     return heard.reshape(len(index), -1, states.shape[-1])
 
@@ -109,5 +109,8 @@ def clip_windows(
     if index[-1, -1] >= positions + after:
         raise ClipTooShort(f"{samples} samples at {fps} fps end before their last window does.")
     valid = (index >= 0) & (index < positions)
-    tokens: NDArray[Scalar] = gather(states, np.where(valid, index, 0), valid)
-    return tokens
+    return gather(
+        np.broadcast_to(states, (pictures, *states.shape)),
+        index,
+        valid,
+    )

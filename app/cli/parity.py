@@ -1,0 +1,55 @@
+"""`voipavatar parity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.parity.checks import compare
+from engine.parity.vectors import BrokenVectors, Result
+
+Folder = Annotated[Path, typer.Argument(help="Folder of reference vectors (.npz).")]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Pass although a check could not run here.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the main command."""
+    app.command()(parity)
+
+
+def parity(directory: Folder, allow_missing: AllowMissing = False) -> None:
+    """Compare this installation with vectors of the reference implementation.
+
+    Exits with 1 if a check fails or could not run, and with 2 if the vectors cannot be read.
+    """
+    try:
+        results = list(compare(directory))
+    except BrokenVectors as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    Console(width=None).print(_table(results))
+    failed = [r for r in results if not r.passed and not (allow_missing and not r.ran)]
+    typer.echo(_verdict(results))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table("check", "max abs error", "allowed", "pass", box=None, pad_edge=False)
+    for result in results:
+        error = f"{result.error:.3g}" if result.ran else "-"
+        passed = ("yes" if result.passed else "NO") if result.ran else "not run"
+        table.add_row(result.check, error, f"{result.allowed:g}", passed)
+    return table
+
+
+def _verdict(results: list[Result]) -> str:
+    """A line for each check that did not pass, and the count."""
+    lines = [f"{r.check}: {r.note}" for r in results if not r.passed and r.note]
+    passed = sum(result.passed for result in results)
+    return "\n".join([*lines, f"{passed} of {len(results)} checks passed."])

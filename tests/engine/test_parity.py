@@ -1,0 +1,242 @@
+"""The parity command: this installation agrees with the reference, and each check can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from engine import blend
+from engine.features import Features
+from engine.models import decoder
+from engine.musetalk import boxes, image, masks, mel, parsing, positional, windows
+from engine.parity import checks, networks, pictures, sound
+from engine.parity.checks import CHECKS, Check, compare
+from engine.parity.vectors import BrokenVectors, Comparison, Result, Vectors
+from engine.prepare import latents
+from engine.prepare import masks as jaw
+from engine.scheduler import Scheduler
+
+VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk"
+
+
+def results(check: Check) -> dict[str, Result]:
+    return {result.check: result for result in check(VECTORS)}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_this_installation_agrees_with_the_reference(check: Check) -> None:
+    assert [result for result in check(VECTORS) if not result.passed] == []
+
+
+def _lone(_: object, __: float) -> int:
+    return 1
+
+
+def _untouched(below: Any, above: Any, _: Any) -> Any:
+    return (below.astype(np.uint16) + above >> 1).astype(np.uint8)
+
+
+FILTERS = mel._filters
+
+# (check, its line of the report, where the mistake is made, the mistake)
+MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
+    (sound.audio_windows, "of a clip", (windows, "padding_positions"), lambda *_: 3),
+    (sound.audio_windows, "of a clip", (windows, "POSITIONS_PER_S"), 49),
+    (sound.audio_windows, "of a stream", (windows, "padding_positions"), lambda *_: 3),
+    (sound.audio_windows, "of a stream", (Features, "_end"), lambda _, job: 640 * job.frame),
+    (sound.audio_windows, "real width", (windows, "POSITIONS_PER_S"), 40),
+    (sound.audio_windows, "have no windows", (windows, "padding_positions"), lambda *_: 9),
+    (networks.device_windows, "on the device", (windows, "window_positions"), None),
+    (sound.positions, "table", (positional, "BASE"), 9_990.0),
+    (sound.positions, "fp32", (positional, "BASE"), 9_990.0),
+    (sound.positions, "fp16", (positional, "BASE"), 5_000.0),
+    (sound.log_mel, "log-mel", (mel, "RANGE"), 7.99),
+    (sound.log_mel, "log-mel", (mel, "FLOOR"), 2e-10),
+    (sound.log_mel, "log-mel", (mel, "_filters"), lambda: np.roll(FILTERS(), 1, axis=0)),
+    (pictures.images, "to network", (image, "MASKED_FROM"), 127),
+    (pictures.images, "to network", (cv2, "INTER_LANCZOS4"), cv2.INTER_CUBIC),
+    (pictures.images, "to image, fp32", (image, "SCALING_FACTOR"), 0.18216),
+    (pictures.images, "to image, fp32", (np, "rint"), np.floor),
+    (pictures.images, "to image, fp16", (np, "rint"), lambda x: np.floor(x) - 1),
+    (pictures.face_boxes, "boxes", (boxes, "MASK_LINE"), 28),
+    (pictures.face_boxes, "boxes", (boxes, "NO_FACE"), (0, 0, 1, 1)),
+    (pictures.parser_masks, "masks", (parsing, "DILATE_FROM"), 11),
+    (pictures.parser_masks, "masks", (parsing, "ERODE_STEPS"), 1),
+    (pictures.parser_masks, "masks", (parsing, "MOUTH"), (11, 12)),
+    (pictures.parser_masks, "masks", (parsing, "NECK"), 15),
+    (pictures.parser_masks, "input", (parsing, "STD"), np.float32(0.225)),
+    (pictures.blending, "squares", (boxes, "EXPAND"), 1.48),
+    (pictures.blending, "masks", (masks, "UPPER_BOUNDARY"), 0.48),
+    (pictures.blending, "faces", (cv2, "INTER_LINEAR"), cv2.INTER_AREA),
+    (pictures.blending, "blending: frames", (blend, "paste"), _untouched),
+    (pictures.blending, "offline", (masks, "BLUR_OFFLINE"), 0.1),
+    (pictures.cycle, "ping-pong", (pictures, "ping_pong"), lambda k, n: k % n),
+    (pictures.cycle, "batches", (Scheduler, "_room"), _lone),
+    (networks.avatar_preparation, "preparation", (networks, "ping_pong"), lambda k, n: k % n),
+    (networks.avatar_preparation, "preparation", (boxes, "EXPAND"), 1.48),
+    (networks.avatar_preparation, "preparation", (jaw, "blend_mask"), lambda region, _: region),
+    (networks.avatar_preparation, "latents", (latents, "SHAPE"), (8, 32, 31)),
+    (networks.tiny_end_to_end, "latents in", (latents, "SCALING_FACTOR"), 0.183),
+    (networks.tiny_end_to_end, "latents out", (positional, "BASE"), 9_000.0),
+    (networks.tiny_end_to_end, "pixels", (decoder, "SCALING_FACTOR"), 0.19),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "line", "place", "mistake"),
+    [pytest.param(*row, id=f"{row[1]}: {row[2][1]}") for row in MISTAKES],
+)
+def test_a_check_fails_when_its_code_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+    check: Check,
+    line: str,
+    place: tuple[Any, str],
+    mistake: Any,
+) -> None:
+    monkeypatch.setattr(*place, mistake)
+    jaw._mask.cache_clear()
+    try:
+        found = [result for result in compare_one(check) if not result.passed]
+    finally:
+        jaw._mask.cache_clear()
+    assert any(line in result.check or not result.check for result in found), found
+
+
+def compare_one(check: Check) -> Iterator[Result]:
+    """Results of a check; one that raises has failed, whatever its name."""
+    try:
+        yield from check(VECTORS)
+    except BrokenVectors:
+        raise
+    except Exception as error:
+        yield Result("", np.inf, 0.0, str(error))
+
+
+def test_the_command_passes_and_prints_every_check() -> None:
+    done = CliRunner().invoke(app, ["parity", str(VECTORS)])
+    assert done.exit_code == 0, done.output
+    assert "blending: frames" in done.output
+    assert "27 of 27 checks passed." in done.output
+
+
+def test_the_command_fails_when_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (pictures.cycle, pictures.face_boxes))
+    monkeypatch.setattr(boxes, "MASK_LINE", 28)
+    done = CliRunner().invoke(app, ["parity", str(VECTORS)])
+    assert done.exit_code == 1
+    assert "face boxes: bbox_shift" in done.output
+
+
+def test_a_check_that_raises_has_failed_and_the_others_still_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ArithmeticError("no boxes today")
+
+    monkeypatch.setattr(boxes, "face_boxes", broken)
+    monkeypatch.setattr(checks, "CHECKS", (pictures.face_boxes, pictures.cycle))
+    found = list(compare(VECTORS))
+    assert [(r.check, r.note) for r in found if not r.passed] == [
+        ("face boxes", "ArithmeticError: no boxes today")
+    ]
+    assert found[-1].check == "batches"
+
+
+def test_without_the_networks_libraries_checks_are_missing_unless_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "installed", lambda: False)
+    done = CliRunner().invoke(app, ["parity", str(VECTORS)])
+    assert done.exit_code == 1
+    assert "pip install" in done.output
+    allowed = CliRunner().invoke(app, ["parity", str(VECTORS), "--allow-missing"])
+    assert allowed.exit_code == 0
+    assert "22 of 27 checks passed." in allowed.output
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "g_logmel.npz"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def forget_an_array(folder: Path) -> None:
+    arrays = dict(np.load(folder / "g_logmel.npz"))
+    del arrays["wav"]
+    np.savez(folder / "g_logmel.npz", **arrays)
+
+
+def remove(folder: Path) -> None:
+    (folder / "f_bbox.npz").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [(truncate, "g_logmel.npz"), (forget_an_array, "'wav'"), (remove, "f_bbox.npz is missing")],
+)
+def test_damaged_vectors_are_named(
+    tmp_path: Path, damage: Callable[[Path], None], named: str
+) -> None:
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    for path in VECTORS.glob("*.npz"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    damage(folder)
+    done = CliRunner().invoke(app, ["parity", str(folder)])
+    assert done.exit_code == 2
+    assert named in done.output
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["parity", str(tmp_path / "none")])
+    assert done.exit_code == 2
+    assert "is not a folder" in done.output
+
+
+def test_vectors_of_other_sizes_are_read(tmp_path: Path) -> None:
+    """Only the format counts: other lengths, names of boxes, numbers of frames."""
+    states = sound.marked(np.arange(4000 // 320))
+    np.savez(
+        tmp_path / "a_audio_chunks.npz",
+        prompt_n4000_fps25=windows.clip_windows(states, 4000),
+        full_hidden_first7=np.ones((5, 7, 16), np.float16),
+        full_prompt_n1920_fps25=windows.clip_windows(np.ones((6, 5, 16), np.float16), 1920),
+        failures=np.array([[640, 1]]),
+    )
+    np.savez(tmp_path / "e_mirror_cycle.npz", cycle_N3=[0, 1, 2, 2, 1], batches_N3=[2, 2, 1])
+    wav = np.load(VECTORS / "g_logmel.npz")["wav"][:2000]
+    heard = mel.log_mel(wav)
+    np.savez(
+        tmp_path / "g_logmel.npz",
+        wav=wav,
+        mel_shape=(1, 80, 3000),
+        mel_first20=heard[:, :20],
+        mel_tail_value=heard[:, -1],
+        quiet_mel_first30=mel.log_mel(wav * np.float32(0.05))[:, :30],
+        all_zero_value=[-1.5, -1.5],
+    )
+    for check in (sound.audio_windows, sound.log_mel, pictures.cycle, networks.device_windows):
+        assert [result for result in check(tmp_path) if not result.passed] == []
+
+
+def test_a_comparison_counts_what_has_no_distance_as_infinite() -> None:
+    comparison = Comparison("c", allowed=1.0)
+    comparison.add("equal", np.ones(3), np.ones(3))
+    assert comparison.result.passed
+    comparison.add("NaN", [np.nan], [1.0])
+    assert comparison.result.error == np.inf
+    shapes = Comparison("c", allowed=1.0)
+    shapes.add("shape", np.ones(3), np.ones(4))
+    assert not shapes.result.passed
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f_bbox.npz", landmarks68=np.array([{}], object))
+    with pytest.raises(BrokenVectors, match="cannot be read"):
+        Vectors(tmp_path, "f_bbox")
