@@ -46,7 +46,7 @@ class Microphone:
         self._on_absence = on_absence
         self._room: rtc.Room | None = None
         self._followed: str | None = None  # identity
-        self._reading: tuple[str, asyncio.Task[None]] | None = None  # track sid and its reader
+        self._reading: tuple[rtc.Track, asyncio.Task[None]] | None = None  # and its reader
         self._absent = False  # the followed one left and is not back
 
     def attach(self, room: rtc.Room) -> None:
@@ -61,6 +61,7 @@ class Microphone:
             "track_unpublished",
             "track_subscribed",
             "track_unsubscribed",
+            "reconnected",  # what was asked for while the connection was away got lost
         ):
             room.on(event, lambda *_: review(room))
         review(room)
@@ -91,7 +92,8 @@ class Microphone:
                 if publication.subscribed != wanted:
                     publication.set_subscribed(wanted)
         track = _voice_track(speaker)
-        if track is not None and (self._reading is None or self._reading[0] != track.sid):
+        # After a full reconnect the same microphone is another track object; the old one is mute.
+        if track is not None and (self._reading is None or self._reading[0] is not track):
             self._read(track)
 
     def _choose(self, room: rtc.Room) -> rtc.RemoteParticipant | None:
@@ -118,7 +120,7 @@ class Microphone:
         if self._reading is not None:
             self._reading[1].cancel()
         task = asyncio.create_task(self._pass_on(track), name=f"microphone {track.sid}")
-        self._reading = (track.sid, task)
+        self._reading = (track, task)
 
     async def _pass_on(self, track: rtc.Track) -> None:
         stream = rtc.AudioStream(

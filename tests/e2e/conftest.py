@@ -1,0 +1,128 @@
+"""A real LiveKit server on loopback, a warm engine, and sessions that play on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.local import local_livekit
+from app.personas.service import Catalogue
+from app.rtc.av_out import OutputConfig
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.session import RoomSession, Stage
+from app.rtc.tokens import avatar_token
+from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome, SessionSpec
+from engine.config import EngineConfig
+from engine.persona import Persona
+from engine.pool import EnginePool
+
+PERSONAS = Path(__file__).parents[2] / "personas"
+SIZE = 256
+
+
+class Live:
+    """A session that runs in this process, until the test is over."""
+
+    def __init__(self, session: RoomSession, task: asyncio.Task[Outcome]) -> None:
+        self.session = session
+        self.task = task
+
+    async def outcome(self, timeout_s: float = 10.0) -> Outcome:
+        return await asyncio.wait_for(asyncio.shield(self.task), timeout_s)
+
+
+@pytest.fixture(scope="session")
+def livekit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKitAccess]:
+    with asyncio.Runner() as runner:
+        exits = AsyncExitStack()
+        server = runner.run(
+            exits.enter_async_context(local_livekit(tmp_path_factory.mktemp("livekit")))
+        )
+        try:
+            yield LiveKitAccess(server.url, server.key, server.secret)
+        finally:
+            runner.run(exits.aclose())
+
+
+@pytest.fixture(scope="session")
+def persona(tmp_path_factory: pytest.TempPathFactory) -> Persona:
+    catalogue = Catalogue(PERSONAS, tmp_path_factory.mktemp("personas"))
+
+    async def load() -> Persona:
+        try:
+            return await catalogue.load("default", SIZE, SIZE)
+        finally:
+            await catalogue.aclose()
+
+    return asyncio.run(load())
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[EnginePool]:
+    pool = EnginePool(EngineConfig(backend="warp", max_streams=8))
+    pool.start()
+    yield pool
+    asyncio.run(pool.aclose())
+
+
+@pytest.fixture
+async def perform(
+    livekit: LiveKitAccess, pool: EnginePool, persona: Persona
+) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
+    """Start a session in a room and wait until it is ready."""
+
+    async def load(_: SessionSpec) -> Persona:
+        return persona
+
+    stage = Stage(pool, load, asyncio.Semaphore(4), OutputConfig(), "h264")
+    started: list[Live] = []
+
+    async def start(
+        room: str,
+        *,
+        audio: AudioSpec | None = None,
+        limits: Limits | None = None,
+        identity: str = "avatar",
+        access: LiveKitAccess = livekit,
+    ) -> Live:
+        heard = audio or AudioSpec()
+        settings = Settings(
+            _env_file=None,
+            LIVEKIT_URL=access.url,
+            LIVEKIT_API_KEY=access.key,
+            LIVEKIT_API_SECRET=access.secret,
+        )
+        spec = SessionSpec(
+            id=f"ses_{room}",
+            room=room,
+            persona="default",
+            identity=identity,
+            livekit_url=access.url,
+            token=lambda: avatar_token(settings, f"ses_{room}", room, identity, heard),
+            requested_at=time.monotonic(),
+            audio=heard,
+            limits=limits or Limits(),
+        )
+        ready = asyncio.Event()
+
+        async def on_ready() -> None:
+            ready.set()
+
+        session = RoomSession(spec, stage)
+        live = Live(session, asyncio.create_task(session.run(on_ready)))
+        started.append(live)
+        waiter = asyncio.create_task(ready.wait())
+        await asyncio.wait({waiter, live.task}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        return live
+
+    yield start
+    for live in started:
+        live.session.stop(EndReason.SHUTDOWN)
+    await asyncio.gather(*(live.task for live in started))

@@ -1,0 +1,175 @@
+"""An agent's speech through a real room: every segment told once, interruptions, lost trailers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from app.rtc import agent as agent_voice
+from app.rtc.measure.participant import LiveKitAccess
+from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome
+from tests.e2e.conftest import Live
+from tests.e2e.scripted import Agent, tone
+
+pytestmark = pytest.mark.e2e
+
+Perform = Callable[..., Awaitable[Live]]
+STREAM = AudioSpec("data_stream", agent="agent")
+
+
+@pytest.fixture
+async def agent(livekit: LiveKitAccess) -> AsyncIterator[Agent]:
+    agent = Agent(livekit)
+    yield agent
+    await agent.leave()
+
+
+async def test_every_segment_is_started_and_finished_once(perform: Perform, agent: Agent) -> None:
+    await agent.join("accounts")
+    await perform("accounts", audio=STREAM)
+    await agent.say(tone(0.5))
+    await agent.say(tone(0.3, 44_100, 2), 44_100, 2)
+    await agent.say(tone(0.21, 8_000), 8_000)
+    await agent.until_finished(3)
+    assert len(agent.started) == 3
+    assert [f["interrupted"] for f in agent.finished] == [False] * 3
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions == pytest.approx([0.5, 0.3, 0.21], abs=0.005)
+    assert all(set(f) == {"playback_position", "interrupted", "synchronized_transcript"}
+               for f in agent.finished)  # fmt: skip
+
+
+async def test_a_cleared_segment_is_told_with_what_was_heard(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("clear")
+    await perform("clear", audio=STREAM)
+    writer = await agent.open()
+    await writer.write(tone(10.0).tobytes())
+    await agent.until_started()
+    await asyncio.sleep(0.5)
+    assert await agent.clear() == "ok"
+    await writer.write(tone(1.0).tobytes())  # of the cleared segment still: never heard
+    await writer.aclose()
+    await agent.say(tone(0.2))
+    await agent.until_finished(2)
+    first, second = agent.finished
+    assert first["interrupted"]
+    assert 0.3 < first["playback_position"] < 1.5
+    assert not second["interrupted"]
+    assert second["playback_position"] == pytest.approx(0.2, abs=0.005)
+
+
+async def test_segments_that_wait_are_told_too_when_all_is_cleared(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("waiting")
+    await perform("waiting", audio=STREAM)
+    for _ in range(3):
+        await agent.say(tone(5.0))
+    await agent.until_started()
+    await agent.clear()
+    await agent.until_finished(3)
+    assert [f["interrupted"] for f in agent.finished] == [True] * 3
+    assert [f["playback_position"] for f in agent.finished][1:] == [0.0, 0.0]
+
+
+async def test_a_newer_stream_ends_one_that_lost_its_trailer(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("superseded")
+    await perform("superseded", audio=STREAM)
+    writer = await agent.open()
+    await writer.write(tone(0.4).tobytes())
+    await agent.say(tone(0.2))
+    await agent.until_finished(2)
+    assert [f["interrupted"] for f in agent.finished] == [True, False]
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions == pytest.approx([0.4, 0.2], abs=0.005)
+
+
+async def test_a_trailer_that_never_comes_ends_the_segment_after_a_while(
+    perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_voice, "LOST_TRAILER_S", 0.5)
+    await agent.join("lost")
+    await perform("lost", audio=STREAM)
+    writer = await agent.open()
+    await writer.write(tone(0.3).tobytes())
+    await agent.until_finished(1)
+    assert agent.finished[0]["interrupted"]
+    assert agent.finished[0]["playback_position"] == pytest.approx(0.3, abs=0.005)
+
+
+async def test_audio_without_its_form_or_too_long_is_refused_and_told(
+    perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_voice, "LONGEST_S", 3.0)
+    await agent.join("refused")
+    await perform("refused", audio=STREAM)
+    writer = await agent.open(rate=0)
+    await writer.write(tone(0.3).tobytes())
+    await agent.until_finished(1)
+    await agent.say(tone(4.0))
+    await agent.until_finished(2)
+    assert [f["interrupted"] for f in agent.finished] == [True, True]
+    await agent.say(tone(0.2))
+    await agent.until_finished(3)
+    assert agent.finished[2]["playback_position"] == pytest.approx(0.2, abs=0.005)
+
+
+async def test_agents_of_one_name_in_two_rooms_never_meet(
+    perform: Perform, livekit: LiveKitAccess, agent: Agent
+) -> None:
+    other = Agent(livekit)
+    await agent.join("twin-a")
+    await other.join("twin-b")
+    try:
+        await perform("twin-a", audio=STREAM)
+        await perform("twin-b", audio=STREAM)
+        await agent.say(tone(3.0))
+        await other.say(tone(0.8))
+        await agent.until_started()
+        await other.until_started()
+        await agent.clear()
+        await other.until_finished(1)
+        await agent.until_finished(1)
+    finally:
+        await other.leave()
+    assert agent.finished[0]["interrupted"]
+    assert not other.finished[0]["interrupted"]
+
+
+async def test_nobody_but_the_agent_may_clear_or_speak(
+    perform: Perform, livekit: LiveKitAccess, agent: Agent
+) -> None:
+    stranger = Agent(livekit, identity="stranger")
+    await agent.join("stranger")
+    await stranger.join("stranger")
+    try:
+        await perform("stranger", audio=STREAM)
+        await stranger.say(tone(0.5))
+        await agent.say(tone(0.6))
+        await agent.until_started()
+        assert await stranger.clear() == "reject"
+        await agent.until_finished(1)
+    finally:
+        await stranger.leave()
+    assert agent.finished == [
+        {
+            "playback_position": pytest.approx(0.6, abs=0.005),
+            "interrupted": False,
+            "synchronized_transcript": None,
+        }
+    ]
+
+
+async def test_an_agent_that_does_not_come_back_ends_the_session(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("gone")
+    live = await perform("gone", audio=STREAM, limits=Limits(participant_left_timeout_s=0.5))
+    await agent.leave()
+    assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)

@@ -1,0 +1,167 @@
+"""A session in a real room: it follows a voice, survives reconnects, and ends for a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import numpy as np
+import pytest
+from livekit import api, rtc
+
+from app.local import local_livekit
+from app.rtc import room as avatar_room
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.measure.speaker import Speaker
+from app.rtc.measure.viewer import Viewer
+from app.sessions.spec import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
+from tests.e2e.conftest import Live
+from tests.e2e.scripted import tone
+
+pytestmark = pytest.mark.e2e
+
+Perform = Callable[..., Awaitable[Live]]
+RATE = 48_000
+
+
+@pytest.fixture
+async def viewer(livekit: LiveKitAccess) -> AsyncIterator[Viewer]:
+    viewer = Viewer(livekit, "avatar")
+    yield viewer
+    await viewer.aclose()
+
+
+@pytest.fixture
+async def speaker(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
+    speaker = Speaker(livekit, RATE)
+    yield speaker
+    await speaker.aclose()
+
+
+def level(pcm: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(pcm.astype(np.float64))))) if len(pcm) else 0.0
+
+
+async def heard_level(viewer: Viewer, seconds: float) -> float:
+    before = len(viewer.heard.pcm)
+    await asyncio.sleep(seconds)
+    return level(viewer.heard.pcm[before:])
+
+
+async def test_it_repeats_what_is_spoken_and_shows_a_face(
+    perform: Perform, viewer: Viewer, speaker: Speaker
+) -> None:
+    await viewer.start("speech")
+    await speaker.start("speech")
+    live = await perform("speech")
+    await asyncio.wait_for(viewer.first_picture.wait(), 5)
+    await speaker.say(tone(1.0, RATE))
+    await asyncio.sleep(0.6)
+    assert level(viewer.heard.pcm) > 300
+    stats = live.session.stats()
+    assert stats["time_to_first_frame_ms"] > 0
+    assert stats["turn_start_ms"]["count"] == 1
+
+
+async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
+    perform: Perform, viewer: Viewer, speaker: Speaker
+) -> None:
+    await viewer.start("reconnect")
+    await speaker.start("reconnect")
+    live = await perform("reconnect")
+    await asyncio.wait_for(viewer.first_picture.wait(), 5)
+    room = live.session.room
+    assert room is not None
+    for scenario in (
+        rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT,
+        rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT,
+    ):
+        await room.simulate(scenario)
+        await asyncio.sleep(2.0)
+        pictures = len(viewer.arrivals)
+        speech = asyncio.create_task(speaker.say(tone(2.0, RATE)))
+        assert await heard_level(viewer, 1.5) > 300, scenario
+        assert len(viewer.arrivals) - pictures > 20, scenario
+        await speech
+    assert not live.task.done()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [("removed", EndReason.REMOVED), ("deleted", EndReason.ROOM_CLOSED)],
+)
+async def test_who_is_sent_away_says_why(
+    perform: Perform, livekit: LiveKitAccess, scenario: str, reason: EndReason
+) -> None:
+    live = await perform(scenario)
+    async with api.LiveKitAPI(livekit.url, livekit.key, livekit.secret) as server:
+        if scenario == "removed":
+            who = api.RoomParticipantIdentity(room=scenario, identity="avatar")
+            await server.room.remove_participant(who)
+        else:
+            await server.room.delete_room(api.DeleteRoomRequest(room=scenario))
+    assert await live.outcome() == Outcome(reason)
+
+
+async def test_the_same_identity_elsewhere_supersedes(perform: Perform) -> None:
+    first = await perform("twice")
+    second = await perform("twice")
+    assert await first.outcome() == Outcome(EndReason.SUPERSEDED)
+    assert not second.task.done()
+
+
+async def test_a_speaker_who_returns_in_time_keeps_the_session(
+    perform: Perform, livekit: LiveKitAccess, viewer: Viewer
+) -> None:
+    await viewer.start("returns")
+    first = Speaker(livekit, RATE)
+    await first.start("returns", "guest")
+    live = await perform(
+        "returns",
+        audio=AudioSpec("track", participant="guest"),
+        limits=Limits(participant_left_timeout_s=3.0),
+    )
+    await first.aclose()
+    await asyncio.sleep(0.5)
+    again = Speaker(livekit, RATE)
+    await again.start("returns", "guest")
+    try:
+        speech = asyncio.create_task(again.say(tone(2.0, RATE)))
+        await asyncio.sleep(0.5)
+        assert await heard_level(viewer, 1.0) > 300
+        await speech
+    finally:
+        await again.aclose()
+    assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)
+
+
+async def test_its_time_is_over(perform: Perform, livekit: LiveKitAccess) -> None:
+    live = await perform("limit", limits=Limits(max_duration_s=0.3))
+    assert await live.outcome() == Outcome(EndReason.MAX_DURATION)
+    async with asyncio.timeout(5):  # LiveKit's list follows a moment later
+        while await livekit.participants("limit"):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_never_answers_is_a_join_timeout(perform: Perform) -> None:
+    nowhere = LiveKitAccess("ws://127.0.0.1:9", "key", "s" * 32)
+    live = await perform("nowhere", access=nowhere, limits=Limits(join_timeout_s=1.0))
+    outcome = await live.outcome()
+    assert outcome.reason is FailureCode.JOIN_TIMEOUT
+    assert outcome.state is State.FAILED
+
+
+async def test_a_lost_server_is_waited_for_and_then_given_up(
+    perform: Perform,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(avatar_room, "LOST_AFTER_S", 2.0)
+    async with local_livekit(tmp_path_factory.mktemp("lost")) as server:
+        live = await perform(
+            "lost-server", access=LiveKitAccess(server.url, server.key, server.secret)
+        )
+        assert not live.task.done()
+        server.child.process.kill()  # its polite end waits for participants to leave
+        outcome = await live.outcome(20.0)
+    assert outcome.reason is FailureCode.LIVEKIT_LOST
