@@ -10,22 +10,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from engine.backends.base import Backend
 from engine.compose import Composer
 from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault
-from engine.scheduler import Batch, Scheduler
-from engine.types import FACE_SIZE, FPS, EngineStats, Faces, FrameJob, Rendered
+from engine.device import Device, Landed
+from engine.errors import BackendUnavailable, EngineError
+from engine.scheduler import Scheduler
+from engine.types import FPS, EngineStats, FrameJob, Rendered
 from engine.warmup import Measured, measure
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25  # the thread wakes at least so often, to show that it lives
 RELAPSE_S = 10.0  # a backend that faults again so soon after its restart is given up
-
-_NO_FACES: Faces = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
 
 Order = Callable[[], None]  # something for the device thread to do between two batches
 
@@ -45,9 +42,9 @@ class Runner:
         deliver: Callable[[list[Rendered] | str], None],
     ) -> None:
         self._backend = backend
-        self._config = config
         self._deliver = deliver
         self._scheduler: Scheduler[FrameJob] = Scheduler(backend.rungs)
+        self._device = Device(backend)
         self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS))
         self._orders: deque[Order] = deque()
         self._woken = threading.Condition()
@@ -55,22 +52,22 @@ class Runner:
         self._stalls: list[tuple[float, float]] = []  # heap of (moment, seconds)
         self._thread = threading.Thread(target=self._live, name="voipavatar-engine", daemon=True)
         self._started = threading.Event()
-        self._refusal: Exception | None = None
+        self._refusal = BackendUnavailable("The engine has not been started.")
         self._stopping = False
-        self._restarted_at = -RELAPSE_S
+        self._restarted_at = float("-inf")
         self._beat = time.monotonic()
         self._stats = EngineStats(backend=backend.name)
-        self.measured: Measured | None = None
+        self._measured: Measured | None = None
         self.fault: str | None = None
 
     def start(self) -> Measured:
         """Start the backend and measure it. Blocks; raises BackendUnavailable."""
         self._thread.start()
         self._started.wait()
-        if self._refusal is not None or self.measured is None:
+        if self._measured is None:
             self._thread.join()
-            raise self._refusal or BackendUnavailable("The engine's thread ended at its start.")
-        return self.measured
+            raise self._refusal
+        return self._measured
 
     def stop(self) -> None:
         """End the thread and give the backend's things back. Blocks."""
@@ -108,9 +105,9 @@ class Runner:
     def _live(self) -> None:
         try:
             self._backend.start()
-            self.measured = measure(self._backend, self._scheduler)
+            self._measured = measure(self._backend, self._scheduler)
         except Exception as error:
-            self._refusal = error
+            self._refusal = _as_unavailable(error, self._backend.name)
             self._backend.stop()
             return
         finally:
@@ -123,19 +120,27 @@ class Runner:
     def _turn(self) -> None:
         self._beat = time.monotonic()
         self._wait()
-        self._obey()
-        self._stall_now()
-        if self.fault is None and len(self._scheduler):
-            batch = self._scheduler.take(time.monotonic())
-            self._stats.late += len(batch.late)
-            self._run(batch)
+        try:
+            self._obey()
+            self._stall_now()
+            if self.fault is None:
+                self._work()
+        except Exception as error:
+            log.exception("the engine's backend failed")
+            self._recover(error)
+
+    def _work(self) -> None:
+        """Land a batch, launch the next, and paste the faces of the first meanwhile."""
+        landed = None if self._device.idle else self._device.land()
+        self._launch()
+        if landed is not None:
+            self._finish(landed)
 
     def _wait(self) -> None:
         """Until there is something to do; never while work waits, since the device is idle."""
-        if len(self._scheduler) and self.fault is None:
-            return
+        busy = not self._device.idle or len(self._scheduler) > 0
         with self._woken:
-            if not self._orders:
+            if not self._orders and (self.fault is not None or not busy):
                 self._woken.wait(BEAT_S)
 
     def _obey(self) -> None:
@@ -146,43 +151,40 @@ class Runner:
         while self._stalls and self._stalls[0][0] <= time.monotonic():
             time.sleep(heapq.heappop(self._stalls)[1])
 
-    def _run(self, batch: Batch[FrameJob]) -> None:
-        inferred = [job for job in batch.jobs if job.inferred]
-        begun = time.monotonic()
-        try:
-            faces = iter(self._infer(inferred))
-        except Exception as error:
-            log.exception("the engine's backend failed")
-            self._recover(error)
-            return
-        if inferred:
-            self._count(len(inferred), time.monotonic() - begun)
+    def _launch(self) -> None:
+        """One batch onto an idle device; onto a busy one only what can't or needn't wait."""
+        while not self._device.full:
+            now = time.monotonic()
+            closes = self._scheduler.closes_at(now, idle=self._device.idle)
+            if closes is None or closes > now:
+                return
+            batch = self._scheduler.take(now)
+            self._stats.late += len(batch.late)
+            if batch.jobs:
+                self._device.launch(batch)
+
+    def _finish(self, landed: Landed) -> None:
+        faces = iter(landed.faces)
         pictures = [
-            self._composer.paint(job, next(faces) if job.inferred else None) for job in batch.jobs
+            self._composer.paint(job, next(faces) if job.inferred else None) for job in landed.jobs
         ]
-        self._stats.busy_s += time.monotonic() - begun
-        if pictures:
-            self._deliver(pictures)
+        self._count(landed)
+        self._deliver(pictures)
 
-    def _infer(self, jobs: list[FrameJob]) -> Faces:
-        if not jobs:
-            return _NO_FACES
-        faces = self._backend.run(jobs)
-        # Faces are matched with jobs by their order: another number would show one's on another.
-        if len(faces) != len(jobs):
-            raise EngineFault(f"{len(faces)} faces were painted for {len(jobs)} jobs.")
-        return faces
-
-    def _count(self, size: int, seconds: float) -> None:
-        self._scheduler.ran(size, seconds)
-        self._stats.frames += size
-        self._stats.batches += 1
-        self._stats.batch_sizes[size] = self._stats.batch_sizes.get(size, 0) + 1
+    def _count(self, landed: Landed) -> None:
+        stats, size = self._stats, len(landed.faces)
+        if size:
+            self._scheduler.ran(size, landed.seconds)
+            stats.batches += 1
+            stats.batch_sizes[size] = stats.batch_sizes.get(size, 0) + 1
+        stats.frames += size
+        stats.busy_s += landed.seconds
+        stats.invalid = self._backend.invalid
 
     def _recover(self, error: Exception) -> None:
-        """Restart the backend; its batch is lost. Give up when that fails, or failed just now."""
-        relapse = time.monotonic() - self._restarted_at < RELAPSE_S
-        if not relapse:
+        """Restart the backend; batches under way are lost. Give up when it failed just before."""
+        self._device.abandon()
+        if time.monotonic() - self._restarted_at > RELAPSE_S:
             try:
                 self._restart()
             except Exception as again:
@@ -190,8 +192,7 @@ class Runner:
                 error = again
             else:
                 return
-        reason = str(error) if isinstance(error, EngineFault | BackendUnavailable) else repr(error)
-        self.fault = f"The engine failed and a restart did not cure it: {reason}"
+        self.fault = f"The engine failed, and a restart did not cure it: {_reason(error)}"
         self._deliver(self.fault)
 
     def _restart(self) -> None:
@@ -217,3 +218,13 @@ class Runner:
 
     def _end(self) -> None:
         self._stopping = True
+
+
+def _as_unavailable(error: Exception, name: str) -> BackendUnavailable:
+    if isinstance(error, BackendUnavailable):
+        return error
+    return BackendUnavailable(f"The {name} engine does not run here: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, EngineError) else repr(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from engine.types import Faces, FrameJob
 
@@ -16,12 +16,14 @@ class Backend(Protocol):
         left_context: samples at 16 kHz that a job's audio holds before its own 640.
         lookahead: samples at 16 kHz that it holds after them; they delay a live microphone.
         rungs: batch sizes that run well, ascending; a batch is never larger than the last.
+        invalid: faces so far that were not finite and were replaced by the persona's own.
     """
 
     name: str
     left_context: int
     lookahead: int
     rungs: tuple[int, ...]
+    invalid: int
 
     def start(self) -> None:
         """Load, allocate, compile. Raises BackendUnavailable with the command that mends it."""
@@ -44,4 +46,21 @@ class Backend(Protocol):
 
     def stop(self) -> None:
         """Give everything back. Idempotent; `start` may follow."""
+        ...
+
+
+@runtime_checkable
+class Pipelined(Protocol):
+    """What a backend has besides if a batch can be on its way while another is prepared.
+
+    At most two batches are under way, collected in the order of their submission. The faces stay
+    valid until the second submission after theirs.
+    """
+
+    def submit(self, jobs: Sequence[FrameJob]) -> Any:
+        """Start a batch; what `collect` wants. Raises EngineFault."""
+        ...
+
+    def collect(self, batch: Any) -> Faces:
+        """Wait for a batch; faces as of `Backend.run`. Raises EngineFault."""
         ...

@@ -25,6 +25,7 @@ class WarpBackend:
     left_context = warp_sound.LEFT_CONTEXT
     lookahead = warp_sound.LOOKAHEAD
     rungs: tuple[int, ...] = (1, 2, 4, 8)
+    invalid = 0
 
     def __init__(self, config: EngineConfig) -> None:
         self._bends: WeakKeyDictionary[Persona, Floats] = WeakKeyDictionary()
