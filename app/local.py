@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -81,11 +82,17 @@ class Service:
 
 
 def free_port(preferred: int = 0, kind: int = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that nobody uses now: the preferred one if it is free."""
-    for port in (preferred, 0):
+    """A port of 127.0.0.1 that nobody uses now: the preferred one if it is free.
+
+    Others are taken from below the range that systems give to outgoing connections: a port out of
+    that may be gone again before it is used.
+    """
+    candidates = [preferred] if preferred else []
+    candidates += random.sample(range(20_000, 32_000), 50)
+    for port in candidates:
         with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+            return port
     raise LocalError("No port is free on 127.0.0.1.")
 
 
