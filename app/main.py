@@ -30,6 +30,7 @@ from app.sessions.registry import Engine, Registry, Runner
 from app.sessions.reports import Reports
 from app.sessions.service import Sessions
 from app.sessions.spec import EndReason, SessionSpec
+from engine.errors import PersonaError
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,11 @@ async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
     """The engine pool, and sessions that join LiveKit. Raises BackendUnavailable."""
     from app.rtc.stage import open_stage, runner_on
 
+    try:
+        # Seconds of work the first time; no session should have to wait for it.
+        await catalogue.load(settings.persona_name)
+    except PersonaError as error:
+        log.warning("the default persona cannot be used", detail=str(error))
     async with open_stage(settings, catalogue) as stage:
         yield Equipment(stage.pool, runner_on(stage))
 
