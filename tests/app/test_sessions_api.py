@@ -1,0 +1,236 @@
+"""The life of a session through the API, on both databases, against a real LiveKit server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import select
+
+from app.config import Settings
+from app.db.database import Database
+from app.db.models import SessionEventRow, SessionRow
+from app.sessions.spec import EndReason, FailureCode, Outcome
+from tests.fixtures.api import Api, QuietEngine, QuietStage
+
+BODY = {"room": "r", "persona": "default"}
+
+KEYS = {
+    "id",
+    "state",
+    "room",
+    "persona",
+    "identity",
+    "livekit_url",
+    "audio",
+    "video",
+    "limits",
+    "metadata",
+    "created_at",
+    "ready_at",
+    "ended_at",
+    "end_reason",
+    "error",
+}
+
+
+async def test_a_session_from_post_to_its_end(api: Api, livekit_server: object) -> None:
+    api.stage.ready_at_once = False
+    answer = await api.http.post("/sessions", json=BODY | {"metadata": {"ticket": "42"}})
+    assert answer.status_code == 201
+    created = answer.json()
+    assert set(created) == KEYS
+    assert created["id"].startswith("ses_")
+    assert created["state"] == "starting"
+    assert created["identity"] == "avatar"
+    assert created["livekit_url"] == api.settings.livekit_url
+    assert created["limits"] == {
+        "max_duration_s": None,
+        "join_timeout_s": 15,
+        "participant_left_timeout_s": 30,
+    }
+    assert created["metadata"] == {"ticket": "42"}
+    assert created["error"] is None
+
+    url = f"/sessions/{created['id']}"
+    waiting = asyncio.create_task(api.http.get(url, params={"wait": "ready", "timeout": 10}))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    api.stage.runners[0].may_be_ready.set()
+    ready = (await waiting).json()
+    assert ready["state"] == "ready"
+    assert ready["ready_at"] >= ready["created_at"]
+
+    api.stage.runners[0].may_leave.clear()
+    answer = await api.http.delete(url)
+    assert (answer.status_code, answer.json()["state"]) == (202, "ending")
+    answer = await api.http.delete(url)
+    assert (answer.status_code, answer.json()["state"]) == (202, "ending")
+    api.stage.runners[0].may_leave.set()
+    ended = await api.ended(created["id"])
+    assert (ended["state"], ended["end_reason"], ended["error"]) == ("ended", "deleted", None)
+    for _ in range(2):
+        answer = await api.http.delete(url)
+        assert (answer.status_code, answer.json()) == (200, ended)
+
+
+async def test_every_transition_leaves_a_row(api: Api, database: Database) -> None:
+    session = await api.create()
+    api.stage.runners[0].end(Outcome(FailureCode.LIVEKIT_LOST, "It did not come back."))
+    failed = await api.ended(session["id"])
+    assert failed["state"] == "failed"
+    assert failed["error"] == {"code": "livekit_lost", "detail": "It did not come back."}
+    async with database.read() as reading:
+        query = select(SessionEventRow).order_by(SessionEventRow.id)
+        events = (await reading.scalars(query)).all()
+    assert [(each.from_state, each.to_state, each.reason) for each in events] == [
+        (None, "starting", None),
+        ("starting", "ready", None),
+        ("ready", "failed", "livekit_lost"),
+    ]
+
+
+@pytest.mark.parametrize("reason", list(EndReason))
+async def test_each_reason_to_end_is_told(api: Api, reason: EndReason) -> None:
+    session = await api.create()
+    api.stage.runners[0].end(Outcome(reason))
+    ended = await api.ended(session["id"])
+    assert (ended["state"], ended["end_reason"], ended["error"]) == ("ended", reason, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "problem"),
+    [
+        (FailureCode.JOIN_TIMEOUT, 504, "start_timeout"),
+        (FailureCode.PERSONA_INVALID, 422, "persona_invalid"),
+        (FailureCode.LIVEKIT_UNREACHABLE, 502, "livekit_unreachable"),
+        (FailureCode.ENGINE_ERROR, 500, "internal"),
+    ],
+)
+async def test_who_waits_is_told_of_a_failure(
+    api: Api, code: FailureCode, status: int, problem: str
+) -> None:
+    api.stage.ready_at_once = False
+    waiting = asyncio.create_task(api.http.post("/sessions?wait=ready&timeout=10", json=BODY))
+    while not api.stage.runners:
+        await asyncio.sleep(0.01)
+    api.stage.runners[0].end(Outcome(code, "So it was."))
+    answer = await waiting
+    assert (answer.status_code, answer.json()["code"]) == (status, problem)
+    assert "So it was." in answer.json()["detail"]
+    [row] = (await api.http.get("/sessions")).json()["items"]
+    assert (row["state"], row["error"]["code"]) == ("failed", code)
+    answer = await api.http.get(f"/sessions/{row['id']}?wait=ready")
+    assert answer.json()["code"] == problem
+
+
+async def test_waiting_ends_with_its_timeout(api: Api) -> None:
+    api.stage.ready_at_once = False
+    answer = await api.http.post("/sessions?wait=ready&timeout=0.1", json=BODY)
+    assert (answer.status_code, answer.json()["state"]) == (201, "starting")
+
+
+async def test_of_two_at_once_on_one_key_one_wins(api: Api, database: Database) -> None:
+    answers = await asyncio.gather(*(api.http.post("/sessions", json=BODY) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    refused = [answer.json() for answer in answers if answer.status_code == 409]
+    assert {problem["code"] for problem in refused} == {"room_conflict"}
+    assert len(api.stage.runners) == 1
+    async with database.read() as reading:
+        assert len((await reading.scalars(select(SessionRow))).all()) == 1
+    other = await api.http.post("/sessions", json=BODY | {"identity": "avatar-2"})
+    assert other.status_code == 201
+    [winner] = [answer.json() for answer in answers if answer.status_code == 201]
+    await api.http.delete(f"/sessions/{winner['id']}")
+    await api.ended(winner["id"])
+    assert (await api.http.post("/sessions", json=BODY)).status_code == 201
+
+
+async def test_no_more_than_the_engine_bears(
+    serve: Callable[..., Awaitable[Api]], service_settings: Settings
+) -> None:
+    api = await serve(service_settings, QuietStage(QuietEngine(capacity=2)))
+    answers = await asyncio.gather(
+        *(api.http.post("/sessions", json=BODY | {"room": f"r{n}"}) for n in range(5))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json()["code"] == "capacity_exhausted"
+    assert int(refused.headers["retry-after"]) > 0
+    assert len((await api.http.get("/sessions")).json()["items"]) == 2
+    session = next(answer.json() for answer in answers if answer.status_code == 201)
+    await api.http.delete(f"/sessions/{session['id']}")
+    await api.ended(session["id"])
+    assert (await api.http.post("/sessions", json=BODY | {"room": "r9"})).status_code == 201
+
+
+async def test_the_list_goes_page_by_page(api: Api) -> None:
+    made = [(await api.create(f"r{number}"))["id"] for number in range(4)]
+    page = (await api.http.get("/sessions?limit=3&state=&cursor=")).json()
+    assert [item["id"] for item in page["items"]] == made[:0:-1]
+    rest = await api.http.get("/sessions", params={"limit": 3, "cursor": page["next_cursor"]})
+    assert [item["id"] for item in rest.json()["items"]] == made[:1]
+    assert rest.json()["next_cursor"] is None
+    api.stage.runners[1].end(Outcome(EndReason.REMOVED))
+    await api.ended(made[1])
+    ended = (await api.http.get("/sessions?state=ended")).json()["items"]
+    assert [item["id"] for item in ended] == [made[1]]
+
+
+async def test_stats_stay_after_the_end(api: Api, serve: Callable[..., Awaitable[Api]]) -> None:
+    session = await api.create()
+    url = f"/sessions/{session['id']}/stats"
+    live = (await api.http.get(url)).json()
+    assert live["fps"] == 25.0
+    assert live["lateness_ms"] == {"p50": None, "p95": None, "p99": None}
+    assert live["segments"] == {"started": 0, "finished": 0, "interrupted": 0}
+    await api.http.delete(f"/sessions/{session['id']}")
+    await api.ended(session["id"])
+    assert (await api.http.get(url)).json() == live
+    another = await serve(api.settings)
+    assert (await another.http.get(url)).json() == live
+
+
+async def test_time_to_the_first_frame_counts_from_the_request(api: Api) -> None:
+    before = asyncio.get_running_loop().time()
+    await api.create()
+    after = asyncio.get_running_loop().time()
+    assert before < api.stage.runners[0].spec.requested_at < after
+
+
+async def test_a_shutdown_ends_sessions_and_takes_no_more(api: Api) -> None:
+    session = await api.create()
+    api.stage.runners[0].may_leave.clear()
+    draining = asyncio.create_task(api.drain())
+    await asyncio.sleep(0.05)
+    refused = await api.http.post("/sessions", json=BODY | {"room": "other"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    ready = await api.http.get("/ready")
+    assert (ready.status_code, ready.json()["code"]) == (503, "draining")
+    assert (await api.http.get("/health")).status_code == 200
+    api.stage.runners[0].may_leave.set()
+    await draining
+    ended = await api.ended(session["id"])
+    assert (ended["state"], ended["end_reason"]) == ("ended", "shutdown")
+
+
+async def test_a_session_that_will_not_leave_is_cut_off(
+    serve: Callable[..., Awaitable[Api]], service_settings: Settings
+) -> None:
+    api = await serve(service_settings.model_copy(update={"drain_s": 0.1}))
+    session = await api.create()
+    api.stage.runners[0].may_leave.clear()
+    await api.drain()
+    assert (await api.ended(session["id"]))["end_reason"] == "shutdown"
+
+
+async def test_unknown_sessions(api: Api) -> None:
+    for method, path in (
+        ("GET", "/sessions/ses_none"),
+        ("DELETE", "/sessions/ses_none"),
+        ("GET", "/sessions/ses_none/stats"),
+        ("POST", "/sessions/ses_none/viewer-token"),
+    ):
+        answer = await api.http.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
