@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from engine import blend
 from engine.blend import Bgr
+from engine.clips import clip_jobs
 from engine.features import Hearing
 from engine.musetalk import boxes, image, masks, parsing
-from engine.parity.jobs import clip_job
 from engine.parity.vectors import LEVEL, Comparison, Result, Vectors
 from engine.persona import ping_pong
 from engine.scheduler import Scheduler
@@ -128,7 +128,7 @@ def cycle(folder: Path) -> Iterator[Result]:
 def _batches(frames: int, rung: int) -> list[int]:
     """Sizes of the batches that the scheduler makes of a whole clip on an idle device."""
     scheduler: Scheduler[FrameJob] = Scheduler((rung,))
-    for job in (clip_job(frame, frames * SAMPLES_PER_FRAME, Hearing()) for frame in range(frames)):
+    for job in clip_jobs(np.zeros(frames * SAMPLES_PER_FRAME, np.int16), Hearing()):
         scheduler.add(job)
     taken = []
     while len(scheduler):

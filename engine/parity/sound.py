@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clips import clip_jobs
 from engine.features import Features, Hearing
 from engine.musetalk import mel, positional, windows
-from engine.parity.jobs import clip_job
 from engine.parity.vectors import Comparison, Result, Vectors
 from engine.types import FPS, SAMPLES_PER_FRAME
 
@@ -85,9 +85,9 @@ def _streamed(samples: int) -> NDArray[np.float32]:
     hearing = Hearing()
     features = Features(hearing)
     tokens = []
-    for frame in range(samples // SAMPLES_PER_FRAME):
-        heard = features.listen([clip_job(frame, samples, hearing)])
-        states = marked(hearing.start(frame) + np.arange(hearing.positions))
+    for job in clip_jobs(np.zeros(samples, np.int16), hearing):
+        heard = features.listen([job])
+        states = marked(hearing.start(job.frame) + np.arange(hearing.positions))
         tokens.append(windows.gather(states[None], heard.index, heard.valid)[0])
     return np.array(tokens)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clips import blank_persona, clip_jobs
 from engine.features import Features, Hearing
 from engine.models import networks, whisper
 from engine.models.decoder import KlDecoder
@@ -20,11 +21,9 @@ from engine.models.pipeline import Pipeline
 from engine.models.unet import FastUNet
 from engine.musetalk.positional import positional_table
 from engine.musetalk.windows import STATES
-from engine.parity.jobs import clip_job, persona_of
 from engine.parity.sound import marked
 from engine.parity.vectors import Vectors
 from engine.prepare.latents import encode_faces, prepare_latents
-from engine.types import SAMPLES_PER_FRAME
 
 
 class TinyNetworks:
@@ -44,7 +43,7 @@ class TinyNetworks:
     def prepared(self, boxes: NDArray[np.integer]) -> NDArray[np.float16]:
         """Latents of an avatar of one frame a box, as they come to lie on disk."""
         with TemporaryDirectory() as folder:
-            persona = persona_of(boxes.astype(np.int32), Path(folder))
+            persona = blank_persona(boxes.astype(np.int32), Path(folder))
             latents = prepare_latents(persona, "parity", lambda: self._vae, lambda _, __: None)
             return np.array(latents)
 
@@ -72,10 +71,10 @@ class TinyNetworks:
 def device_tokens(samples: int) -> NDArray[np.float32]:
     """Tokens of a clip's pictures as the device gathers them, in one batch; the encoder marks."""
     hearing = Hearing()
-    pictures = range(samples // SAMPLES_PER_FRAME)
-    heard = Features(hearing).listen([clip_job(f, samples, hearing) for f in pictures])
+    jobs = list(clip_jobs(np.zeros(samples, np.int16), hearing))
+    heard = Features(hearing).listen(jobs)
     places = np.arange(hearing.positions)
-    states = np.array([marked(hearing.start(f) + places) for f in pictures])
+    states = np.array([marked(hearing.start(job.frame) + places) for job in jobs])
     tokens = whisper.tokens(
         torch.from_numpy(states),
         torch.from_numpy(heard.index),

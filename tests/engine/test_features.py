@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.clips import clip_jobs
 from engine.features import Features, Hearing
 from engine.musetalk import windows
 from engine.musetalk.mel import log_mel
 from engine.types import SAMPLES_PER_FRAME, Pcm
-from tests.engine.speech import jobs_of, speech_like
+from tests.engine.speech import speech_like
 
 WHOLE = Hearing(left=200, right=250, form="padded")
 
@@ -28,7 +29,7 @@ def heard_tokens(pcm: Pcm, hearing: Hearing) -> np.ndarray:
     """Tokens of every picture, of an encoder that answers with the number of the position."""
     features = Features(hearing)
     tokens = []
-    for job in jobs_of(pcm, hearing):
+    for job in clip_jobs(pcm, hearing):
         start = hearing.start(job.frame)
         heard = features.listen([job])
         states = marked_states(np.arange(start, start + hearing.positions))
@@ -55,7 +56,7 @@ def test_streamed_log_mel_equals_the_whole_file_where_the_window_holds_it() -> N
     pcm = speech_like(16_000 * 4 + 137)
     whole = log_mel(pcm / 32768.0)
     features = Features(WHOLE)
-    for job in jobs_of(pcm, WHOLE):
+    for job in clip_jobs(pcm, WHOLE):
         assert np.array_equal(features.listen([job]).mels[0], whole)
 
 
@@ -65,7 +66,7 @@ def test_only_the_rows_past_the_sound_heard_differ_from_the_whole_file() -> None
     hearing = Hearing(left=200, right=0)
     whole = log_mel(pcm / 32768.0)
     features = Features(hearing)
-    for job in jobs_of(pcm, hearing):
+    for job in clip_jobs(pcm, hearing):
         rows = features.listen([job]).mels[0]
         # §5.1: the last position heard is 2f + 5, whose stem reads rows up to 4f + 12.
         known = min(4 * job.frame + 13, rows.shape[1])
@@ -76,7 +77,7 @@ def test_a_window_of_a_stream_does_not_depend_on_what_was_computed_before() -> N
     pcm = speech_like(16_000 * 3)
     pcm[:320] = 20_000  # the loudest sound first, in every window
     hearing = Hearing(left=150, right=2)
-    jobs = list(jobs_of(pcm, hearing))
+    jobs = list(clip_jobs(pcm, hearing))
     features = Features(hearing)
     for job in jobs:
         alone = Features(hearing).listen([job]).mels
@@ -89,7 +90,7 @@ def test_streams_in_one_batch_hear_what_each_hears_alone() -> None:
     together = Features(hearing)
     alone = [Features(hearing) for _ in clips]
     for jobs in zip(
-        *(jobs_of(clip, hearing, stream=i) for i, clip in enumerate(clips)), strict=True
+        *(clip_jobs(clip, hearing, stream=i) for i, clip in enumerate(clips)), strict=True
     ):
         batch = together.listen(jobs)
         for place, job in enumerate(jobs):
@@ -101,7 +102,7 @@ def test_streams_in_one_batch_hear_what_each_hears_alone() -> None:
 
 def test_several_jobs_of_a_stream_in_one_batch_are_those_of_single_batches() -> None:
     hearing = Hearing(left=50, right=2)
-    jobs = list(jobs_of(speech_like(16_000), hearing))
+    jobs = list(clip_jobs(speech_like(16_000), hearing))
     one, batch = Features(hearing), Features(hearing)
     singles = np.concatenate([one.listen([job]).mels for job in jobs])
     fours = np.concatenate([batch.listen(jobs[at : at + 4]).mels for at in range(0, len(jobs), 4)])
@@ -112,7 +113,7 @@ def test_the_floor_follows_the_loudest_sound_of_the_segment_and_not_of_the_windo
     pcm = np.concatenate([np.full(3200, 20_000, np.int16), np.zeros(32_000, np.int16)])
     hearing = Hearing(left=25, right=0)
     features = Features(hearing)
-    last = [features.listen([job]).mels[0] for job in jobs_of(pcm, hearing)][-1]
+    last = [features.listen([job]).mels[0] for job in clip_jobs(pcm, hearing)][-1]
     loudest = log_mel(pcm / 32768.0).max()
     assert np.allclose(last, loudest - 2, atol=1e-6)  # 8 decades under the peak, a quarter each
 
@@ -120,10 +121,10 @@ def test_the_floor_follows_the_loudest_sound_of_the_segment_and_not_of_the_windo
 def test_a_new_segment_starts_with_a_floor_of_its_own() -> None:
     hearing = Hearing(left=25, right=0)
     features = Features(hearing)
-    for job in jobs_of(np.full(6400, 20_000, np.int16), hearing):
+    for job in clip_jobs(np.full(6400, 20_000, np.int16), hearing):
         features.listen([job])
     quiet = np.zeros(6400, np.int16)
-    for job in jobs_of(quiet, hearing, segment=1):
+    for job in clip_jobs(quiet, hearing, segment=1):
         assert np.allclose(features.listen([job]).mels, -1.5)
 
 
@@ -131,7 +132,7 @@ def test_pictures_that_were_not_asked_for_leave_no_hole() -> None:
     pcm = speech_like(16_000 * 3)
     pcm[:320] = 20_000
     hearing = Hearing(left=20, right=0)
-    jobs = list(jobs_of(pcm, hearing))
+    jobs = list(clip_jobs(pcm, hearing))
     every, some = Features(hearing), Features(hearing)
     for job in jobs:
         expected = every.listen([job]).mels

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from app.cli import app
@@ -26,8 +27,13 @@ from engine.scheduler import Scheduler
 VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk"
 
 
-def results(check: Check) -> dict[str, Result]:
-    return {result.check: result for result in check(VECTORS)}
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slower than one on a small machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -1,0 +1,56 @@
+"""Jobs of a whole clip, for checks and measurements in which no persona's pictures take part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.features import Hearing
+from engine.persona import Persona
+from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
+
+
+def blank_persona(boxes: NDArray[np.int32], folder: Path) -> Persona:
+    """A persona of one gray frame a box, just large enough."""
+    width, height = (int(boxes[:, i].max(initial=0)) for i in (2, 3))
+    return Persona(
+        name="",
+        display_name="",
+        key="",
+        folder=folder,
+        frames=np.full((len(boxes), height, width, 3), 128, np.uint8),
+        pictures=np.zeros((len(boxes), 0), np.uint8),
+        boxes=boxes,
+        crops=boxes,
+        mouths=boxes.astype(np.float32),
+        masks=(),
+        settings={},
+    )
+
+
+_NOBODY = blank_persona(np.zeros((0, 4), np.int32), Path())
+
+
+def clip_jobs(
+    pcm: Pcm, hearing: Hearing, *, stream: int = 0, segment: int = 0
+) -> Iterator[FrameJob]:
+    """The jobs of every picture of a clip, each with the sound that its stream knows by then."""
+    after = SAMPLES_PER_FRAME + hearing.lookahead
+    around = (np.zeros(hearing.left_context, np.int16), pcm, np.zeros(after, np.int16))
+    padded = np.concatenate(around)
+    for frame in range(len(pcm) // SAMPLES_PER_FRAME):
+        start = frame * SAMPLES_PER_FRAME
+        yield FrameJob(
+            stream=stream,
+            generation=0,
+            tick=frame,
+            due=frame,
+            persona=_NOBODY,
+            audio=padded[start : start + hearing.left_context + after],
+            segment=segment,
+            frame=frame,
+            unheard=max(0, start + after - len(pcm)),
+        )
