@@ -127,7 +127,8 @@ class Runner:
                 self._work()
         except Exception as error:
             log.exception("the engine's backend failed")
-            self._recover(error)
+            if self.fault is None:
+                self._recover(error)
 
     def _work(self) -> None:
         """Land a batch, launch the next, and paste the faces of the first meanwhile."""

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.warp_rest import Mouth
-from engine.backends.warp_rest import fade as _fade
+from engine.backends.warp_rest import MARGIN, Mouth, fade
+from engine.types import FACE_SIZE
 
 Bgr = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -89,11 +89,12 @@ def _moved_rows(mouth: Mouth, lips: _Lips, opening: float) -> Floats:
     chin = JAW * half * opening * mouth.chin[first:]
     lip = lips.lower + LIP * half  # its lower edge
     # What the lip moves more than the chin fades out between them.
-    fading = _fade((rows[first:] - lip) / (lips.rest + UNDER_LIP * half - lip))
+    end = np.minimum(lips.rest + UNDER_LIP * half, FACE_SIZE - MARGIN / 2)
+    fading = fade((rows[first:] - lip) / np.maximum(end - lip, 1))
     below = chin + fading * (lips.lower - lips.rest - chin)
     np.subtract(rows[first:], below, out=moved[first:])
     over = lips.upper - rows[:last]
-    above = rows[:last] + _fade(over / (0.8 * half) - 0.31) * (lips.rest - lips.upper)
+    above = rows[:last] + fade(over / (0.8 * half) - 0.31) * (lips.rest - lips.upper)
     np.copyto(moved[:last], above, where=rows[:last] < middle)
     return moved
 

@@ -21,6 +21,7 @@ ABOVE = 1.15  # over it
 CHIN = 1.3  # under it: there ends what moves wholly, below is the neck
 SEARCH = 0.3  # over and under the straight line between the corners: where the lips may meet
 
+MARGIN = 12  # rows at least at the face's end in which every move fades out
 LOOKED_AT = 9  # frames of a persona from which the lips' bend is learnt
 ALONG = np.linspace(-1, 1, 41)  # where along the mouth
 
@@ -54,7 +55,7 @@ class Mouth:
         # Short of the cheeks' outline, which must stay.
         near = fade((np.abs(across) - 0.85) / 0.6) * across * half
         jaw = np.square(np.cos(np.pi / 2 * np.minimum(np.abs(across) / REACH, 1)))
-        low = line + CHIN * half
+        low = np.minimum(line + CHIN * half, FACE_SIZE - MARGIN)
         return cls(
             face=crop_face(persona.frames[index], persona.boxes[index]),
             region=(left, top, right, FACE_SIZE),
@@ -66,7 +67,7 @@ class Mouth:
             beside=np.square(np.sin(np.pi / 2 * np.minimum(np.abs(across), 2))),
             near=near.astype(np.float32),
             tall=np.exp(-np.square((rows - y) / (0.5 * half))).astype(np.float32),
-            chin=(jaw * fade((rows - low) / np.maximum(FACE_SIZE - 1 - low, 1))).astype(np.float32),
+            chin=(jaw * fade((rows - low) / (FACE_SIZE - 1 - low))).astype(np.float32),
         )
 
 

@@ -1,0 +1,176 @@
+"""The scheduler under all loads that hypothesis thinks of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.scheduler import Scheduler
+
+RUNGS = (1, 2, 4, 8)
+
+# No deadline: the machine that tests may be busy.
+patiently = settings(deadline=None, max_examples=60)
+
+
+@dataclass(frozen=True)
+class Job:
+    stream: int
+    tick: int
+    due: float
+    generation: int = 0
+    inferred: bool = True
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> list[Job]:
+    """Jobs of some streams in the order of asking; deadlines ascend within a stream."""
+    ticks: dict[int, int] = defaultdict(int)
+    jobs = []
+    for stream in draw(st.lists(st.integers(0, 4), max_size=60)):
+        ticks[stream] += 1
+        offset = draw(st.floats(0, 0.039))
+        due = 1 + 0.04 * ticks[stream] + offset
+        jobs.append(Job(stream, ticks[stream], due, inferred=draw(st.booleans())))
+    return jobs
+
+
+def filled(jobs: list[Job]) -> Scheduler[Job]:
+    scheduler: Scheduler[Job] = Scheduler(RUNGS)
+    for job in jobs:
+        scheduler.add(job)
+    return scheduler
+
+
+def drained(scheduler: Scheduler[Job], now: float = 0.0) -> list[list[Job]]:
+    batches = []
+    while len(scheduler):
+        batches.append(scheduler.take(now).jobs)
+        assert batches[-1], "a batch of nothing: the rest would starve"
+    return batches
+
+
+@patiently
+@given(loads())
+def test_nobody_starves_and_nothing_is_lost_or_doubled(jobs: list[Job]) -> None:
+    taken = [job for batch in drained(filled(jobs)) for job in batch]
+    assert sorted(taken, key=repr) == sorted(jobs, key=repr)
+
+
+@patiently
+@given(loads())
+def test_a_stream_keeps_its_order(jobs: list[Job]) -> None:
+    for stream in range(5):
+        taken = [j.tick for batch in drained(filled(jobs)) for j in batch if j.stream == stream]
+        assert taken == sorted(taken)
+
+
+@patiently
+@given(loads())
+def test_no_batch_is_larger_than_the_last_rung(jobs: list[Job]) -> None:
+    assert all(sum(j.inferred for j in batch) <= RUNGS[-1] for batch in drained(filled(jobs)))
+
+
+@patiently
+@given(loads())
+def test_the_most_urgent_go_first(jobs: list[Job]) -> None:
+    """Nobody left behind at the head of its stream is more urgent than an inferred job taken."""
+    scheduler = filled(jobs)
+    left = list(jobs)
+    while len(scheduler):
+        batch = scheduler.take(0.0).jobs
+        left = [job for job in left if job not in batch]
+        heads: dict[int, Job] = {}
+        for job in left:
+            heads.setdefault(job.stream, job)
+        latest = max((job.due for job in batch if job.inferred), default=0.0)
+        assert all(head.due >= latest or not head.inferred for head in heads.values())
+        assert all(head.inferred for head in heads.values()), "free work was left behind"
+
+
+@patiently
+@given(loads(), st.integers(0, 4), st.integers(0, 60))
+def test_dropping_a_generation_touches_no_other_job(
+    jobs: list[Job], stream: int, boundary: int
+) -> None:
+    marked = [
+        Job(j.stream, j.tick, j.due, generation=int(j.tick > boundary), inferred=j.inferred)
+        for j in jobs
+    ]
+    gone = [job for job in marked if job.stream == stream and job.generation == 0]
+    scheduler = filled(marked)
+    assert scheduler.drop(stream, before=1) == len(gone)
+    kept = [job for batch in drained(scheduler) for job in batch]
+    assert sorted(kept, key=repr) == sorted((j for j in marked if j not in gone), key=repr)
+
+
+@patiently
+@given(loads(), st.floats(0.9, 3))
+def test_what_is_overdue_is_told_and_not_run(jobs: list[Job], now: float) -> None:
+    scheduler = filled(jobs)
+    batch = scheduler.take(now)
+    assert sorted(batch.late, key=repr) == sorted((j for j in jobs if j.due < now), key=repr)
+    assert all(job.due >= now for job in batch.jobs)
+
+
+@patiently
+@given(loads())
+def test_work_never_waits_for_an_idle_device(jobs: list[Job]) -> None:
+    closes = filled(jobs).closes_at(5.0, idle=True)
+    assert closes == (5.0 if jobs else None)
+
+
+def jobs_due(*dues: float) -> list[Job]:
+    return [Job(stream, 0, due) for stream, due in enumerate(dues)]
+
+
+def test_a_busy_device_gets_a_batch_when_the_earliest_deadline_demands_it() -> None:
+    scheduler = filled(jobs_due(1.0, 2.0))
+    scheduler.ran(2, 0.25)
+    assert scheduler.closes_at(0.0, idle=False) == pytest.approx(0.75)
+    assert scheduler.closes_at(0.9, idle=False) == 0.9
+
+
+def test_a_busy_device_gets_a_full_batch_at_once() -> None:
+    assert filled(jobs_due(*[9.0] * 7)).closes_at(0.0, idle=False) == 9.0
+    assert filled(jobs_due(*[9.0] * 8)).closes_at(0.0, idle=False) == 0.0
+
+
+def test_free_work_waits_for_nothing() -> None:
+    assert filled([Job(0, 0, 9.0, inferred=False)]).closes_at(0.0, idle=False) == 0.0
+
+
+def test_a_batch_is_small_enough_for_its_most_urgent_job() -> None:
+    scheduler = filled(jobs_due(0.1, *[9.0] * 7))
+    for rung, seconds in zip(RUNGS, (0.04, 0.06, 0.12, 0.2), strict=True):
+        scheduler.ran(rung, seconds)
+    assert len(scheduler.take(0.0).jobs) == 2
+
+
+def test_a_deadline_that_is_lost_anyway_does_not_shrink_the_batch() -> None:
+    scheduler = filled(jobs_due(0.01, *[9.0] * 7))
+    for rung, seconds in zip(RUNGS, (0.04, 0.06, 0.12, 0.2), strict=True):
+        scheduler.ran(rung, seconds)
+    assert len(scheduler.take(0.0).jobs) == 8
+
+
+@pytest.mark.parametrize(("eight_s", "taken"), [(0.10, 5), (0.50, 4)])
+def test_a_rung_is_left_partly_empty_only_where_that_is_cheaper(eight_s: float, taken: int) -> None:
+    scheduler = filled(jobs_due(*[9.0] * 5))
+    for rung, seconds in zip(RUNGS, (0.06, 0.07, 0.09, eight_s), strict=True):
+        scheduler.ran(rung, seconds)
+    assert len(scheduler.take(0.0).jobs) == taken
+
+
+def test_the_run_time_follows_what_is_measured() -> None:
+    scheduler: Scheduler[Job] = Scheduler(RUNGS)
+    scheduler.ran(3, 0.1)
+    assert scheduler.run_time(4) == pytest.approx(0.1)
+    for _ in range(100):
+        scheduler.ran(4, 0.2)
+    assert scheduler.run_time(3) == pytest.approx(0.2, rel=0.01)
+    assert scheduler.run_time(0) == 0.0
