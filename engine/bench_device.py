@@ -51,7 +51,8 @@ def graphed(run: Callable[[], object], device: torch.device) -> Callable[[], obj
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return graph.replay
+    replay: Callable[[], object] = graph.replay
+    return replay
 
 
 def milliseconds(run: Callable[[], object], device: torch.device) -> float:

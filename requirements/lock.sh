@@ -9,6 +9,8 @@ lock() { # lock FILE [uv options…]
 }
 lock dev --extra dev
 lock base -c requirements/dev.txt
+# The networks' libraries, and what builds TensorRT plans without a GPU; for the whole test suite.
+lock models --extra models --extra tensorrt-rtx -c requirements/dev.txt
 # uv itself, for machines that have none.
 echo uv | uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate - -o requirements/uv.txt

@@ -15,7 +15,7 @@ from engine.errors import BackendUnavailable, EngineFault
 from engine.features import Features
 from engine.models import networks
 from engine.models.layout import missing, needed
-from engine.models.pipeline import load_pipeline
+from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
 from engine.prepare.latents import Latents, prepare_latents
 from engine.prepare.weights import fingerprint
@@ -46,6 +46,7 @@ class TorchBackend:
         self._names = needed(config.version, config.decoder)
         self._features = Features(config.hearing)
         self._latents: dict[str, Latents] = {}
+        self._pipeline: Pipeline | None = None
         self._rungs: dict[int, Rung] = {}
         self._slots: list[Slot] = []
         self._turn = 0
@@ -72,14 +73,15 @@ class TorchBackend:
         config, device = self._config, self.device
         cuda = device.type == "cuda"
         torch.backends.cudnn.benchmark = True
-        pipeline = load_pipeline(
+        # Kept: the graphs read its weights, but do not hold them.
+        self._pipeline = load_pipeline(
             config.models_dir, config.version, config.decoder, self.dtype, device
         )
         largest, rows = self.rungs[-1], config.hearing.rows
         inputs = new_inputs(largest, rows, self.dtype, device, pin=False)
         pool = torch.cuda.graph_pool_handle() if cuda else None
         for size in reversed(self.rungs):
-            self._rungs[size] = Rung(pipeline, inputs.first(size), pool)
+            self._rungs[size] = Rung(self._pipeline, inputs.first(size), pool)
         host = torch.device("cpu")
         self._slots = [
             Slot(
@@ -172,6 +174,7 @@ class TorchBackend:
         self._rungs.clear()
         self._slots.clear()
         self._latents.clear()
+        self._pipeline = None
         self._turn = 0
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

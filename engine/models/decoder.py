@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,6 @@ from torch.nn import functional
 
 from engine.models.layers import Attention, Conv, Resnet, Upsample, norm_of
 from engine.models.ops import Ops, Sum
-from engine.models.phases import interleave, phase_weight
 from engine.musetalk.image import SCALING_FACTOR
 
 
@@ -68,11 +68,11 @@ class TinyDecoder:
         self._first, self._last = layers[0], layers[-1]
         self._steps = [self._step(layer) for layer in layers[1:-1] if list(layer.parameters())]
 
-    @staticmethod
-    def _step(layer: Any) -> Any:
+    def _step(self, layer: Any) -> Callable[[Tensor], Tensor]:
         if hasattr(layer, "conv"):
             return _TinyBlock([layer.conv[0], layer.conv[2], layer.conv[4]])
-        return _TinyUp(layer)
+        up = Upsample(layer)
+        return lambda image: self._ops.settle(up(image))
 
     def __call__(self, latents: Tensor, bad: Tensor) -> Tensor:
         image = conv_relu(torch.tanh(latents / 3) * 3, self._first.weight, self._first.bias)
@@ -90,14 +90,6 @@ class _TinyBlock:
         first, second, third = self._convs
         inner = conv_relu(conv_relu(image, first.weight, first.bias), second.weight, second.bias)
         return conv_add_relu(inner, third.weight, third.bias, image)
-
-
-class _TinyUp:
-    def __init__(self, conv: Any) -> None:
-        self._weight = phase_weight(conv.weight).contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return interleave(functional.conv2d(image, self._weight, None, padding=1))
 
 
 def conv_relu(image: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

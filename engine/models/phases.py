@@ -35,9 +35,8 @@ def interleave(phases: Tensor) -> Tensor:
         phases: (batch, 4 C, H + 1, W + 1); phase (p, q) of source pixel (y, x) is at (y+p, x+q).
     """
     batch, channels, height, width = phases.shape
-    doubled = phases.new_empty(
-        (batch, channels // 4, 2 * (height - 1), 2 * (width - 1)),
-    )
+    size = (batch, channels // 4, 2 * (height - 1), 2 * (width - 1))
+    doubled = phases.new_empty(size)
     for index, plane in enumerate(phases.chunk(4, dim=1)):
         p, q = divmod(index, 2)
         doubled[:, :, p::2, q::2] = plane[:, :, p : p + height - 1, q : q + width - 1]

@@ -102,7 +102,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a published file; pickles are read without running anything in them."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            published: dict[str, Tensor] = load_file(path)
+            return published
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BrokenWeights(f"{path} is missing. Run `voipavatar models download`.") from error
