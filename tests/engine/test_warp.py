@@ -146,7 +146,7 @@ def test_only_the_lower_face_changes(persona: Persona, speech: Pcm) -> None:
     rows, columns = np.nonzero(changed)
     assert changed.sum() > 500
     assert rows.min() > 128  # below the middle of the box
-    assert rows.max() < 250
+    assert rows.max() < 255  # the seam to the rest of the frame
     assert columns.min() > 20
     assert columns.max() < 236
 
