@@ -11,6 +11,9 @@ import psutil
 Threads = dict[int, tuple[str, float]]  # id -> name, CPU seconds
 
 
+MOST_THREADS = 12  # names that are told of; the rest hardly ran
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Of one process, or of several together."""
@@ -18,6 +21,7 @@ class Cost:
     cores: float  # CPU seconds a second
     rss_mb: float  # at the end
     busiest: tuple[str, float]  # thread and its cores; "" where it is not known
+    by_thread: dict[str, float]  # name -> cores of all threads of that name, the fullest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,14 @@ class Sampler:
             thread: (title, cpu - before.get(thread, (title, 0.0))[1])
             for thread, (title, cpu) in _threads(processes).items()
         }
+        named: dict[str, float] = {}
+        for title, cpu in spent.values():
+            named[title] = named.get(title, 0.0) + cpu / seconds
+        fullest = sorted(named.items(), key=lambda item: -item[1])
         title, cpu = max(spent.values(), key=lambda item: item[1], default=("", 0.0))
         rss = sum(process.memory_info().rss for process in processes) / 2**20
         cores = (_cpu(processes) - self._cpu[name]) / seconds
-        return Cost(cores, rss, (title, cpu / seconds))
+        return Cost(cores, rss, (title, cpu / seconds), dict(fullest[:MOST_THREADS]))
 
 
 def _cpu(processes: list[psutil.Process]) -> float:

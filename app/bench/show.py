@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.bench.sessions import Run
+from app.bench.sessions import LIMITS, Run
 
 FULL = 0.9  # of a core, or of all cores: from here on work waits for its turn
 NOISE_CORES = 0.15  # used by others: from here on the numbers are not ours alone
@@ -27,7 +27,8 @@ def show(run: Run, console: Console) -> None:
     if run.costs.others > NOISE_CORES:
         console.print(f"[yellow]Other processes used {run.costs.others:.2f} cores.[/yellow]")
     if run.failed:
-        console.print(f"[bold red]FAIL[/bold red]: {', '.join(run.failed)}. {limit(run)}")
+        missed = ", ".join(f"{name} ({LIMITS[name]})" for name in run.failed)
+        console.print(f"[bold red]FAIL[/bold red]: {missed}. {limit(run)}")
     else:
         console.print(f"[green]pass[/green]: {run.load.sessions} sessions held. {limit(run)}")
 
@@ -59,9 +60,9 @@ def _rooms(run: Run) -> Table:
     how = "pictures handed over" if load.decode else "counted; gap: at most"
     title = f"{load.sessions} sessions, {load.seconds:g} s, speaking {load.duty:.0%} ({how})"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("", "fps", "gap ms", "late p50", "p95", "p99 ms", "repeated", "dropped", "sound"):
+    for name in ("", "fps", "gap ms", "late ms p50 p95 p99", "rep.", "drop", "sound"):
         table.add_column(name, justify="right")
-    table.add_column("")
+    table.add_column("missed")
     for number, room in enumerate(run.rooms, 1):
         missed = room.missed(load.seconds)
         concealed = room.concealed_share
@@ -69,13 +70,11 @@ def _rooms(run: Run) -> Table:
             str(number),
             f"{room.received_fps:.2f}",
             f"{room.longest_gap_ms:.0f}",
-            f"{room.lateness_p50_ms:.1f}",
-            f"{room.lateness_p95_ms:.1f}",
-            f"{room.lateness_p99_ms:.1f}",
+            f"{room.lateness_p50_ms:5.1f} {room.lateness_p95_ms:5.1f} {room.lateness_p99_ms:5.1f}",
             str(room.repeated),
             str(room.dropped),
             "" if concealed is None else f"{100 * (1 - concealed):.1f} %",
-            f"[red]{missed[0]}[/red]" if missed else "[green]pass[/green]",
+            f"[red]{', '.join(missed)}[/red]" if missed else "[green]-[/green]",
         )
     return table
 

@@ -162,6 +162,6 @@ def _of_looks(counted: _Counted) -> dict[str, Any]:
     gaps = [widest_gap(int(n), total, squares) for _, n, total, squares in steps if n > 0]
     return {
         "fps": float((table[-1, 1] - table[0, 1]) / (table[-1, 0] - table[0, 0])),
-        "longest_gap_ms": max(gaps) * 1000,
+        "longest_gap_ms": float(max(gaps)) * 1000,
         "gaps": None,
     }
