@@ -12,13 +12,26 @@ from pathlib import Path
 import av
 import av.container
 import av.video
+import cv2
 import numpy as np
 import soxr
 from av.audio.resampler import AudioResampler
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
 from engine.types import FPS, Picture
+
+HD_LINES = 720  # from here on, a file that does not name its colours means BT.709
+
+BT601, LIMITED = 6, 1  # as AVColorSpace and AVColorRange number them
+
+_MATRICES = {
+    1: Colorspace.ITU709,
+    5: Colorspace.ITU601,
+    BT601: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+}  # by AVColorSpace
 
 Bgr = NDArray[np.uint8]  # (height, width, 3)
 Pcm = NDArray[np.int16]  # (n,) mono
@@ -112,10 +125,24 @@ def _ticks(seconds: float) -> int:
 
 def _upright(frame: av.VideoFrame) -> Bgr:
     """BGR as a player shows it: turned as the file says, an odd last row or column cut off."""
-    picture = frame.to_ndarray(format="bgr24")
-    picture = np.rot90(picture, round(frame.rotation / 90) % 4)
+    picture = np.rot90(_bgr(frame), round(frame.rotation / 90) % 4)
     height, width = picture.shape[:2]
     return np.ascontiguousarray(picture[: height & ~1, : width & ~1])
+
+
+def _bgr(frame: av.VideoFrame) -> Bgr:
+    """A frame in the colours that OpenCV's I420 means: BT.601, limited range."""
+    if frame.width % 2 or frame.height % 2:
+        return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    usual = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
+    planes = frame.reformat(
+        format="yuv420p",
+        src_colorspace=_MATRICES.get(frame.colorspace, usual),
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.MPEG,
+    )
+    # swscale's own way to BGR darkens by a level; OpenCV's there and back loses nothing.
+    return np.asarray(cv2.cvtColor(planes.to_ndarray(), cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 
 def read_audio(path: Path, rate: int) -> Pcm:
@@ -162,6 +189,7 @@ class Mp4Writer:
         options = {"crf": "18", "preset": "veryfast"}
         video = self._container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.colorspace, video.codec_context.color_range = BT601, LIMITED
         self._video = video
         self._audio = self._container.add_stream("aac", rate=rate, layout="mono")
         self._audio.bit_rate = 96_000

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from app.config import Settings
+from app.logging import configure_logging
 from app.personas.config import read_blocks, settings_of, video_of
 from app.personas.edit import check_name, write_block
 from app.personas.service import Catalogue, PersonaInfo
@@ -54,7 +55,9 @@ def prepare_command(
             "face_box": _box(face_box),
         }
         given = {key: value for key, value in changes.items() if value is not None}
-        _prepare(Settings(), name, video, given, console)
+        settings = Settings()
+        configure_logging(settings.log_format, "error")
+        _prepare(settings, name, video, given, console)
     except EngineError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -101,6 +104,8 @@ def _prepare(
     block = {**(read_blocks(folder).get(name) or {}), **given}
     if video is not None:
         block["video_path"] = given["video_path"] = _place(video, folder, name)
+    if "video_path" not in block:
+        raise PersonaError(f"No persona is named {name!r} yet: give the video to make it of.")
     checked = settings_of(name, block, folder)
     source = video or video_of(checked, folder)
     persona = _prepared(name, checked, source, settings.data_dir / "personas", console)

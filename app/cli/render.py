@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.config import Settings
+from app.logging import configure_logging
 from app.personas.service import Catalogue
 from engine.errors import EngineError
 from engine.media import Mp4Writer, Pcm, read_audio
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
         """Make a video of a persona saying a sound file."""
         console = Console(stderr=True)
         settings = Settings()
+        configure_logging(settings.log_format, "error")  # what matters here is said in sentences
         if engine:
             settings = settings.model_copy(update={"engine": engine})
         try:

@@ -154,7 +154,12 @@ class _Build:
         """The box that was given by hand, for every frame."""
         box = np.array(self._settings.face_box, np.float64)
         box[1] += 2 * self._settings.bbox_shift
-        check_inside(box, self._info.width, self._info.height, f"face_box of {self._video.name}")
+        whole = self._info
+        if box[1] < 0 or box[2] > whole.width or box[3] > whole.height:
+            raise PersonaError(
+                f"face_box reaches beyond the picture of {self._video.name}, "
+                f"which is {whole.width}x{whole.height}."
+            )
         count = sum(1 for _ in self._frames(0.0, 0.6))
         return np.tile(box, (count, 1)), 0
 

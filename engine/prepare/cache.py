@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.errors import PersonaError
 from engine.prepare.settings import PersonaSettings
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what preparation writes changes, so that nobody reads an old folder."""
 
 MANIFEST = "manifest.json"

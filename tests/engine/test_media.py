@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -35,6 +36,19 @@ def test_odd_sizes_lose_a_line(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", [picture] * 3, pixels="yuv444p")
     assert {frame.shape for frame in read_video(video)} == {(64, 66, 3)}
     assert (probe_video(video).width, probe_video(video).height) == (66, 64)
+
+
+@pytest.mark.parametrize("side", [64, 720])
+def test_colours_are_what_they_were(tmp_path: Path, side: int) -> None:
+    """Written as BT.601 and said so, even in HD; read, shown and read again without a loss."""
+    picture = np.full((side, side, 3), (90, 60, 200), np.uint8)
+    i420 = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8).ravel()
+    out = tmp_path / "o.mp4"
+    with Mp4Writer(out, side, side, 48_000) as writer:
+        writer.picture(i420)
+        writer.sound(np.zeros(1920, np.int16))
+    again = next(read_video(out))
+    assert np.abs(again.astype(int) - picture).max() <= 2
 
 
 def test_a_turned_video_stands_upright(tmp_path: Path) -> None:

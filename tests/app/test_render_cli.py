@@ -1,0 +1,152 @@
+"""`voipavatar render` and `voipavatar persona`, as a person types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from engine.media import read_video
+from engine.persona import ping_pong
+from tests.videos import grey, persona_frames, tone, write_sound, write_video
+
+SECONDS = 1.3
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video of a face; personas and their cache go beside it."""
+    place = tmp_path_factory.mktemp("place")
+    write_video(place / "talk.mp4", persona_frames(30))
+    return place
+
+
+def voipavatar(place: Path, *words: object) -> Result:
+    env = {
+        "VOIPAVATAR_PERSONAS_DIR": str(place / "personas"),
+        "VOIPAVATAR_DATA_DIR": str(place / "data"),
+        "VOIPAVATAR_ENGINE": "warp",
+        "COLUMNS": "200",
+    }
+    return CliRunner().invoke(app, [str(word) for word in words], env=env)
+
+
+@pytest.fixture(scope="module")
+def ada(place: Path) -> str:
+    (place / "personas").mkdir()
+    made = voipavatar(place, "persona", "prepare", place / "talk.mp4", "--name", "ada")
+    assert made.exit_code == 0, made.output
+    return "ada"
+
+
+def _decoded(path: Path) -> tuple[NDArray[np.uint8], float]:
+    """All frames, and the seconds of sound."""
+    with av.open(str(path)) as container:
+        audio = container.streams.audio[0]
+        seconds = float(audio.duration * audio.time_base)
+    return np.array(list(read_video(path))), seconds
+
+
+def _change(place: Path, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How far the lower face of each frame is from the persona's own of that moment."""
+    own = list(read_video(place / "talk.mp4"))
+    pairs = ((frame, own[ping_pong(tick, 30)]) for tick, frame in enumerate(frames))
+    mouth = np.s_[150:190, 100:160]
+    return np.array([np.abs(a[mouth].astype(float) - b[mouth]).mean() for a, b in pairs])
+
+
+def test_prepare_writes_the_persona_down(place: Path, ada: str) -> None:
+    text = (place / "personas" / "personas.yaml").read_text()
+    assert text == "ada:\n  video_path: ada/talk.mp4\n"
+    copied = place / "personas" / "ada" / "talk.mp4"
+    assert copied.read_bytes() == (place / "talk.mp4").read_bytes()
+    listed = voipavatar(place, "persona", "list")
+    assert listed.exit_code == 0
+    assert "256x256" in listed.output
+    assert "not prepared" not in listed.output
+
+
+def test_render_is_as_long_as_the_sound_and_speaks_when_it_does(place: Path, ada: str) -> None:
+    """Half a second of silence, then noise like a voice to the very end."""
+    voice = tone(SECONDS, 44_100, hz=700) * (np.arange(round(SECONDS * 44_100)) > 22_050)
+    sound = write_sound(place / "in.wav", voice, 44_100, layout="stereo")
+    done = voipavatar(
+        place, "render", "--persona", ada, "--audio", sound, "--out", place / "out.mp4"
+    )
+    assert done.exit_code == 0, done.output
+    frames, seconds = _decoded(place / "out.mp4")
+    assert len(frames) == 33  # 1.3 s are 32.5 of them
+    assert seconds == pytest.approx(SECONDS, abs=0.025)
+    change = _change(place, frames)
+    at_rest = change[:11].max()  # what compression does
+    assert at_rest < 3
+    assert change[14:28].min() > 2 * at_rest
+    assert change[-1] < at_rest + 0.15 * (change.max() - at_rest)  # closed at the end
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("zero.wav", b"", "zero.wav is empty (0 bytes), not an audio file."),
+        ("text.wav", b"hello\n" * 99, "text.wav cannot be read as an audio file"),
+        ("none.wav", None, "does not exist"),
+    ],
+)
+def test_what_is_no_sound_is_refused_in_one_sentence(
+    place: Path, ada: str, name: str, content: bytes | None, words: str
+) -> None:
+    sound, out = place / name, place / "never.mp4"
+    if content is not None:
+        sound.write_bytes(content)
+    refused = voipavatar(place, "render", "--persona", ada, "--audio", sound, "--out", out)
+    assert refused.exit_code == 1
+    assert words in refused.output
+    assert len(refused.output.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_render_says_whom_there_is(place: Path, ada: str) -> None:
+    sound = write_sound(place / "s.wav", tone(0.2, 16_000), 16_000)
+    refused = voipavatar(
+        place, "render", "--persona", "eve", "--audio", sound, "--out", place / "never.mp4"
+    )
+    assert refused.exit_code == 1
+    assert "No persona is named 'eve'. personas.yaml has: ada." in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["wall.mp4", "--name", "wall"], "No face was found in frames 0 to 10 of wall.mp4"),
+        (["talk.mp4", "--name", "../etc"], "cannot name a persona"),
+        (["talk.mp4", "--name", "b", "--face-box", "1,2,x,4"], "Write --face-box as X1,Y1"),
+        (["talk.mp4", "--name", "b", "--face-box", "9,9,900,90"], "which is 256x256"),
+        (["--name", "nobody"], "No persona is named 'nobody' yet: give the video"),
+        (["no.mp4", "--name", "b"], "does not exist"),
+    ],
+)
+def test_a_refused_video_changes_nothing(
+    place: Path, ada: str, words: list[str], said: str
+) -> None:
+    write_video(place / "wall.mp4", grey([120] * 26))
+    before = sorted((place / "personas").rglob("*"))
+    arguments = [place / word if word.endswith(".mp4") else word for word in words]
+    refused = voipavatar(place, "persona", "prepare", *arguments)
+    assert refused.exit_code == 1
+    assert said in refused.output
+    assert sorted((place / "personas").rglob("*")) == before
+
+
+def test_another_rate_is_converted_and_said(place: Path, ada: str) -> None:
+    fast = write_video(place / "fast.mp4", persona_frames(30), rate=12)
+    made = voipavatar(
+        place, "persona", "prepare", fast, "--name", "fast", "--face-box", "80,80,180,190"
+    )
+    assert made.exit_code == 0, made.output
+    assert "12 frames a second; it was converted to 25" in made.output
+    assert "fast is ready" in made.output
