@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TextIO
 
 from .cases import interruption, rooms, segments
 from .plan import SHORT, Plan
@@ -45,11 +46,11 @@ def main() -> int:
     plan = SHORT if options.short else Plan()
     names = options.only or (IN_SHORT if options.short else tuple(CASES))
     checks = asyncio.run(run(_target(options), plan, names))
-    print(table(checks))
+    _tell(table(checks), sys.stdout)
     if options.json is not None:
         write_json(options.json, options.api_url or options.command, checks)
     bad = [check for check in checks if not check.ok]
-    print(f"{len(checks) - len(bad)} of {len(checks)} hold.")
+    _tell(f"{len(checks) - len(bad)} of {len(checks)} hold.", sys.stdout)
     return 1 if bad else 0
 
 
@@ -61,13 +62,18 @@ async def run(target: Target, plan: Plan, names: tuple[str, ...]) -> list[Check]
             async with asyncio.timeout(CASE_S):
                 found = await CASES[name](target, plan)
         except Exception as error:
-            print(traceback.format_exc(), file=sys.stderr)
+            _tell(traceback.format_exc(), sys.stderr)
             found = [failed(name, "the case itself", f"{type(error).__name__}: {error}")]
         good = sum(check.ok for check in found)
         took = time.monotonic() - begun
-        print(f"{name}: {good} of {len(found)} hold ({took:.0f} s)", file=sys.stderr, flush=True)
+        _tell(f"{name}: {good} of {len(found)} hold ({took:.0f} s)", sys.stderr)
         checks += found
     return checks
+
+
+def _tell(line: str, where: TextIO) -> None:
+    where.write(line + "\n")
+    where.flush()
 
 
 def _target(options: argparse.Namespace) -> Target:

@@ -7,12 +7,11 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import numpy as np
-
-from livekit import rtc
+from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent
 
@@ -80,9 +79,9 @@ class Talker:
         await self._until(lambda: len(self.finished) >= count, timeout_s)
         return self.finished[count - 1]
 
-    async def _until(self, held: object, timeout_s: float) -> None:
+    async def _until(self, held: Callable[[], bool], timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
-            while not held():  # type: ignore[operator]
+            while not held():
                 self._news.clear()
                 await self._news.wait()
 
@@ -167,18 +166,23 @@ class Meeting:
 
     async def present(self, timeout_s: float = JOIN_S) -> None:
         """Wait until the avatar has published its picture and its voice."""
-        async with asyncio.timeout(timeout_s):
-            while not self.is_present():
-                await asyncio.sleep(0.02)
+        await until(self.is_present, timeout_s)
 
     def is_present(self) -> bool:
         avatar = self.talker.room.remote_participants.get(self.avatar)
         return avatar is not None and len(avatar.track_publications) >= 2
 
     async def gone(self, timeout_s: float) -> None:
-        async with asyncio.timeout(timeout_s):
-            while self.avatar in self.talker.room.remote_participants:
-                await asyncio.sleep(0.05)
+        await until(lambda: self.avatar not in self.talker.room.remote_participants, timeout_s)
+
+
+async def until(held: Callable[[], bool], timeout_s: float) -> None:
+    """Look again and again. Raises TimeoutError."""
+    give_up = time.monotonic() + timeout_s
+    while not held():
+        if time.monotonic() > give_up:
+            raise TimeoutError
+        await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
@@ -209,8 +213,6 @@ async def join_agent(livekit: LiveKit, name: str, identity: str = AGENT) -> rtc.
 
 
 async def _clear_away(meeting: Meeting) -> None:
-    from livekit import api
-
     await meeting.ears.leave()
     await meeting.talker.room.disconnect()
     async with meeting.target.livekit.admin() as admin:

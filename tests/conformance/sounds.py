@@ -81,6 +81,13 @@ class Heard:
         inside = (self.times >= span[0] - 1e-9) & (self.times < span[1] - 1e-9)
         return float(np.count_nonzero(inside)) * WINDOW_S
 
+    def strength(self, hz: float) -> Floats:
+        """(n,) how much of this frequency is in each window, 0..1."""
+        size = round(HEARD_RATE * WINDOW_S)
+        windows = self.pcm.reshape(-1, size).astype(np.float64) / 32768
+        wave = np.exp(-2j * np.pi * hz * np.arange(size) / HEARD_RATE)
+        return np.abs(windows @ wave) / size
+
     def pitch(self) -> float:
         """Hz of the strongest frequency; 0 in silence."""
         if not len(self.pcm) or not self.pcm.any():

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import aiohttp
-
 from livekit import api
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 

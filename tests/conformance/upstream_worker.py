@@ -10,7 +10,6 @@ import os
 from collections.abc import AsyncIterator
 
 import numpy as np
-
 from livekit import rtc
 from livekit.agents.voice.avatar import (
     AudioSegmentEnd,

@@ -6,91 +6,101 @@ import asyncio
 import math
 import random
 import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..meeting import Meeting, meet
 from ..plan import Plan
 from ..report import Check, failed, must, p95
-from ..sounds import tone
+from ..sounds import SILENT_DB, WINDOW_S, Heard, tone
 from ..target import Target
 
 RATE = 24_000
 CLEARED_WITHIN_S = 1.0  # contract.md: clear answered by finished within
 LOST_TRAILER_WITHIN_S = 12.0
 SETTLE_S = 0.6
-NEXT_HZ = 880.0
+FIRST_HZ, NEXT_HZ = 440.0, 880.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One interruption, in seconds from the call of `clear_buffer` unless said."""
+
+    silence: float  # to the last of the first tone, as heard
+    told: float  # to the report
+    off: float  # position told, off what was heard
+    next_heard: float  # from the next segment's first frame to its first sample
+    stale: bool  # something of the first tone was heard after that
 
 
 async def interruption(target: Target, plan: Plan) -> list[Check]:
     """Again and again: cut 10 s off after 1 s, and say something else at once."""
-    silence: list[float] = []
-    off: list[float] = []
-    told: list[float] = []
-    next_start: list[float] = []
-    stale = 0
+    cuts: list[Cut] = []
     async with meet(target) as meeting:
         for _ in range(plan.interrupts):
             try:
-                result = await _cut(meeting)
+                cuts.append(await _cut(meeting))
             except TimeoutError:
                 return [failed("interruption", "cut and go on", "a report did not come")]
-            silence.append(result[0])
-            off.append(result[1])
-            told.append(result[2])
-            next_start.append(result[3])
-            stale += result[4]
         answers = meeting.talker.answers
     of = f"p95 of {plan.interrupts}"
+    limits = {
+        f"clear answered, {of}": (answers, 50),
+        f"finished told, {of}": ([cut.told for cut in cuts], 150),
+        f"heard silence, {of}": ([cut.silence for cut in cuts], 120),
+        f"position off what was heard, {of}": ([cut.off for cut in cuts], 60),
+        f"next segment heard, {of}": ([cut.next_heard for cut in cuts], 250),
+    }
     return [
-        Check("interruption", f"clear answered, {of}", 1000 * p95(answers), 50, "ms"),
-        Check("interruption", f"finished told, {of}", 1000 * p95(told), 150, "ms"),
-        Check("interruption", f"heard silence, {of}", 1000 * p95(silence), 120, "ms"),
-        Check("interruption", f"position off what was heard, {of}", 1000 * p95(off), 60, "ms"),
-        Check("interruption", f"next segment heard, {of}", 1000 * p95(next_start), 250, "ms"),
-        Check("interruption", "stale sound in the next segment", stale, 0, "times"),
+        *(
+            Check("interruption", name, 1000 * p95(values), limit, "ms")
+            for name, (values, limit) in limits.items()
+        ),
+        Check("interruption", "stale sound", sum(cut.stale for cut in cuts), 0, "times"),
     ]
 
 
-async def _cut(meeting: Meeting) -> tuple[float, float, float, float, int]:
-    """Silence after, position off, told after, next heard after (s), and whether stale."""
+async def _cut(meeting: Meeting) -> Cut:
     talker = meeting.talker
-    count = len(talker.finished)
+    count, starts = len(talker.finished), len(talker.started)
     begun = await talker.say(tone(10.0, RATE), RATE)
-    await talker.until_started(len(talker.started) + 1)
+    await talker.until_started(starts + 1)
     await asyncio.sleep(1.0)
     cleared = time.monotonic()
     talker.out.clear_buffer()
+    resumed = await talker.say(tone(0.4, RATE, hz=NEXT_HZ), RATE)  # waits for the report
     end = await talker.until_finished(count + 1, CLEARED_WITHIN_S + 1.5)
-    resumed = await talker.say(tone(0.4, RATE, hz=NEXT_HZ), RATE)
     await talker.until_finished(count + 2, 3.0)
     await asyncio.sleep(SETTLE_S)
     heard = meeting.ears.heard(begun)
-    # The first tone ends where the pause, or the other tone, begins.
-    gap = _quiet(heard.between(cleared, resumed + 1.5))
-    first = heard.between(begun, gap)
-    second = heard.between(gap, time.monotonic())
-    spans = first.audible(), second.audible()
-    if spans[0] is None or spans[1] is None:
-        return math.nan, math.nan, end.at - cleared, math.nan, 1
-    stale = abs(second.between(*spans[1]).pitch() - NEXT_HZ) > 20
-    return (
-        spans[0][1] - cleared,
-        abs(end.position - first.seconds()),
-        end.at - cleared,
-        spans[1][0] - resumed,
-        int(stale),
+    first, second = _runs(heard)
+    if first is None or second is None:
+        return Cut(math.nan, end.at - cleared, math.nan, math.nan, stale=True)
+    return Cut(
+        silence=first[1] - cleared,
+        told=end.at - cleared,
+        off=abs(end.position - (first[1] - first[0])),
+        next_heard=second[0] - resumed,
+        stale=first[1] > second[0] + 2 * WINDOW_S,
     )
 
 
-def _quiet(heard: object) -> float:
-    """The middle of the first 10 ms without sound."""
-    from ..sounds import Heard
+def _runs(heard: Heard) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """When the first tone, and when the next, was first and last heard."""
+    old, new = heard.strength(FIRST_HZ), heard.strength(NEXT_HZ)
+    limit = old.max(initial=0.0) * 10 ** (SILENT_DB / 20)
+    audible = heard.levels > max(limit, 1e-4)
+    # A few windows in a row: what rings on after a tone has no clear pitch.
+    return _run(heard, audible & (old > new)), _run(heard, audible & (new > old) & (new > 0.03))
 
-    assert isinstance(heard, Heard)
-    soft = heard.levels < 0.002
-    for index in range(len(soft) - 1):
-        if soft[index] and soft[index + 1]:
-            return float(heard.times[index + 1])
-    return float(heard.times[-1])
+
+def _run(heard: Heard, mask: NDArray[np.bool_]) -> tuple[float, float] | None:
+    at = np.flatnonzero(mask[:-1] & mask[1:])
+    if not len(at):
+        return None
+    return float(heard.times[at[0]]), float(heard.times[at[-1] + 1]) + WINDOW_S
 
 
 async def storm(target: Target, plan: Plan) -> list[Check]:
@@ -156,6 +166,7 @@ async def _ends(meeting: Meeting, count: int, since: float, limit: float, name: 
 async def _still_speaks(meeting: Meeting) -> bool:
     talker = meeting.talker
     count = len(talker.finished)
+    await asyncio.sleep(SETTLE_S)
     begun = await talker.say(tone(0.5, RATE), RATE)
     try:
         await talker.until_finished(count + 1, 3.0)

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from livekit import api, rtc
 
-from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet
+from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet, until
 from ..plan import Plan
 from ..report import Check, must
 from ..sounds import tone
@@ -184,10 +184,9 @@ async def _finishes(meeting: Meeting, count: int, timeout_s: float) -> bool:
 
 async def _leaves(meeting: Meeting) -> bool:
     """Watched from the listener's side: the agent is not there to see it."""
+    there = meeting.ears.room.remote_participants
     try:
-        async with asyncio.timeout(LEFT_WITHIN_S):
-            while meeting.avatar in meeting.ears.room.remote_participants:
-                await asyncio.sleep(0.1)
+        await until(lambda: meeting.avatar not in there, LEFT_WITHIN_S)
     except TimeoutError:
         return False
     return True
