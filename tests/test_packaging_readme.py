@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from app.local import LiveKit, Service, free_port, local_service
+from tests.videos import persona_frames, write_video
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +72,13 @@ async def test_what_the_readme_says_works(livekit_server: LiveKit, tmp_path: Pat
     curl.parent.mkdir()
     curl.write_text(CURL)
     curl.chmod(curl.stat().st_mode | stat.S_IXUSR)
-    async with local_service(tmp_path / "data", livekit_server) as service:
+    # Of a persona that is prepared in a moment.
+    write_video(tmp_path / "short.mp4", persona_frames(26))
+    (tmp_path / "personas.yaml").write_text(
+        "default: {video_path: short.mp4, face_box: [80, 80, 180, 190]}\n"
+    )
+    env = {"VOIPAVATAR_PERSONAS_DIR": str(tmp_path)}
+    async with local_service(tmp_path / "data", livekit_server, env=env) as service:
         await check_health(service)
         script = pasted().replace("http://127.0.0.1:8080", service.url)
         assert service.url in script
