@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from functools import cache
 
 import httpx
 
@@ -20,22 +22,39 @@ async def ask_livekit(livekit_url: str, token: str, *, ours: bool) -> None:
     """
     address = livekit_url.replace("ws", "http", 1) + "/rtc/validate"
     try:
-        # The environment's proxies are not for it: the SDK that joins later ignores them too.
-        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(address, params={"access_token": token})
-    except (httpx.HTTPError, OSError, TimeoutError) as error:
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            await _client(address) as client,
+            # Its body is not read: it says nothing more, and a stranger's may be endless.
+            client.stream("GET", address, params={"access_token": token}) as answer,
+        ):
+            status = answer.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
         # Its address carries the token, so the library's own words are not passed on.
         raise LiveKitUnreachable(
             f"LiveKit at {livekit_url} did not answer ({type(error).__name__}). "
             + ("Start it, or set LIVEKIT_URL." if ours else "Look at `livekit.url`.")
         ) from None
-    if answer.status_code == 200:
+    if status == 200:
         return
-    if answer.status_code in (400, 401, 403, 404):
+    if status in (400, 401, 403, 404):
         remedy = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own." if ours else ""
         raise LiveKitTokenRejected(
-            f"LiveKit at {livekit_url} refused the token ({answer.status_code}). {remedy}".rstrip()
+            f"LiveKit at {livekit_url} refused the token ({status}). {remedy}".rstrip()
         )
     raise LiveKitUnreachable(
-        f"LiveKit at {livekit_url} answered {answer.status_code} when asked about the token."
+        f"LiveKit at {livekit_url} answered {status} when asked about the token."
     )
+
+
+async def _client(address: str) -> httpx.AsyncClient:
+    # The environment's proxies are not for it: the SDK that joins later ignores them too.
+    secure = address.startswith("https:")
+    verify = await asyncio.to_thread(_certificates) if secure else False
+    return httpx.AsyncClient(trust_env=False, verify=verify)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than a session's frame."""
+    return ssl.create_default_context()

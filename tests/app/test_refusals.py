@@ -1,0 +1,251 @@
+"""What a request is refused for: its code, no secret in the answer, nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.local import LiveKit, free_port
+from app.rtc.tokens import avatar_token, viewer_token
+from app.sessions.spec import AudioSpec
+from tests.fixtures.api import Api, Serve
+
+BODY = {"room": "r", "persona": "default"}
+
+
+@pytest.fixture
+async def api(serve: Serve, service_settings: Settings) -> AsyncIterator[Api]:
+    """Whatever a test does with it, it ends with no session and no runner."""
+    api = await serve(service_settings)
+    yield api
+    assert (await api.http.get("/sessions")).json()["items"] == []
+    assert api.stage.runners == []
+
+
+async def refused(api: Api, body: Any, status: int, code: str) -> dict[str, Any]:
+    answer = await api.http.post("/sessions", json=body)
+    problem: dict[str, Any] = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code), problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == problem["request_id"]
+    assert {"type", "title", "status", "detail"} <= set(problem)
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"room": "é" * 129}, "room"),
+        ({"room": "x" * 300}, "room"),
+        ({"room": ""}, "room"),
+        ({"room": "a\0b"}, "room"),
+        ({"room": 7}, "room"),
+        ({"persona": None}, "persona"),
+        ({"identity": "x" * 257}, "identity"),
+        ({"colour": "red"}, "colour"),
+        ({"audio": {"volume": 1}}, "volume"),
+        ({"audio": {"source": "file"}}, "source"),
+        ({"video": {"width": 511, "height": 512}}, "width"),
+        ({"video": {"width": 512}}, "video"),
+        ({"video": {"width": 100_000, "height": 512}}, "width"),
+        ({"limits": {"join_timeout_s": 0}}, "join_timeout_s"),
+        ({"limits": {"max_duration_s": -1}}, "max_duration_s"),
+        ({"limits": {"participant_left_timeout_s": -1}}, "participant_left_timeout_s"),
+        ({"metadata": "x" * 4097}, "metadata"),
+        ({"metadata": {"a": "é" * 2048}}, "metadata"),
+        ({"metadata": {"a": "b\0"}}, "metadata"),
+        ({"livekit": {"url": "ws://user:pass@127.0.0.1", "token": "t"}}, "url"),
+        ({"livekit": {"url": "file:///etc/passwd", "token": "t"}}, "url"),
+        ({"livekit": {"url": "ws://127.0.0.1:0", "token": "t"}}, "url"),
+        ({"livekit": {"url": "ws://127.0.0.1"}}, "token"),
+    ],
+)
+async def test_fields_that_are_wrong(api: Api, change: dict[str, Any], place: str) -> None:
+    problem = await refused(api, BODY | change, 422, "validation_error")
+    assert any(place in error["loc"] for error in problem["errors"])
+
+
+async def test_a_name_may_be_256_bytes(serve: Serve, service_settings: Settings) -> None:
+    api = await serve(service_settings)
+    room = "é" * 128
+    assert (await api.create(room, metadata="x" * 4094))["room"] == room
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"\xff"',
+        b'{"room": "\\ud800", "persona": "default"}',
+        b'{"room": "r", "persona": "default", "metadata": {"a": "\\ud800"}}',
+        b'{"room": "r", "persona": "default", "metadata": {"a": NaN}}',
+        b'{"room": "r", "persona": "default", "\\ud800": 1}',
+        b'{"room": "r", "persona": "default", "limits": {"join_timeout_s": Infinity}}',
+        b"[" * 100_000,
+        b'{"room": ' + b"9" * 5000 + b"}",
+    ],
+)
+async def test_bodies_that_are_no_sound_json(api: Api, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await api.http.post("/sessions", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+async def test_the_form_of_a_simple_page_is_refused(api: Api) -> None:
+    answer = await api.http.post("/sessions", content=b'{"room":"r","persona":"default"}')
+    assert answer.status_code == 422
+
+
+async def test_an_agents_stream_needs_an_agent(api: Api) -> None:
+    await refused(api, BODY | {"audio": {"source": "data_stream"}}, 422, "validation_error")
+
+
+async def test_an_avatar_does_not_follow_itself(api: Api) -> None:
+    await refused(api, BODY | {"audio": {"participant": "avatar"}}, 422, "validation_error")
+
+
+async def test_unknown_persona(api: Api) -> None:
+    problem = await refused(api, BODY | {"persona": "nobody"}, 404, "persona_not_found")
+    assert "nobody" in problem["detail"]
+
+
+@pytest.mark.parametrize("path", ["/sessions?stat=ready", "/sessions?limit=0", "/sessions?limit=x"])
+async def test_wrong_queries(api: Api, path: str) -> None:
+    answer = await api.http.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+@pytest.mark.parametrize("cursor", ["x", "bnVsbA==", "WzEsMl0=", "WyIyMDI2LTAxLTAxIiwgImEiXQ=="])
+async def test_cursors_that_nobody_gave(api: Api, cursor: str) -> None:
+    answer = await api.http.get("/sessions", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+async def test_a_body_over_one_mebibyte(api: Api) -> None:
+    answer = await api.http.post("/sessions", content=b"x" * 10_000_000)
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65536
+
+    answer = await api.http.post("/sessions", content=endless())
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+async def test_no_such_route_or_method(api: Api) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("PUT", "/sessions", 405)):
+        answer = await api.http.request(method, path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+    assert "POST" in answer.headers["allow"]
+
+
+def foreign(livekit: LiveKit, token: str, url: str = "") -> dict[str, Any]:
+    return BODY | {"livekit": {"url": url or livekit.url, "token": token}}
+
+
+async def test_foreign_tokens_that_livekit_would_refuse(
+    api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "livekit_token_rejected"
+    good = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    answer = await refused(api, foreign(livekit_server, good[:-4] + "AAAA"), 422, code)
+    assert good[:20] not in str(answer)
+    await refused(api, foreign(livekit_server, "no token"), 422, code)
+    await refused(api, foreign(livekit_server, "a.b.c"), 422, code)
+    other = avatar_token(api.settings, "s", "other-room", "theirs", AudioSpec())
+    await refused(api, foreign(livekit_server, other), 422, code)
+    wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
+    await refused(api, wrong, 422, code)
+    monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
+    expired = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    problem = await refused(api, foreign(livekit_server, expired), 422, code)
+    assert "expired" in problem["detail"]
+
+
+async def test_a_livekit_that_is_down(api: Api, livekit_server: LiveKit) -> None:
+    token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    nobody = f"ws://127.0.0.1:{free_port()}"
+    await refused(api, foreign(livekit_server, token, nobody), 502, "livekit_unreachable")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        await refused(api, foreign(livekit_server, token, url), 502, "livekit_unreachable")
+        assert time.monotonic() - began < 10  # it does not wait for ever
+
+
+async def test_our_own_keys_that_livekit_refuses(serve: Serve, service_settings: Settings) -> None:
+    api = await serve(service_settings.model_copy(update={"livekit_api_key": "unknown"}))
+    problem = await refused(api, BODY, 422, "livekit_token_rejected")
+    assert "LIVEKIT_API_KEY" in problem["detail"]
+
+
+async def test_a_foreign_token_is_never_shown(
+    serve: Serve, service_settings: Settings, livekit_server: LiveKit
+) -> None:
+    api = await serve(service_settings)
+    token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    body = foreign(livekit_server, token)
+    spoilt = await api.http.post("/sessions", json=body | {"limits": "x", "colour": 1})
+    assert token not in spoilt.text
+    misplaced = await api.http.post("/sessions", json=BODY | {"livekit": token})
+    assert token not in misplaced.text
+    answer = await api.http.post("/sessions?wait=ready", json=body)
+    assert answer.status_code == 201
+    session = answer.json()
+    assert session["identity"] == "theirs"
+    assert api.stage.runners[0].spec.token() == token
+    assert token not in answer.text + repr(api.stage.runners[0].spec)
+    assert token.encode() not in b"".join(
+        file.read_bytes() for file in api.settings.data_dir.glob("voipavatar.db*")
+    )
+    answer = await api.http.post(f"/sessions/{session['id']}/viewer-token", json={})
+    assert (answer.status_code, answer.json()["code"]) == (409, "livekit_external")
+
+
+async def test_a_viewer_token_lets_a_person_in(serve: Serve, service_settings: Settings) -> None:
+    from app.rtc.tokens import read_claims
+    from app.rtc.validate import ask_livekit
+
+    api = await serve(service_settings)
+    session = await api.create("their room")
+    url = f"/sessions/{session['id']}/viewer-token"
+    made = (await api.http.post(url)).json()
+    assert set(made) == {"token", "livekit_url", "room", "identity", "expires_at"}
+    assert read_claims(made["token"]).room == made["room"] == "their room"
+    await ask_livekit(made["livekit_url"], made["token"], ours=True)
+    named = (await api.http.post(url, json={"identity": "ann", "can_publish": False})).json()
+    assert named["identity"] == read_claims(named["token"]).identity == "ann"
+    for body in ({"identity": "avatar"}, {"colour": "red"}):
+        answer = await api.http.post(url, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+def test_the_grants_are_the_least(service_settings: Settings) -> None:
+    from livekit.api import TokenVerifier
+
+    secret = service_settings.livekit_api_secret.get_secret_value()
+    check = TokenVerifier(service_settings.livekit_api_key, secret)
+    own = check.verify(avatar_token(service_settings, "ses_1", "r", "avatar", AudioSpec()))
+    assert own.kind == "agent"
+    assert own.attributes == {"voipavatar.session": "ses_1"}
+    assert own.video is not None
+    assert own.video.can_publish_sources == ["camera", "microphone"]
+    assert not own.video.can_publish_data
+    granted = {name for name, value in vars(own.video).items() if value is True}
+    assert granted == {"room_join", "can_publish", "can_subscribe"}
+    token, _ = viewer_token(service_settings, "r", "ann", None, can_publish=False)
+    person = check.verify(token)
+    assert person.kind != "agent"
+    assert person.video is not None
+    assert not person.video.can_publish
