@@ -115,7 +115,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _renamed(network: Network, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of today's modules: the encoder alone of Whisper, new attention names of the VAE."""
+    """Names of today's modules: Whisper's encoder alone, new attention names of the VAE."""
     if network.kind == "whisper":
         size = len(_WHISPER_PREFIX)
         picked = {k[size:]: v for k, v in weights.items() if k.startswith(_WHISPER_PREFIX)}
