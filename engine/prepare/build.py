@@ -10,14 +10,23 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from engine.errors import PersonaError
 from engine.media import Bgr, MediaError, VideoInfo, probe_video, read_video
 from engine.musetalk.boxes import blend_squares, lengthened
 from engine.persona import Persona, load
-from engine.prepare.cache import FORMAT, MANIFEST, cache_key, is_prepared, new_folder
+from engine.prepare.cache import (
+    FORMAT,
+    MANIFEST,
+    SIZED,
+    cache_key,
+    is_prepared,
+    make_room,
+    new_folder,
+    used,
+)
 from engine.prepare.faces import FaceFinder, check_inside
 from engine.prepare.masks import jaw_masks
 from engine.prepare.mouth import MouthFinder
@@ -85,6 +94,8 @@ def prepare(
         if not is_prepared(folder):
             with new_folder(folder) as unfinished:
                 _Build(settings, video, size, progress or _ignore).into(unfinished, key)
+            make_room(cache_dir, folder)
+        used(folder)
     except MediaError as error:
         raise PersonaError(str(error)) from error
     return replace(load(folder), name=name, display_name=settings.display_name)
@@ -132,6 +143,8 @@ class _Build:
         }
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array)
+        if self._wanted:
+            (folder / SIZED).touch()
         manifest = json.dumps(self._manifest(key, count, crop, filled), indent=2)
         (folder / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         self._progress(1.0)
@@ -204,15 +217,19 @@ class _Build:
 
     def _write_pictures(self, folder: Path, crop: Crop, count: int) -> None:
         width, height = crop.size
-        frames: Any = open_memmap(folder / "frames.npy", "w+", np.uint8, (count, height, width, 3))
-        pictures: Any = open_memmap(
-            folder / "pictures.npy", "w+", np.uint8, (count, height * width * 3 // 2)
-        )
-        for number, frame in enumerate(self._frames(0.6, 1.0)):
-            frames[number] = shown = crop(frame)
-            pictures[number] = cv2.cvtColor(shown, cv2.COLOR_BGR2YUV_I420).ravel()
-        frames.flush()
-        pictures.flush()
+        shapes = (count, height, width, 3), (count, height * width * 3 // 2)
+        with (
+            (folder / "frames.npy").open("wb") as frames,
+            (folder / "pictures.npy").open("wb") as pictures,
+        ):
+            # Written, not mapped: on a full disk a write raises, where a mapped page kills.
+            for file, shape in zip((frames, pictures), shapes, strict=True):
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                write_array_header_1_0(file, header)
+            for frame in self._frames(0.6, 1.0):
+                shown = crop(frame)
+                frames.write(shown.tobytes())
+                pictures.write(cv2.cvtColor(shown, cv2.COLOR_BGR2YUV_I420).tobytes())
 
     def _manifest(self, key: str, count: int, crop: Crop, filled: int) -> dict[str, Any]:
         return {

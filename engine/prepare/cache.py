@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,11 @@ from engine.prepare.settings import PersonaSettings
 FORMAT = 2
 """Raised when what preparation writes changes, so that nobody reads an old folder."""
 
+SIZES_BYTES = 10 << 30
+"""What may be kept at sizes that sessions asked for: anybody with a key can ask for a new one."""
+
 MANIFEST = "manifest.json"
+SIZED = "sized"  # a file in each such folder; its time tells when the folder was last used
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 3600.0  # age after which an unfinished folder belongs to nobody any more
 
@@ -68,6 +72,36 @@ def new_folder(final: Path) -> Iterator[Path]:
         raise PersonaError(f"The persona cannot be stored in {parent}: {reason}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def used(folder: Path) -> None:
+    """Note that a persona was wanted now."""
+    if (folder / SIZED).exists():
+        with suppress(OSError):  # a cache that may only be read is good enough
+            (folder / SIZED).touch()
+
+
+def make_room(parent: Path, newest: Path, limit: int = SIZES_BYTES) -> None:
+    """Remove sizes that were not used for longest, while all of them take more than the limit.
+
+    The videos' own sizes stay, for their number is the operator's choice. Sessions that show a
+    removed persona go on: what they have mapped lives until they let go.
+    """
+    with suppress(OSError):  # another process makes room at the same time
+        marks = sorted(parent.glob(f"[!.]*/{SIZED}"), key=lambda mark: mark.stat().st_mtime_ns)
+        sizes = {mark.parent: _bytes(mark.parent) for mark in marks}
+        total = sum(sizes.values())
+        for folder, taken in sizes.items():
+            if total <= limit:
+                break
+            if folder != newest:
+                gone = folder.rename(parent / f"{UNFINISHED}{uuid.uuid4().hex}")
+                shutil.rmtree(gone, ignore_errors=True)
+                total -= taken
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _sweep(parent: Path) -> None:

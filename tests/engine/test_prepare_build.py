@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.errors import PersonaError
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona, load, ping_pong
 from engine.prepare.build import prepare
-from engine.prepare.cache import UNFINISHED
+from engine.prepare.cache import UNFINISHED, make_room
 from engine.prepare.settings import PersonaSettings, parse_settings
 from tests.videos import persona_frames, write_video
 
@@ -144,6 +145,17 @@ def test_a_folder_that_cannot_be_made_says_so(video: Path, tmp_path: Path) -> No
         prepare("ada", settings(), video, tmp_path / "cache")
 
 
+def test_a_full_disk_says_so_and_leaves_nothing(video: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(PersonaError, match="cannot be stored in"):
+            prepare("ada", settings(face_box=BOX), video, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_at_once_come_to_one_folder(video: Path, tmp_path: Path) -> None:
     made: list[Persona] = []
     both_began = threading.Barrier(2)
@@ -173,6 +185,22 @@ def test_what_a_killed_process_left_is_swept(video: Path, tmp_path: Path) -> Non
     prepare("ada", settings(face_box=BOX), video, tmp_path)
     assert not old.exists()
     assert fresh.exists()
+
+
+def test_sizes_that_were_asked_for_give_way_to_newer_ones(video: Path, tmp_path: Path) -> None:
+    def at(*size: int) -> Persona:
+        given = settings(face_box=BOX)
+        return prepare("ada", given, video, tmp_path, size=(size[0], size[1]) if size else None)
+
+    own, first, second = at(), at(128, 128), at(130, 130)
+    again = at(128, 128)
+    assert again.key == first.key
+    third = at(132, 132)
+    taken = sum(file.stat().st_size for file in third.folder.iterdir())
+    make_room(tmp_path, third.folder, limit=2 * taken)
+    left = {folder.name for folder in tmp_path.iterdir()}
+    assert left == {own.key, first.key, third.key}  # the second was not used for longest
+    assert second.frames[0].any()  # who shows it goes on
 
 
 @pytest.mark.parametrize("damage", ["manifest.json", "boxes.npy", "masks.npy"])
