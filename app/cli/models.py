@@ -38,7 +38,7 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        _refuse(f"{error}. Install the networks' libraries: pip install 'voipavatar[models]'.")
+        _refuse(f"{error}. Install the networks' libraries: make setup-all")
     except EngineError as error:
         _refuse(str(error))
 

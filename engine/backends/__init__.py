@@ -30,9 +30,11 @@ def load(config: EngineConfig) -> Backend:
 
         return WarpBackend(config)
     if name == "torch":
-        return _musetalk("musetalk_torch", "TorchBackend", "models", config)
+        return _musetalk("musetalk_torch", "TorchBackend", "make setup-all", config)
     if name == "tensorrt":
-        return _musetalk("musetalk_tensorrt", "TensorRTBackend", "tensorrt", config)
+        return _musetalk(
+            "musetalk_tensorrt", "TensorRTBackend", "uv pip install -e '.[tensorrt]'", config
+        )
     raise BackendUnavailable(
         f"There is no engine called {name!r}.", "Use auto, warp, torch or tensorrt."
     )
@@ -46,14 +48,13 @@ def best(config: EngineConfig) -> str:
     return "warp"
 
 
-def _musetalk(module: str, name: str, extra: str, config: EngineConfig) -> Backend:
+def _musetalk(module: str, name: str, install: str, config: EngineConfig) -> Backend:
     """A backend whose libraries may be missing."""
     try:
         found = importlib.import_module(f"engine.backends.{module}")
     except ImportError as error:
         raise BackendUnavailable(
-            f"The {extra} engine cannot be loaded: {error}.",
-            f"Install it with: pip install 'voipavatar[{extra}]'.",
+            f"The engine's libraries are not installed: {error}.", f"Install them with: {install}"
         ) from error
     backend: Backend = getattr(found, name)(config)
     return backend

@@ -18,7 +18,7 @@ from engine.types import FPS
 
 LATENTS_ALLOWED = 1e-4
 MOST_SAMPLES = 160_000  # of a clip that is gathered in one batch
-INSTALL = "needs the networks' libraries. Run `pip install -e '.[models]'`."
+INSTALL = "needs the networks' libraries. Run `make setup-all`."
 
 
 def installed() -> bool:

@@ -161,7 +161,7 @@ def test_without_the_networks_libraries_checks_are_missing_unless_allowed(
     monkeypatch.setattr(networks, "installed", lambda: False)
     done = CliRunner().invoke(app, ["parity", str(VECTORS)])
     assert done.exit_code == 1
-    assert "pip install" in done.output
+    assert "make setup-all" in done.output
     allowed = CliRunner().invoke(app, ["parity", str(VECTORS), "--allow-missing"])
     assert allowed.exit_code == 0
     assert "22 of 27 checks passed." in allowed.output
