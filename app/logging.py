@@ -52,5 +52,7 @@ def configure_logging(style: Literal["auto", "console", "json"], level: str) -> 
 
 def _rendering(style: Literal["auto", "console", "json"]) -> list[Processor]:
     if style == "console" or (style == "auto" and sys.stderr.isatty()):
-        return [structlog.dev.ConsoleRenderer()]
+        # The default prints the local variables of every frame, and a token may be among them.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -22,7 +22,7 @@ from app.health import Health
 from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
-from app.problems import install_problems
+from app.problems import describe, install_problems
 from app.sessions import compat
 from app.sessions import endpoints as sessions
 from app.sessions.instances import BEAT_S, Instance
@@ -86,7 +86,8 @@ def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) 
         dependencies=[
             Security(HTTPBearer(auto_error=False)),
             Security(APIKeyHeader(name="x-api-key", auto_error=False)),
-        ]
+        ],
+        responses=describe(),
     )
     keyed.include_router(sessions.router)
     keyed.include_router(personas.router)

@@ -42,7 +42,7 @@ async def ready(services: All) -> ReadyStatus:
     return ReadyStatus()
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=describe())
 async def metrics(services: All) -> Response:
     """For Prometheus."""
     try:
