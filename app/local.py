@@ -180,6 +180,7 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
 
 def _livekit_config(port: int, key: str, secret: str) -> dict[str, Any]:
     """Loopback only: nothing is asked of the network outside (livekit.md §4.1)."""
+    udp_port = free_port(kind=socket.SOCK_DGRAM)
     return {
         "port": port,
         "bind_addresses": ["127.0.0.1"],
@@ -188,7 +189,10 @@ def _livekit_config(port: int, key: str, secret: str) -> dict[str, Any]:
             "node_ip": "127.0.0.1",
             "enable_loopback_candidate": True,
             "tcp_port": free_port(),
-            "udp_port": free_port(kind=socket.SOCK_DGRAM),
+            "udp_port": udp_port,
+            # Else clients are told of public STUN servers, and each connection keeps several
+            # threads for the seconds in which a machine without network fails to resolve them.
+            "stun_servers": [f"127.0.0.1:{udp_port}"],
         },
         "keys": {key: secret},
         "logging": {"level": "warn"},

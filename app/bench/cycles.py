@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ from app.rtc.measure.participant import LiveKitAccess
 
 AT_ONCE = 2
 WARM_UP = 0.25  # share of the cycles in which caches and pools still fill
-QUIET_S = 2.0  # after the last end: threads that wind down are gone
+QUIET_S = 3.0  # without a change in the number of threads: those that wind down are gone
+QUIET_AT_MOST_S = 30.0
+POOLS = 8  # threads that pools of connections and workers may still take, far under one a cycle
 SAMPLE_EVERY = 8  # cycles
 ENDED_S = 10.0
 TASKS = re.compile(r"^voipavatar_tasks (\S+)", re.MULTILINE)
@@ -42,24 +45,22 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
-    held: list[Held]  # the first after the warm-up of the first few, the last at the end
+    held: list[Held]  # the first after the warm-up, the last at the end, both in quiet
     rows_live: int  # sessions in a non-terminal state
     participants: int  # avatars left in rooms
 
     @property
     def rss_slope_kb(self) -> float:
         """KiB a cycle, after the warm-up."""
-        late = [held for held in self.held if held.cycles >= WARM_UP * self.held[-1].cycles]
-        counts = [held.cycles for held in late]
-        return float(np.polyfit(counts, [held.rss_mb for held in late], 1)[0]) * 1024
+        counts = [held.cycles for held in self.held]
+        return float(np.polyfit(counts, [held.rss_mb for held in self.held], 1)[0]) * 1024
 
     def lines(self) -> list[Line]:
-        settled = next(h for h in self.held if h.cycles >= WARM_UP * self.held[-1].cycles)
-        last = self.held[-1]
+        settled, last = self.held[0], self.held[-1]
         return [
             at_most("tasks more than after the warm-up", last.tasks - settled.tasks, 0, ""),
-            at_most("threads more", last.threads - settled.threads, 0, ""),
-            at_most("file descriptors more", last.files - settled.files, 0, ""),
+            at_most("threads more", last.threads - settled.threads, POOLS, ""),
+            at_most("file descriptors more", last.files - settled.files, 2 * POOLS, ""),
             at_most("sessions in a state that is no end", self.rows_live, 0, ""),
             at_most("avatars left in rooms", self.participants, 0, ""),
             Line("RSS at the end", f"{last.rss_mb:.0f} MB"),
@@ -75,13 +76,14 @@ async def run(count: int, persona: str) -> Cycles:
         livekit = await exits.enter_async_context(local_livekit(folder))
         service = await exits.enter_async_context(local_service(folder, livekit))
         process = psutil.Process(service.child.pid)
-        held: list[Held] = []
-        for done in range(0, count, SAMPLE_EVERY):
+        warm = round(count * WARM_UP)
+        await _cycle_all(service.http, persona, range(warm))
+        held = [await _quiet(service.http, process, warm)]
+        for done in range(warm, count, SAMPLE_EVERY):
             batch = range(done, min(done + SAMPLE_EVERY, count))
             await _cycle_all(service.http, persona, batch)
             held.append(await _held(service.http, process, batch.stop))
-        await asyncio.sleep(QUIET_S)
-        held.append(await _held(service.http, process, count))
+        held.append(await _quiet(service.http, process, count))
         access = LiveKitAccess(livekit.url, livekit.key, livekit.secret)
         rooms = {f"cycle-{number}" for number in range(AT_ONCE)}
         people = [identity for room in rooms for identity in await access.participants(room)]
@@ -103,6 +105,19 @@ async def _cycle(http: httpx.AsyncClient, persona: str, room: str) -> None:
     state = await end_session(http, session, ENDED_S)
     if state != "ended":
         raise BenchError(f"Session {session} is {state} {ENDED_S:.0f} s after its DELETE.")
+
+
+async def _quiet(http: httpx.AsyncClient, process: psutil.Process, cycles: int) -> Held:
+    """What is held when nothing winds down any more."""
+    end = time.monotonic() + QUIET_AT_MOST_S
+    held, since = await _held(http, process, cycles), time.monotonic()
+    while time.monotonic() < min(end, since + QUIET_S):
+        await asyncio.sleep(0.5)
+        now = await _held(http, process, cycles)
+        if now.threads != held.threads:
+            since = time.monotonic()
+        held = now
+    return held
 
 
 async def _held(http: httpx.AsyncClient, process: psutil.Process, cycles: int) -> Held:

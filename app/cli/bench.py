@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli import bench_musetalk
+
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=10, help="How long they are measured.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers there, too.")]
@@ -19,6 +21,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
     bench.command("sessions")(_sessions)
     bench.command("cycles")(_cycles)
+    bench_musetalk.register_bench(bench)
     app.add_typer(bench, name="bench")
 
 
@@ -49,7 +52,7 @@ def _sessions(
 
 
 def _cycles(
-    n: Annotated[int, typer.Option("-n", min=8, help="How many sessions.")] = 200,
+    n: Annotated[int, typer.Option("-n", min=40, help="How many sessions.")] = 200,
     persona: Persona = "default",
     json: Json = None,
 ) -> None:
