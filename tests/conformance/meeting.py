@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent
 
-from .sounds import HEARD_RATE, Heard, Pcm
+from .listener import HEAD, PIECE_BYTES
+from .sounds import Heard, Pcm
 from .target import LiveKit, Target
 
 JOIN_S = 20.0
@@ -107,52 +110,52 @@ class Talker:
 
 
 class Ears:
-    """A subscriber to one avatar's voice."""
+    """A subscriber to one avatar's voice, in a process of its own: listener.py."""
 
     def __init__(self, avatar: str) -> None:
         self._avatar = avatar
         self._pieces: list[tuple[float, Pcm]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.room = rtc.Room()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def join(self, livekit: LiveKit, name: str, identity: str = "user") -> None:
-        self.room.on("track_published", self._on_published)
-        self.room.on("track_subscribed", self._on_subscribed)
-        options = rtc.RoomOptions(auto_subscribe=False)
-        await self.room.connect(livekit.url, livekit.token(name, identity), options)
-        for participant in self.room.remote_participants.values():
-            for publication in participant.track_publications.values():
-                self._on_published(publication, participant)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.conformance.listener", self._avatar),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={
+                **os.environ,
+                "LISTENER_URL": livekit.url,
+                "LISTENER_TOKEN": livekit.token(name, identity),
+            },
+        )
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
 
     async def leave(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.room.disconnect()
+        """Idempotent."""
+        process, self._process = self._process, None
+        if process is None or self._reading is None or process.stdin is None:
+            return
+        process.stdin.close()
+        await self._reading
+        await process.wait()
 
     def heard(self, since: float, until: float = float("inf")) -> Heard:
         first = next((i for i, piece in enumerate(self._pieces) if piece[0] >= since - 1.0), 0)
         return Heard.of(self._pieces[first:]).between(since, until)
 
-    def _on_published(
-        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
-    ) -> None:
-        if participant.identity == self._avatar and publication.kind == rtc.TrackKind.KIND_AUDIO:
-            publication.set_subscribed(True)
+    async def listening(self, timeout_s: float) -> None:
+        """Wait until sound comes in."""
+        await until(lambda: bool(self._pieces), timeout_s)
 
-    def _on_subscribed(self, track: rtc.Track, *_: object) -> None:
-        task = asyncio.create_task(self._listen(track))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _listen(self, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(track, sample_rate=HEARD_RATE, num_channels=1)
-        try:
-            async for event in stream:
-                pcm = np.frombuffer(event.frame.data, np.int16).copy()
-                self._pieces.append((time.monotonic(), pcm))
-        finally:
-            await stream.aclose()
+    async def _read(self, stream: asyncio.StreamReader | None) -> None:
+        assert stream is not None
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                data = await stream.readexactly(PIECE_BYTES)
+                pcm = np.frombuffer(data, np.int16, offset=HEAD.size)
+                self._pieces.append((HEAD.unpack_from(data)[0], pcm))
 
 
 @dataclass(slots=True)
@@ -200,6 +203,7 @@ async def meet(
     meeting = Meeting(target, name, avatar, Talker(room, avatar), ears, process)
     try:
         await meeting.present()
+        await ears.listening(JOIN_S)
         yield meeting
     finally:
         await _clear_away(meeting)

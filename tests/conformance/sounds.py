@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .listener import RATE as HEARD_RATE
+
 Pcm = NDArray[np.int16]
 Floats = NDArray[np.float64]
 
-HEARD_RATE = 48_000  # Hz: Opus's own, nothing is resampled on the way
 PIECE_S = 0.01
 WINDOW_S = 0.005  # contract.md, Definitions: heard silence
 SILENT_DB = -40.0

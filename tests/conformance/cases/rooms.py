@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from livekit import api, rtc
 
-from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet, until
+from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet
 from ..plan import Plan
 from ..report import Check, must
 from ..sounds import tone
@@ -55,6 +55,7 @@ async def users(target: Target, plan: Plan) -> list[Check]:
         alone = await _finishes(meeting, 1, 4.0)
         meeting.ears = Ears(meeting.avatar)
         await meeting.ears.join(target.livekit, meeting.name)
+        await meeting.ears.listening(5.0)
         begun = await meeting.talker.say(tone(1.0, RATE), RATE)
         again = await _finishes(meeting, 2, 4.0)
         await asyncio.sleep(SETTLE_S)
@@ -183,13 +184,16 @@ async def _finishes(meeting: Meeting, count: int, timeout_s: float) -> bool:
 
 
 async def _leaves(meeting: Meeting) -> bool:
-    """Watched from the listener's side: the agent is not there to see it."""
-    there = meeting.ears.room.remote_participants
-    try:
-        await until(lambda: meeting.avatar not in there, LEFT_WITHIN_S)
-    except TimeoutError:
-        return False
-    return True
+    """Asks the server: the agent is not there to see it."""
+    give_up = time.monotonic() + LEFT_WITHIN_S
+    async with meeting.target.livekit.admin() as admin:
+        while time.monotonic() < give_up:
+            request = api.ListParticipantsRequest(room=meeting.name)
+            there = await admin.room.list_participants(request)
+            if all(someone.identity != meeting.avatar for someone in there.participants):
+                return True
+            await asyncio.sleep(0.5)
+    return False
 
 
 def _near(pitches: list[int], wanted: tuple[int, int]) -> bool:
