@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ CLOSING = 4
 """Pictures over which the mouth closes where a file ends: there is no time after it to do so."""
 
 
-async def render(pool: EnginePool, persona: Persona, pcm: Pcm) -> AsyncIterator[Picture]:
+async def render(pool: EnginePool, persona: Persona, pcm: Pcm) -> AsyncGenerator[Picture, None]:
     """The pictures of a sound, one each begun 40 ms, in order; the last shows a closed mouth.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -92,8 +93,9 @@ async def _write(
     ):
         task = progress.add_task("", total=len(sound))
         begin = 0
-        async for picture in render(pool, persona, speech):
-            writer.picture(picture)
-            writer.sound(sound[begin : begin + OUT_SAMPLES])
-            begin += OUT_SAMPLES
-            progress.update(task, completed=min(begin, len(sound)))
+        async with aclosing(render(pool, persona, speech)) as pictures:
+            async for picture in pictures:
+                writer.picture(picture)
+                writer.sound(sound[begin : begin + OUT_SAMPLES])
+                begin += OUT_SAMPLES
+                progress.update(task, completed=min(begin, len(sound)))
