@@ -14,7 +14,18 @@ app = typer.Typer(
 )
 
 # Modules of this package that define `register(app)`, in the order of the help page.
-_COMMANDS = ("serve", "run", "render", "persona", "keys", "demo", "bench", "doctor", "models", "parity")
+_COMMANDS = (
+    "serve",
+    "run",
+    "render",
+    "persona",
+    "keys",
+    "demo",
+    "bench",
+    "doctor",
+    "models",
+    "parity",
+)
 
 for _name in _COMMANDS:
     importlib.import_module(f"app.cli.{_name}").register(app)

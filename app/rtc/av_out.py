@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from engine.pool import EnginePool
-from engine.stream import Stream
 from livekit import rtc
 
 from app.rtc.clock import OutputClock
@@ -24,6 +22,8 @@ from app.rtc.names import AUDIO_TRACK, VIDEO_TRACK
 from app.rtc.playout import Chunk, Playout
 from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
 from app.rtc.timing import Timing
+from engine.pool import EnginePool
+from engine.stream import Stream
 from engine.types import FRAME_S, Picture
 
 QUEUE_MS = 200  # the source's room; a multiple of 10, or its Rust side aborts (livekit.md §2.4)
