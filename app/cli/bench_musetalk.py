@@ -1,0 +1,130 @@
+"""`voipavatar bench features` and `bench schedule`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.errors import EngineError
+from engine.features import Hearing
+from engine.media import read_audio
+from engine.schedule_sim import Load, Replay, jobs_of, most_streams, replay
+from engine.types import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from engine.bench_features import Measured
+
+H200_KL = {1: 0.0050, 2: 0.0058, 4: 0.0084, 8: 0.0144, 16: 0.0271, 32: 0.0514}
+"""Seconds of a batch by its size: KL decoder, fp16, random weights, an NVIDIA H200 (h200.md §4).
+
+The time of a single picture was not measured there; it is put a little under that of two.
+"""
+
+Positions = Annotated[str, typer.Option(help="In positions of 20 ms, with commas.")]
+
+
+def register_bench(bench: typer.Typer) -> None:
+    """Add this module's commands to `voipavatar bench`."""
+    bench.command("features")(_features)
+    bench.command("schedule")(_schedule)
+
+
+def _features(
+    audio: Annotated[Path, typer.Option(exists=True, help="Speech; its first 30 s count.")],
+    left: Positions = "25,50,100,250,500",
+    right: Positions = "0,2,5,10",
+    samples: Annotated[int, typer.Option(min=1, help="Pictures that are compared.")] = 8,
+    models: Annotated[Path, typer.Option(help="Folder of the weights.")] = Path("models"),
+    seed: Annotated[int, typer.Option(help="Of random weights, where there are no others.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Error of the streamed features against those of the whole file, by context and form."""
+    try:
+        import torch
+
+        from engine.bench_features import load_encoder, measure
+    except ImportError as error:
+        _refuse(f"{error}. Install the networks' libraries: make setup-all")
+    try:
+        encoder, origin = load_encoder(models, seed, torch.device(device))
+        table = Table("left", "right", "form", "wait", "stem", "layers", "same place")
+        pcm = read_audio(audio, SAMPLE_RATE)
+        for row in measure(encoder, pcm, _contexts(left, right), samples):
+            table.add_row(*_line(row))
+    except (EngineError, ValueError) as error:
+        _refuse(str(error))
+    Console().print(table)
+    typer.echo(f"Weights: {origin}. RMS of the error over RMS of the whole file's features.")
+
+
+def _line(row: Measured) -> tuple[str, ...]:
+    hearing = row.hearing
+    errors = (f"{error:.4f}" for error in (row.stem, row.layers, row.same_place))
+    wait = f"{row.wait_s * 1000:.1f} ms"
+    return (f"{hearing.left / 50:g} s", f"{hearing.right * 20} ms", hearing.form, wait, *errors)
+
+
+def _contexts(left: str, right: str) -> list[Hearing]:
+    return [
+        Hearing(before, after, form)
+        for form in ("truncated", "padded")
+        for before in _numbers(left)
+        for after in _numbers(right)
+    ]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _schedule(
+    streams: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 16,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the load.")] = 60,
+    pauses: Annotated[bool, typer.Option(help="Sessions pause a third of the time.")] = True,
+    run_times: Annotated[
+        Path | None,
+        typer.Option(exists=True, help='JSON: {"1": seconds, "2": …} of a batch by its size.'),
+    ] = None,
+    most: Annotated[bool, typer.Option("--most", help="Find the most sessions that hold.")] = False,
+) -> None:
+    """Replay a load on a table of run times, by default an H200's, through the scheduler."""
+    table = H200_KL if run_times is None else _read(run_times)
+    load = Load(streams, seconds, pause_s=2.0 if pauses else 0.0)
+    if most:
+        typer.echo(f"{most_streams(load, table)} sessions hold 25 fps on this table.")
+        return
+    done = replay(jobs_of(load), table)
+    Console().print(_report(done))
+    raise typer.Exit(0 if done.holds else 1)
+
+
+def _read(path: Path) -> dict[int, float]:
+    try:
+        table = {
+            int(size): float(seconds) for size, seconds in json.loads(path.read_text()).items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        _refuse(f"{path} is no table of run times: {error}.")
+    if not table or min(table) < 1 or min(table.values()) <= 0:
+        _refuse(f"{path} is no table of run times: sizes and seconds must be positive.")
+    return table
+
+
+def _report(done: Replay) -> Table:
+    sizes = ", ".join(f"{size}: {count}" for size, count in sorted(done.batch_sizes.items()))
+    table = Table("painted in time", "after", "dropped", "device busy", "slack p50", "p99", "p99.9")
+    table.caption = f"Batches by size: {sizes}"
+    shares = (f"{done.slack(share) * 1000:.1f} ms" for share in (0.5, 0.99, 0.999))
+    busy = f"{done.busy_s / done.seconds:.0%}"
+    table.add_row(str(done.frames - done.missed), str(done.missed), str(done.late), busy, *shares)
+    return table
+
+
+def _refuse(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(2)

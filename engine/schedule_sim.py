@@ -1,0 +1,163 @@
+"""Replays a load on a table of run times through the scheduler that serves. No clock: it is told.
+
+What a device would do with so many talking sessions, in less time than it takes to wire them up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from engine.scheduler import Batch, Scheduler
+from engine.types import FRAME_S
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Sessions that speak and pause, each on a clock of its own."""
+
+    streams: int
+    seconds: float
+    talk_s: float = 4.0  # mean length of a passage of speech
+    pause_s: float = 2.0  # mean length of a pause, which costs no inference; 0: nobody pauses
+    run_ahead_s: float = 0.32  # a job is asked for so long before its deadline
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedJob:
+    """What the scheduler looks at in a job, and when it is asked for."""
+
+    asked: float
+    stream: int
+    tick: int
+    due: float
+    generation: int = 0
+    inferred: bool = True
+
+
+@dataclass(slots=True)
+class Replay:
+    """What came of a load."""
+
+    frames: int = 0  # painted
+    late: int = 0  # dropped: their deadline had passed before they were run
+    missed: int = 0  # painted, but after their deadline
+    busy_s: float = 0.0
+    seconds: float = 0.0
+    slack_s: list[float] = field(default_factory=list)  # deadline less end of the run, sorted
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Every picture was there in time."""
+        return self.late == 0 and self.missed == 0
+
+    def slack(self, share: float) -> float:
+        """The slack that so many of the pictures have at least, as a share: 0.99 …"""
+        if not self.slack_s:
+            return 0.0
+        return self.slack_s[min(len(self.slack_s) - 1, int((1 - share) * len(self.slack_s)))]
+
+
+def jobs_of(load: Load) -> list[SimulatedJob]:
+    """Every job of a load, in the order of asking."""
+    streams = (_stream(load, number) for number in range(load.streams))
+    return list(heapq.merge(*streams, key=lambda job: job.asked))
+
+
+def _stream(load: Load, number: int) -> Iterator[SimulatedJob]:
+    random = Random(f"{load.seed} {number}")
+    phase = random.uniform(0, FRAME_S)
+    length = load.talk_s + load.pause_s
+    talking = random.random() * length < load.talk_s
+    left = 0.0
+    for tick in range(int(load.seconds / FRAME_S)):
+        if left <= 0 and load.pause_s > 0:
+            talking = not talking
+            left = random.expovariate(1 / (load.talk_s if talking else load.pause_s))
+        left -= FRAME_S
+        due = phase + tick * FRAME_S + load.run_ahead_s
+        if talking or load.pause_s == 0:
+            yield SimulatedJob(due - load.run_ahead_s, number, tick, due)
+
+
+def replay(jobs: Iterable[SimulatedJob], table: Mapping[int, float], *, depth: int = 2) -> Replay:
+    """Run jobs on a device of which a batch takes what the table says.
+
+    Args:
+        jobs: in the order of asking.
+        table: seconds of a batch by its size; a batch takes the time of the next larger size.
+        depth: batches under way at once; they run one after the other.
+    """
+    scheduler: Scheduler[SimulatedJob] = Scheduler(sorted(table))
+    for rung, seconds in table.items():
+        scheduler.ran(rung, seconds)
+    asked = deque(jobs)
+    under_way: deque[float] = deque()  # when they end
+    done = Replay()
+    now = 0.0
+    while asked or len(scheduler):
+        while asked and asked[0].asked <= now:
+            scheduler.add(asked.popleft())
+        while under_way and under_way[0] <= now:
+            under_way.popleft()
+        closes = scheduler.closes_at(now, idle=not under_way)
+        if closes is not None and closes <= now and len(under_way) < depth:
+            batch = scheduler.take(now)
+            if batch.jobs:
+                begins = under_way[-1] if under_way else now
+                under_way.append(_run(done, batch, begins, table))
+                continue
+            done.late += len(batch.late)
+            continue
+        now = _next(now, asked, under_way, closes if len(under_way) < depth else None)
+    done.seconds = under_way[-1] if under_way else now
+    done.slack_s.sort()
+    return done
+
+
+def _run(
+    done: Replay, batch: Batch[SimulatedJob], begins: float, table: Mapping[int, float]
+) -> float:
+    """Count a batch; when it ends."""
+    size = len(batch.jobs)
+    seconds = table[min(rung for rung in table if rung >= size)]
+    ends = begins + seconds
+    done.frames += size
+    done.late += len(batch.late)
+    done.missed += sum(job.due < ends for job in batch.jobs)
+    done.busy_s += seconds
+    done.slack_s.extend(job.due - ends for job in batch.jobs)
+    done.batch_sizes[size] = done.batch_sizes.get(size, 0) + 1
+    return ends
+
+
+def _next(
+    now: float, asked: deque[SimulatedJob], under_way: deque[float], closes: float | None
+) -> float:
+    """The next moment at which anything can happen."""
+    moments = [asked[0].asked] if asked else []
+    moments += [under_way[0]] if under_way else []
+    moments += [closes] if closes is not None else []
+    return max(now, min(moments))
+
+
+def most_streams(load: Load, table: Mapping[int, float]) -> int:
+    """The most streams of such a load that miss nothing, found by halving; 0 if one does."""
+
+    def holds(streams: int) -> bool:
+        return replay(jobs_of(dataclasses.replace(load, streams=streams)), table).holds
+
+    too_many = 1
+    while holds(too_many):
+        too_many *= 2
+    most = too_many // 2
+    while too_many - most > 1:
+        middle = (most + too_many) // 2
+        most, too_many = (middle, too_many) if holds(middle) else (most, middle)
+    return most
