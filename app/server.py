@@ -18,7 +18,7 @@ from app.auth import has_active_key
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.main import create_app
+from app.main import StageFactory, create_app, real_stage
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +29,15 @@ class CannotServe(Exception):
     """The service may not or cannot start; the message is one sentence with the way out."""
 
 
-async def serve(settings: Settings, listening: socket.socket) -> None:
+async def serve(
+    settings: Settings, listening: socket.socket, *, stage_factory: StageFactory = real_stage
+) -> None:
     """Until SIGTERM or SIGINT: then no new session, all leave their rooms, and it returns.
 
     A second signal kills the process. Raises EngineError where the engine cannot start.
     """
     await _require_key(settings)
-    app = create_app(settings)
+    app = create_app(settings, stage_factory=stage_factory)
     # Opened here and not by uvicorn, which would print a page of traceback for a missing file.
     async with app.router.lifespan_context(app) as state:
         config = uvicorn.Config(

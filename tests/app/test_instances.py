@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import psutil
@@ -24,9 +21,8 @@ from app.sessions import instances
 from app.sessions.instances import Instance
 from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
+from tests.app import quiet_service
 from tests.fixtures.api import Serve
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -157,7 +153,7 @@ async def test_killed_and_started_again(
     settings = service_settings.model_copy(update={"database_url": database_url})
     standing = await serve(settings)
     kept = await standing.create("kept")
-    child = await asyncio.to_thread(_start_service, settings)
+    child = await asyncio.to_thread(quiet_service.start, settings)
     async with httpx.AsyncClient(base_url=child.url, timeout=20, verify=False) as http:
         for room in ("a", "b", "c"):
             body = {"room": room, "persona": "default"}
@@ -176,25 +172,3 @@ async def test_killed_and_started_again(
     assert answer.status_code == 202
     ended = await api.ended(kept["id"])  # the process that owns it heard of it
     assert ended["end_reason"] == "deleted"
-
-
-class _Child(NamedTuple):
-    process: subprocess.Popen[str]
-    url: str
-
-
-def _start_service(settings: Settings) -> _Child:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.quiet_service"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    secret = settings.livekit_api_secret.get_secret_value()
-    fields = settings.model_dump(mode="json") | {"livekit_api_secret": secret}
-    process.stdin.write(json.dumps(fields) + "\n")
-    process.stdin.flush()
-    return _Child(process, process.stdout.readline().strip())

@@ -1,0 +1,133 @@
+"""Starting and stopping the service: addresses, keys, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from app import auth
+from app.cli import app as command
+from app.config import Settings
+from app.db.database import Database
+from app.server import CannotServe, listen, serve
+from tests.app import quiet_service
+from tests.fixtures.api import QuietStage
+
+BODY = {"room": "r", "persona": "default"}
+
+
+@pytest.fixture
+def start(service_settings: Settings) -> Iterator[Callable[..., quiet_service.Child]]:
+    """Starts services in processes of their own; all of them end with the test."""
+    children: list[quiet_service.Child] = []
+
+    def started(*arguments: str) -> quiet_service.Child:
+        children.append(quiet_service.start(service_settings, *arguments))
+        return children[-1]
+
+    yield started
+    for child in children:
+        child.process.kill()
+        child.process.communicate()
+
+
+@asynccontextmanager
+async def ready_session(child: quiet_service.Child) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=child.url, timeout=20, verify=False) as http:
+        answer = await http.post("/sessions?wait=ready", json=BODY)
+        assert answer.status_code == 201
+        yield http
+
+
+async def rows(settings: Settings, serve_again: Any) -> list[dict[str, Any]]:
+    api = await serve_again(settings)
+    items: list[dict[str, Any]] = (await api.http.get("/sessions")).json()["items"]
+    return items
+
+
+async def test_a_signal_lets_sessions_leave(
+    start: Callable[..., quiet_service.Child], service_settings: Settings, serve: Any
+) -> None:
+    child = start()
+    async with ready_session(child):
+        child.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(child.process.wait, 20) == 0
+    [row] = await rows(service_settings, serve)
+    assert (row["state"], row["end_reason"]) == ("ended", "shutdown")
+
+
+async def test_requests_are_answered_while_sessions_leave_and_a_second_signal_quits(
+    start: Callable[..., quiet_service.Child], service_settings: Settings, serve: Any
+) -> None:
+    child = start("stuck")
+    async with ready_session(child) as http:
+        child.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            while (await http.get("/ready")).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        refused = await http.post("/sessions", json=BODY | {"room": "other"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    child.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(child.process.wait, 20) == -signal.SIGTERM
+    [row] = await rows(service_settings, serve)
+    assert (row["state"], row["end_reason"]) == ("failed", "lost")
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(command, ["serve", "--port", str(port)])
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert str(port) in result.stderr
+    assert "--port" in result.stderr
+
+
+async def test_others_are_not_served_without_a_key(service_settings: Settings) -> None:
+    settings = service_settings.model_copy(update={"host": "0.0.0.0", "port": 0})
+    with listen(settings) as listening, pytest.raises(CannotServe, match="keys create NAME"):
+        await serve(settings, listening, stage_factory=QuietStage().open)
+
+
+@pytest.mark.parametrize("remedy", ["key", "insecure"])
+async def test_others_are_served_with_a_key_or_on_demand(
+    service_settings: Settings, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = service_settings.model_copy(update={"host": "0.0.0.0", "port": 0})
+    if remedy == "key":
+        database = Database(settings.database)
+        await quiet_service_key(database)
+    else:
+        settings = settings.model_copy(update={"insecure": True})
+    with listen(settings) as listening:
+        port = listening.getsockname()[1]
+        task = asyncio.create_task(serve(settings, listening, stage_factory=QuietStage().open))
+        async with httpx.AsyncClient(timeout=20, verify=False) as http:
+            answer = await http.get(f"http://127.0.0.1:{port}/ready")
+        assert answer.status_code == 200
+        signal.raise_signal(signal.SIGTERM)
+        await task
+
+
+async def quiet_service_key(database: Database) -> None:
+    from app.db.migrate import migrate
+
+    await migrate(database)
+    await auth.create_key(database, "first")
+    await database.aclose()
+
+
+def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOIPAVATAR_JOINS_AT_ONCE", "many")
+    result = CliRunner().invoke(command, ["serve"])
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "joins_at_once" in result.stderr
