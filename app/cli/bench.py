@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,10 +46,9 @@ def _sessions(
     """Many rooms at once through one service and one LiveKit server, all on this machine."""
     from app.bench.run import bench_sessions
     from app.bench.sessions import Load
-    from app.local import run_until_stopped
 
     load = Load(n, seconds, persona, _size(size), duty, decode)
-    raise typer.Exit(run_until_stopped(bench_sessions(load, find_max=find_max, json_file=json)))
+    _run(bench_sessions(load, find_max=find_max, json_file=json))
 
 
 def _cycles(
@@ -58,9 +58,16 @@ def _cycles(
 ) -> None:
     """Create and delete sessions one after another; tell what the service keeps of them."""
     from app.bench.run import bench_cycles
-    from app.local import run_until_stopped
 
-    raise typer.Exit(run_until_stopped(bench_cycles(n, persona, json_file=json)))
+    _run(bench_cycles(n, persona, json_file=json))
+
+
+def _run(benchmark: Coroutine[Any, Any, int]) -> None:
+    from app.local import run_until_stopped
+    from app.logging import configure_logging
+
+    configure_logging("auto", "error")  # what the service logs goes to its own file
+    raise typer.Exit(run_until_stopped(benchmark))
 
 
 def _size(text: str) -> tuple[int, int] | None:

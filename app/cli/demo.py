@@ -27,6 +27,9 @@ def register(app: typer.Typer) -> None:
         """Start LiveKit and the service here, speak to an avatar, film and measure it."""
         from app.demo.run import Options, demo
         from app.local import run_until_stopped
+        from app.logging import configure_logging
+
+        configure_logging("auto", "error")  # what the service logs goes to its own file
 
         options = Options(persona=persona, out=out, seconds=seconds, stalls=stalls, keep=keep)
         raise typer.Exit(run_until_stopped(demo(options)))

@@ -87,12 +87,15 @@ async def _demo(
                 folder, options.persona, region, *speech, env=render_env
             )
         verdict = judge(take, reference, stalls)
+        passed = report.passed(verdict.lines)
+        console.print(report.table("voipavatar demo", verdict.lines))
+        _write(options, verdict, take, passed)
+        console.print(
+            f"{options.out} is what the viewer received; {_json(options.out)} the numbers.",
+            soft_wrap=True,
+        )
         if options.keep:
             await _leave_running(service, livekit, options.persona, console)
-    passed = report.passed(verdict.lines)
-    console.print(report.table("voipavatar demo", verdict.lines))
-    _write(options, verdict, take, passed)
-    console.print(f"{options.out} is what the viewer received; {_json(options.out)} the numbers.")
     return 0 if passed else 1
 
 
