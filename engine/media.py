@@ -98,24 +98,32 @@ def read_video(path: Path) -> Iterator[Bgr]:
     """
     given = 0
     with _opened(path, "video") as container:
-        shown: av.VideoFrame | None = None
-        start = 0.0
         try:
-            for number, frame in enumerate(container.decode(video=0)):
-                at = frame.time if frame.time is not None else number / FPS
-                start = at if shown is None else start
-                if shown is not None:
-                    picture = _upright(shown) if _ticks(at - start) > given else None
-                    while picture is not None and _ticks(at - start) > given:
-                        yield picture
-                        given += 1
-                shown = frame
+            for frame, until in _shown(container):
+                picture = _upright(frame) if _ticks(until) > given else None
+                while picture is not None and _ticks(until) > given:
+                    yield picture
+                    given += 1
         except av.FFmpegError as error:
             raise MediaError(
                 f"{path.name} is unreadable from frame {given} on: {error.strerror}."
             ) from error
-        if shown is not None:
-            yield _upright(shown)
+
+
+def _shown(container: av.container.InputContainer) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Each frame, and until when it is on the screen, in seconds from the first one's time."""
+    last: av.VideoFrame | None = None
+    start = at = 0.0
+    for number, frame in enumerate(container.decode(video=0)):
+        at = number / FPS if frame.time is None else frame.time
+        if last is None:
+            start = at
+        else:
+            yield last, at - start
+        last = frame
+    if last is not None:
+        own = float(last.duration * (last.time_base or 0)) if last.duration else 1 / FPS
+        yield last, max(at - start + own, 1 / FPS)
 
 
 def _ticks(seconds: float) -> int:

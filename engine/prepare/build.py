@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from engine.prepare.masks import jaw_masks
 from engine.prepare.mouth import MouthFinder
 from engine.prepare.settings import PersonaSettings
 from engine.types import FPS
+
+log = logging.getLogger(__name__)
 
 MIN_FRAMES = FPS  # a second; less is a twitch when it plays forwards and backwards
 MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
@@ -120,6 +123,9 @@ class _Build:
     def into(self, folder: Path, key: str) -> None:
         """Write everything; the manifest, which says that it is complete, comes last."""
         self._check_length(self._info.frames)
+        if self._info.other_rate:
+            rate = self._info.source_fps
+            log.warning("%s has %g frames a second; converted to %d", self._video.name, rate, FPS)
         faces, mouths, filled = self._find()
         count = len(faces)
         if count < MIN_FRAMES:

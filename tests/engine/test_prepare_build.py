@@ -117,6 +117,15 @@ def test_another_size_is_cut_about_the_face(video: Path, tmp_path: Path, persona
         prepare("ada", settings(), video, tmp_path, size=(320, 100))
 
 
+def test_another_rate_is_converted_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = write_video(tmp_path / "slow.mp4", persona_frames(15), rate=10)
+    persona = prepare("ada", settings(face_box=BOX), video, tmp_path / "cache")
+    assert len(persona.frames) in (37, 38)  # 1.5 s
+    assert "slow.mp4 has 10 frames a second; converted to 25" in caplog.text
+
+
 @pytest.mark.parametrize(("count", "words"), [(10, "is too short: 0.40 s"), (0, "does not exist")])
 def test_a_refused_video_leaves_nothing(tmp_path: Path, count: int, words: str) -> None:
     video = tmp_path / "v.mp4"
