@@ -92,6 +92,12 @@ def test_the_most_urgent_go_first(jobs: list[Job]) -> None:
         assert all(head.inferred for head in heads.values()), "free work was left behind"
 
 
+def test_a_full_batch_takes_the_earliest_deadlines_of_all_streams() -> None:
+    dues = [1.0 + 0.1 * place for place in (5, 11, 2, 9, 0, 7, 10, 3, 8, 1, 6, 4)]
+    taken = filled(jobs_due(*dues)).take(0.0).jobs
+    assert [job.due for job in taken] == sorted(dues)[:8]
+
+
 @patiently
 @given(loads(), st.integers(0, 4), st.integers(0, 60))
 def test_dropping_a_generation_touches_no_other_job(
