@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import httpx
 
 from app.config import Settings
 from app.doctor.finding import Finding, State
@@ -59,13 +60,18 @@ def port(settings: Settings) -> Finding:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            return Finding(
-                "Port",
-                "note",
-                f"{where} cannot be taken now: {error.strerror}",
-                f"voipavatar serve --port {settings.port + 1}",
-            )
+            return _taken(where, error)
     return Finding("Port", "ok", f"{where} is free")
+
+
+def _taken(where: str, error: OSError) -> Finding:
+    try:
+        if httpx.get(f"http://{where}/health", trust_env=False).json() == {"status": "ok"}:
+            return Finding("Port", "ok", f"the service answers on {where}")
+    except (httpx.HTTPError, ValueError):
+        pass  # whatever it is, it isn't ours
+    detail = f"{where} cannot be taken now: {error.strerror}"
+    return Finding("Port", "note", detail, "voipavatar serve --port <another>")
 
 
 def livekit_server() -> Finding:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from app.doctor import machine, services
 from app.doctor.examine import examine
 from app.doctor.finding import Finding
 from app.local import LiveKit, free_port, local_livekit
+from tests.fixtures.api import Api
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,12 +102,19 @@ def test_a_data_folder_that_cannot_be_written(settings: Settings, tmp_path: Path
     assert finding.state == "missing" and "VOIPAVATAR_DATA_DIR" in finding.remedy
 
 
-def test_a_port_that_is_taken(settings: Settings) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", settings.port))
-        taken.listen()
+def test_a_port_that_somebody_else_has(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", settings.port)) as taken:
+        hang_up = threading.Thread(target=lambda: taken.accept()[0].close())
+        hang_up.start()
         assert machine.port(settings).state == "note"
-    assert machine.port(settings).state == "ok"
+        hang_up.join()
+    assert machine.port(settings).detail.endswith("is free")
+
+
+async def test_a_port_that_the_service_has(api: Api) -> None:
+    port = api.http.base_url.port
+    found = await asyncio.to_thread(machine.port, api.settings.model_copy(update={"port": port}))
+    assert (found.state, found.detail) == ("ok", f"the service answers on 127.0.0.1:{port}")
 
 
 def test_an_engine_that_cannot_run_is_missing_only_when_it_has_to_serve(settings: Settings) -> None:
