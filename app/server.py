@@ -19,6 +19,7 @@ from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.main import StageFactory, create_app, real_stage
+from app.sessions.schemas import livekit_address
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ async def serve(
 
     A second signal kills the process. Raises EngineError where the engine cannot start.
     """
+    _require_livekit_address(settings)
     await _require_key(settings)
     app = create_app(settings, stage_factory=stage_factory)
     # Opened here and not by uvicorn, which would print a page of traceback for a missing file.
@@ -66,6 +68,13 @@ def listen(settings: Settings) -> socket.socket:
             "Choose another with `voipavatar serve --port PORT`."
         ) from error
     return listening
+
+
+def _require_livekit_address(settings: Settings) -> None:
+    try:
+        livekit_address(settings.livekit_url)
+    except ValueError as error:
+        raise CannotServe(f"LIVEKIT_URL {error}.") from error
 
 
 async def _require_key(settings: Settings) -> None:

@@ -41,6 +41,8 @@ def avatar_token(
 ) -> str:
     """Of kind agent, for one room, with the least grants (livekit.md §3).
 
+    Raises LiveKitTokenRejected where there is no key to sign it with.
+
     Data is what an agent's RPC calls need; who follows a microphone sends none.
     """
     attributes = {SESSION_ATTRIBUTE: session_id}
@@ -103,4 +105,10 @@ def _claims(body: dict[str, Any]) -> Claims:
 
 
 def _maker(settings: Settings) -> api.AccessToken:
-    return api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    secret = settings.livekit_api_secret.get_secret_value()
+    if not (settings.livekit_api_key and secret):
+        raise LiveKitTokenRejected(
+            "The service has no LiveKit key to make a token with: set LIVEKIT_API_KEY and "
+            "LIVEKIT_API_SECRET, or bring a token as `livekit`."
+        )
+    return api.AccessToken(settings.livekit_api_key, secret)

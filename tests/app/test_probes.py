@@ -8,7 +8,13 @@ import logging
 import pytest
 
 from app.config import Settings
+from app.db.database import Database
+from app.errors import Unhealthy
+from app.health import Health
 from app.logging import configure_logging
+from app.metrics import Metrics
+from app.sessions.instances import Instance
+from app.sessions.reports import Reports
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
 
 
@@ -36,6 +42,19 @@ async def _unhealthy(api: Api, what: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (503, "unhealthy")
         assert answer.headers["content-type"] == "application/problem+json"
         assert what in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_database_that_stopped_answering_is_no_health(database: Database) -> None:
+    instance = Instance(database, Reports(database, Metrics()))
+    health = Health(database, QuietEngine(), instance)
+    await instance.enter()
+    health.require_health()
+    database.answered_at -= 10
+    with pytest.raises(Unhealthy, match="database"):
+        health.require_health()
+    await instance.beat()
+    health.require_health()
 
 
 async def test_metrics_count_what_happens(api: Api) -> None:

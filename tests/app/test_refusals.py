@@ -188,6 +188,9 @@ async def test_our_own_keys_that_livekit_refuses(serve: Serve, service_settings:
     api = await serve(service_settings.model_copy(update={"livekit_api_key": "unknown"}))
     problem = await refused(api, BODY, 422, "livekit_token_rejected")
     assert "LIVEKIT_API_KEY" in problem["detail"]
+    api = await serve(service_settings.model_copy(update={"livekit_api_key": ""}))
+    problem = await refused(api, BODY, 422, "livekit_token_rejected")
+    assert "LIVEKIT_API_KEY" in problem["detail"]
 
 
 async def test_a_foreign_token_is_never_shown(

@@ -17,6 +17,7 @@ from app import auth
 from app.cli import app as command
 from app.config import Settings
 from app.db.database import Database
+from app.db.migrate import migrate
 from app.server import CannotServe, listen, serve
 from tests.app import quiet_service
 from tests.fixtures.api import QuietStage
@@ -99,12 +100,11 @@ async def test_others_are_not_served_without_a_key(service_settings: Settings) -
 
 @pytest.mark.parametrize("remedy", ["key", "insecure"])
 async def test_others_are_served_with_a_key_or_on_demand(
-    service_settings: Settings, remedy: str, monkeypatch: pytest.MonkeyPatch
+    service_settings: Settings, remedy: str
 ) -> None:
     settings = service_settings.model_copy(update={"host": "0.0.0.0", "port": 0})
     if remedy == "key":
-        database = Database(settings.database)
-        await quiet_service_key(database)
+        await make_key(settings)
     else:
         settings = settings.model_copy(update={"insecure": True})
     with listen(settings) as listening:
@@ -117,12 +117,17 @@ async def test_others_are_served_with_a_key_or_on_demand(
         await task
 
 
-async def quiet_service_key(database: Database) -> None:
-    from app.db.migrate import migrate
-
+async def make_key(settings: Settings) -> None:
+    database = Database(settings.database)
     await migrate(database)
     await auth.create_key(database, "first")
     await database.aclose()
+
+
+async def test_a_wrong_address_of_livekit_is_told(service_settings: Settings) -> None:
+    settings = service_settings.model_copy(update={"livekit_url": "tcp://127.0.0.1", "port": 0})
+    with listen(settings) as listening, pytest.raises(CannotServe, match="LIVEKIT_URL must be"):
+        await serve(settings, listening, stage_factory=QuietStage().open)
 
 
 def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
