@@ -75,8 +75,8 @@ def _fetch(models: Path, file: Published, endpoint: str | None) -> Fetched:
     hub_hash = None
     if not target.is_file():
         source = {"repo_id": file.repo, "filename": file.remote, "revision": file.revision}
-        if file.sha256 is None:
-            hub_hash = _hub_hash(hf_hub_url(**source, endpoint=endpoint), endpoint)
+        # Asked first: the download itself would try a hub that is not there for half a minute.
+        hub_hash = _hub_hash(hf_hub_url(**source, endpoint=endpoint), endpoint)
         staging = models / STAGING / file.repo
         arrived = hf_hub_download(**source, local_dir=staging, endpoint=endpoint)
         checked = _check(Path(arrived), file, hub_hash)
