@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TextIO
 
-from .cases import interruption, rooms, segments
+from .cases import interruption, plugins, rooms, segments
 from .plan import SHORT, Plan
 from .report import Check, failed, table, write_json
 from .target import LiveKit, Target
@@ -34,6 +34,8 @@ CASES: dict[str, Case] = {
     "tokens": rooms.tokens,
     "reconnects": rooms.reconnects,
     "agents": rooms.agents,
+    "bey": plugins.published,
+    "voipavatar": plugins.ours,
 }
 IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens")
 CASE_S = 900.0

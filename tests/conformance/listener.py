@@ -20,19 +20,21 @@ PIECE_BYTES = HEAD.size + 2 * SAMPLES
 
 async def main(avatar: str) -> None:
     room = rtc.Room()
-    listening: set[asyncio.Task[None]] = set()
+    listening: dict[str, asyncio.Task[None]] = {}  # by track
 
     def published(publication: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant) -> None:
         if who.identity == avatar and publication.kind == rtc.TrackKind.KIND_AUDIO:
             publication.set_subscribed(True)
 
     def subscribed(track: rtc.Track, *_: object) -> None:
-        task = asyncio.create_task(listen(track))
-        listening.add(task)
-        task.add_done_callback(listening.discard)
+        listening[track.sid] = asyncio.create_task(listen(track))
+
+    def unsubscribed(track: rtc.Track, *_: object) -> None:
+        listening.pop(track.sid).cancel()  # else it goes on as silence
 
     room.on("track_published", published)
     room.on("track_subscribed", subscribed)
+    room.on("track_unsubscribed", unsubscribed)
     options = rtc.RoomOptions(auto_subscribe=False)
     await room.connect(os.environ["LISTENER_URL"], os.environ["LISTENER_TOKEN"], options)
     for who in room.remote_participants.values():
