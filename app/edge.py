@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +21,8 @@ from app.problems import problem_response
 log = structlog.get_logger("app.http")
 
 MAX_BODY = 1024 * 1024  # bytes: contract.md, Sessions
+SWALLOWED = 16 * MAX_BODY
+SWALLOW_S = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UNEVENTFUL = frozenset({"/health", "/ready", "/metrics"})
 
@@ -36,17 +40,18 @@ class Edge:
         state["requested_at"] = time.monotonic()
         state["request_id"] = _request_id(Headers(scope=scope))
         answer = _Answer(send, state["request_id"])
+        arriving = _Arriving(receive)
         with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
             try:
-                await self._handle(scope, receive, answer)
+                await self._handle(scope, arriving, answer)
             except AppError as error:
-                await self._refuse(error, scope, receive, answer)
+                await self._refuse(error, scope, arriving, answer)
             except Exception:
                 log.exception("request failed", path=scope["path"])
                 if answer.status is not None:
                     raise  # half an answer is out; only breaking off tells the caller
                 fault = Internal("A fault of the service; its log says more.")
-                await self._refuse(fault, scope, receive, answer)
+                await self._refuse(fault, scope, arriving, answer)
             finally:
                 self._record(scope, answer)
 
@@ -62,10 +67,11 @@ class Edge:
         await self._app(scope, await _small_body(headers, receive), send)
 
     async def _refuse(
-        self, error: AppError, scope: Scope, receive: Receive, answer: _Answer
+        self, error: AppError, scope: Scope, arriving: _Arriving, answer: _Answer
     ) -> None:
+        await arriving.swallow(Headers(scope=scope))
         response = problem_response(error, scope["state"]["request_id"])
-        await response(scope, receive, answer)
+        await response(scope, arriving, answer)
 
     def _record(self, scope: Scope, answer: _Answer) -> None:
         services: Services = scope["state"]["services"]
@@ -82,6 +88,31 @@ class Edge:
             status=status,
             ms=round(seconds * 1000, 1),
         )
+
+
+class _Arriving:
+    """A body on its way in."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def swallow(self, headers: Headers) -> None:
+        """Read on for a while before a refusal.
+
+        A caller that is still sending when the connection closes sees a reset, not the answer.
+        Who asks first, with `Expect`, sends nothing until told to.
+        """
+        left = 0 if "expect" in headers else SWALLOWED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWALLOW_S):
+                while left > 0 and not self._whole:
+                    left -= len((await self()).get("body", b""))
 
 
 class _Answer:

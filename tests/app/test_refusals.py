@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -139,6 +140,20 @@ async def test_a_body_over_one_mebibyte(api: Api) -> None:
 
     answer = await api.http.post("/sessions", content=endless())
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+async def test_who_closes_after_sending_too_much_still_reads_why(api: Api) -> None:
+    address = api.http.base_url
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    head = "POST /sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Length: 10000000\r\n\r\n".encode())
+    for _ in range(10):
+        writer.write(b"x" * 1_000_000)
+        await writer.drain()
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_no_such_route_or_method(api: Api) -> None:
