@@ -15,6 +15,7 @@ from engine.clips import clip_jobs
 from engine.errors import BackendUnavailable
 from engine.features import LONGEST, Features, Hearing
 from engine.models import networks, whisper
+from engine.models.header import read_header
 from engine.models.configs import SIZES
 from engine.models.layout import NETWORKS
 from engine.musetalk import mel, windows
@@ -47,7 +48,7 @@ def load_encoder(models: Path, seed: int, device: torch.device) -> tuple[Any, st
     """Whisper's encoder, and whose weights it has: converted ones, else random of full size."""
     path = NETWORKS["whisper"].ready_path(models)
     if path.is_file():
-        origin = networks.read_header(path).get("origin", "unknown")
+        origin = read_header(path).get("origin", "unknown")
         return networks.load(models, "whisper", torch.float32, device), origin
     torch.manual_seed(seed)
     encoder = networks.build("whisper", SIZES["full"]["whisper"])

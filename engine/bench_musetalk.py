@@ -15,9 +15,9 @@ from engine.backends.musetalk_torch import TorchBackend
 from engine.bench_device import gemm_tflops, graphed, milliseconds, sustained, synchronise
 from engine.bench_reference import BATCH, Reference, load_reference
 from engine.config import EngineConfig
+from engine.latents import SHAPE
 from engine.models.pipeline import TOKENS, Pipeline, load_pipeline
 from engine.musetalk.image import to_faces
-from engine.prepare.latents import SHAPE
 from engine.types import SAMPLES_PER_FRAME, FrameJob
 from engine.warmup import blank_persona
 
@@ -187,16 +187,16 @@ def table(report: Report) -> str:
         f"{'batch':>5} {'listen':>7} {'unet':>7} {'decode':>7} {'post':>6} {'run ms':>7}"
         f" {'fps':>6} {'MiB':>7}",
     ]
-    for r in report.rows:
-        lines.append(
-            f"{r.batch:5d} {r.listen_ms:7.2f} {r.unet_ms:7.2f} {r.decoder_ms:7.2f}"
-            f" {r.post_ms:6.2f} {r.run_ms:7.2f} {r.fps:6.0f} {r.memory_mib:7.0f}"
-        )
-    for g in report.gates:
-        lines.append(
-            f"against single precision, batch {g.batch}: worst {g.worst_level} levels,"
-            f" mean {g.mean_level:.3f}, PSNR {g.psnr_db:.1f} dB"
-        )
+    lines += [
+        f"{r.batch:5d} {r.listen_ms:7.2f} {r.unet_ms:7.2f} {r.decoder_ms:7.2f}"
+        f" {r.post_ms:6.2f} {r.run_ms:7.2f} {r.fps:6.0f} {r.memory_mib:7.0f}"
+        for r in report.rows
+    ]
+    lines += [
+        f"against single precision, batch {g.batch}: worst {g.worst_level} levels,"
+        f" mean {g.mean_level:.3f}, PSNR {g.psnr_db:.1f} dB"
+        for g in report.gates
+    ]
     lines += [
         f"start {report.start_s:.1f} s",
         f"sustained {report.sustained_fps:.0f} fps over {report.sustained_s:.1f} s",
@@ -208,5 +208,5 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def as_json(report: Report) -> str:
-    return json.dumps(asdict(report), indent=1)
+def as_json(reports: list[Report]) -> str:
+    return json.dumps([asdict(report) for report in reports], indent=1)

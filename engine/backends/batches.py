@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from engine.backends.torch_rung import Inputs, Outputs
 from engine.features import Heard
-from engine.types import FACE_SIZE, Faces, FrameJob
+from engine.types import FrameJob
 
 
 @dataclass(slots=True)
@@ -34,12 +33,3 @@ def fill(inputs: Inputs, heard: Heard, latents: Sequence[Any]) -> None:
     inputs.index[:count].copy_(torch.from_numpy(heard.index))
     inputs.valid[:count].copy_(torch.from_numpy(heard.valid))
     inputs.latents[:count].copy_(torch.from_numpy(np.stack(latents)))
-
-
-def own_face(job: FrameJob) -> Faces:
-    """The persona's own face in its box, 256 x 256: what stands in for one that is not finite."""
-    persona, index = job.persona, job.persona.source(job.tick)
-    x1, y1, x2, y2 = (int(edge) for edge in persona.boxes[index])
-    crop = persona.frames[index, y1:y2, x1:x2]
-    face: Faces = np.asarray(cv2.resize(crop, (FACE_SIZE, FACE_SIZE)), np.uint8)
-    return face

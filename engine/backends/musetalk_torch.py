@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.backends.batches import Slot, fill, own_face
+from engine.backends.batches import Slot, fill
+from engine.backends.fallback import own_face
 from engine.backends.torch_rung import Inputs, Outputs, Rung, new_inputs, new_outputs
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault
 from engine.features import Features
+from engine.latents import Latents
 from engine.models import networks
+from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
-from engine.prepare.latents import Latents, prepare_latents
-from engine.prepare.weights import fingerprint
+from engine.prepare.latents import prepare_latents
 from engine.types import Faces, FrameJob
 
 GPU_RUNGS = (1, 2, 4, 8, 16, 24, 32)

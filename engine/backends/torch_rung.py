@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.latents import SHAPE
 from engine.models.pipeline import Pipeline
 from engine.musetalk.windows import window_length
-from engine.prepare.latents import SHAPE
 from engine.types import FACE_SIZE
 
 WARM_UPS = 2

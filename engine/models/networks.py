@@ -15,10 +15,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.errors import BackendUnavailable
 from engine.models.configs import Config
+from engine.models.header import RECONVERT, read_header
 from engine.models.layout import NETWORKS, Kind
-
-FORMAT = "voipavatar-1"
-RECONVERT = "Run `voipavatar models convert` again."
 
 
 def build(kind: Kind, config: Config) -> nn.Module:
@@ -51,22 +49,6 @@ def fill(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{what} does not fit its configuration: {reason}") from error
-
-
-def read_header(path: Path) -> dict[str, str]:
-    """Format, configuration and origin that a converted file carries.
-
-    Raises:
-        BackendUnavailable: the file is damaged, or made by another version.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = cast(dict[str, str], file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise BackendUnavailable(f"{path} is truncated or damaged.", RECONVERT) from error
-    if header.get("format") != FORMAT:
-        raise BackendUnavailable(f"{path} was made by another version.", RECONVERT)
-    return header
 
 
 def load(models: Path, name: str, dtype: torch.dtype, device: torch.device) -> nn.Module:

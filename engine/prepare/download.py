@@ -10,9 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from engine.errors import EngineError
 from engine.models.published import Published
@@ -63,7 +61,9 @@ def fetch(
     for file in wanted:
         try:
             fetched = _fetch(models, file, endpoint)
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        except BrokenWeights:
+            raise
+        except Exception as error:  # the hub's client raises those of its own transport
             raise HubUnreachable(_offline(models, missing, error)) from error
         _record(models, fetched)
         report(fetched)

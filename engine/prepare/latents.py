@@ -15,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import PersonaError
+from engine.latents import SHAPE, Latents, latents_name, stored_latents
 from engine.musetalk.image import SCALING_FACTOR, crop_face, vae_input
 from engine.persona import Persona
 from engine.types import Faces
 
 BATCH = 4
-SHAPE = (8, 32, 32)
-
-Latents = NDArray[np.float16]  # (frames, 8, 32, 32): masked, then whole; scaled
 Progress = Callable[[int, int], None]  # frames done, frames in all
 
 
@@ -44,11 +42,6 @@ def encode_faces(vae: Any, faces: Faces) -> NDArray[np.float32]:
     return np.concatenate(halves, axis=1)
 
 
-def latents_name(fingerprint: str) -> str:
-    """Name of a persona's array of latents, by the weights that made them."""
-    return f"latents-{fingerprint}"
-
-
 def prepare_latents(
     persona: Persona, fingerprint: str, load_vae: Callable[[], Any], progress: Progress
 ) -> Latents:
@@ -61,11 +54,10 @@ def prepare_latents(
     Raises:
         PersonaError: the latents cannot be written, or are not finite.
     """
+    ready = stored_latents(persona, fingerprint)
+    if ready is not None:
+        return ready
     name = latents_name(fingerprint)
-    try:
-        return np.asarray(persona.array(name))
-    except FileNotFoundError:
-        pass
     count = len(persona.frames)
     partial = persona.folder / f"{name}.partial.npy"
     journal = persona.folder / f"{name}.partial.json"

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.errors import EngineError
 from engine.models import networks
 from engine.models.configs import Config
+from engine.models.header import FORMAT, read_header
 from engine.models.layout import NETWORKS, Network
 
 HALF = torch.float16
@@ -56,7 +57,7 @@ def write_ready(
     path = network.ready_path(models)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {
-        "format": networks.FORMAT,
+        "format": FORMAT,
         "config": json.dumps(config),
         "origin": origin,
         "digest": digest(half),
@@ -137,16 +138,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(models: Path, names: tuple[str, ...]) -> str:
-    """Short hash of the converted weights of some networks, for the names of what depends on them.
-
-    Raises:
-        BackendUnavailable: one is missing or damaged.
-    """
-    digests = [networks.read_header(NETWORKS[name].ready_path(models))["digest"] for name in names]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]
-
-
 def verify(models: Path) -> Iterator[Verdict]:
     """Read every converted network whole, and compare it with the hash of its conversion."""
     for network in NETWORKS.values():
@@ -156,7 +147,7 @@ def verify(models: Path) -> Iterator[Verdict]:
             continue
         size = path.stat().st_size / 2**20
         try:
-            header = networks.read_header(path)
+            header = read_header(path)
             with safe_open(path, framework="pt") as file:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (EngineError, SafetensorError) as error:

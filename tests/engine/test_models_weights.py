@@ -14,8 +14,9 @@ from app.cli import app
 from engine.errors import BackendUnavailable
 from engine.models import networks
 from engine.models.configs import SMALL
+from engine.models.header import fingerprint
 from engine.models.layout import NETWORKS
-from engine.prepare.weights import BrokenWeights, convert, fingerprint, verify
+from engine.prepare.weights import BrokenWeights, convert, verify
 
 KL = NETWORKS["kl"]
 CPU = torch.device("cpu")

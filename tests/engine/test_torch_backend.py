@@ -16,12 +16,13 @@ from engine.backends.musetalk_torch import TorchBackend
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.features import Hearing
+from engine.latents import latents_name
+from engine.models.header import fingerprint
 from engine.models.layout import NETWORKS
 from engine.offline import render
 from engine.persona import Persona
 from engine.pool import EnginePool
-from engine.prepare.latents import latents_name, prepare_latents
-from engine.prepare.weights import fingerprint
+from engine.prepare.latents import prepare_latents
 from engine.types import FACE_SIZE, SAMPLES_PER_FRAME, FrameJob
 from engine.warmup import blank_persona
 

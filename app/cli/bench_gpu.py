@@ -1,0 +1,45 @@
+"""`voipavatar bench engine`: MuseTalk's networks on this machine's device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.cli.models import DEFAULT, Folder, plainly
+from engine.config import EngineConfig
+
+Decoders = Annotated[
+    list[Literal["kl", "tiny"]], typer.Option("--decoder", help="kl as trained, tiny is TAESD.")
+]
+Seconds = Annotated[float, typer.Option(min=1, help="Of each sustained measurement.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers there, too.")]
+
+
+def register_bench(bench: typer.Typer) -> None:
+    """Add this module's commands to `voipavatar bench`."""
+    bench.command("engine")(_engine)
+
+
+def _engine(
+    decoder: Decoders = ["kl", "tiny"],  # noqa: B006 (typer copies it)
+    backend: Annotated[Literal["torch"], typer.Option(help="What runs the networks.")] = "torch",
+    seconds: Seconds = 10,
+    device: Annotated[Literal["auto", "cuda", "cpu"], typer.Option()] = "auto",
+    version: Annotated[Literal["v15", "v1"], typer.Option(help="Of MuseTalk.")] = "v15",
+    models: Folder = DEFAULT,
+    json: Json = None,
+) -> None:
+    """Every batch size of the engine, beside the reference's own loop and the device's roof."""
+    config = EngineConfig(backend=backend, models_dir=models, version=version, device=device)
+    with plainly():
+        from engine.bench_musetalk import as_json, bench, table
+
+        reports = []
+        for kind in decoder:
+            reports.append(bench(replace(config, decoder=kind), seconds))
+            typer.echo(table(reports[-1]))
+        if json is not None:
+            json.write_text(as_json(reports))

@@ -1,0 +1,26 @@
+"""A persona's latents as they are kept: one entry a frame, by the weights that made them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.persona import Persona
+
+SHAPE = (8, 32, 32)
+"""Of a frame: the masked face's four channels, then the whole one's; scaled by 0.18215."""
+
+Latents = NDArray[np.float16]  # (frames, 8, 32, 32)
+
+
+def latents_name(fingerprint: str) -> str:
+    """Name of a persona's array of latents."""
+    return f"latents-{fingerprint}"
+
+
+def stored_latents(persona: Persona, fingerprint: str) -> Latents | None:
+    """The persona's latents, memory-mapped; None where nobody made them yet."""
+    try:
+        return np.asarray(persona.array(latents_name(fingerprint)))
+    except FileNotFoundError:
+        return None
