@@ -15,8 +15,8 @@ from engine.clips import clip_jobs
 from engine.errors import BackendUnavailable
 from engine.features import LONGEST, Features, Hearing
 from engine.models import networks, whisper
-from engine.models.header import read_header
 from engine.models.configs import SIZES
+from engine.models.header import read_header
 from engine.models.layout import NETWORKS
 from engine.musetalk import mel, windows
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm

@@ -11,8 +11,8 @@ import typer
 from app.cli.models import DEFAULT, Folder, plainly
 from engine.config import EngineConfig
 
-Decoders = Annotated[
-    list[Literal["kl", "tiny"]], typer.Option("--decoder", help="kl as trained, tiny is TAESD.")
+Decoder = Annotated[
+    Literal["both", "kl", "tiny"], typer.Option(help="kl as trained, tiny is TAESD.")
 ]
 Seconds = Annotated[float, typer.Option(min=1, help="Of each sustained measurement.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers there, too.")]
@@ -24,7 +24,7 @@ def register_bench(bench: typer.Typer) -> None:
 
 
 def _engine(
-    decoder: Decoders = ["kl", "tiny"],  # noqa: B006 (typer copies it)
+    decoder: Decoder = "both",
     backend: Annotated[Literal["torch"], typer.Option(help="What runs the networks.")] = "torch",
     seconds: Seconds = 10,
     device: Annotated[Literal["auto", "cuda", "cpu"], typer.Option()] = "auto",
@@ -38,7 +38,7 @@ def _engine(
         from engine.bench_musetalk import as_json, bench, table
 
         reports = []
-        for kind in decoder:
+        for kind in ("kl", "tiny") if decoder == "both" else (decoder,):
             reports.append(bench(replace(config, decoder=kind), seconds))
             typer.echo(table(reports[-1]))
         if json is not None:
