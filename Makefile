@@ -41,6 +41,10 @@ check: setup-all ## format, lint, types, import contracts, migrations, house rul
 bench: setup livekit-server ## how many sessions this machine holds (ARGS="-n 4 …")
 	@$(BIN)/voipavatar bench sessions $(or $(ARGS),-n 4)
 
+.PHONY: conformance
+conformance: setup livekit-server ## the real livekit-agents against the service (ARGS="--short", "--api-url …")
+	@$(BIN)/voipavatar conformance $(ARGS)
+
 .PHONY: clean
 clean: ## remove the environment and every cache; data/ and models/ stay
 	rm -rf .venv .tools .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

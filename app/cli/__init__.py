@@ -22,6 +22,7 @@ _COMMANDS = (
     "keys",
     "demo",
     "bench",
+    "conformance",
     "doctor",
     "models",
     "parity",

@@ -179,7 +179,9 @@ class AvatarSession(BaseAvatarSession):
         assert self._sink is not None and self._voice is not None and self._session_id is not None
         self._gone = None
         try:
-            await self.wait_for_join(timeout=self._join_timeout)
+            async with asyncio.timeout(self._join_timeout):
+                await self.wait_for_join(timeout=None)
+                await self._sink.ready()
         except (TimeoutError, RuntimeError):
             return f"it did not join: {await self._api.trouble(self._session_id)}"
         if self._plain is not None:

@@ -66,6 +66,11 @@ class AvatarOutput(DataStreamAudioOutput):
         self._heir: AudioOutput | None = None
         self._heard_until = 0.0  # when all that was sent should have been heard
 
+    async def ready(self) -> None:
+        """Wait until the base class has found the avatar. Raises RuntimeError if it left."""
+        if self._start_atask is not None:
+            await asyncio.shield(self._start_atask)
+
     def open(self) -> None:
         """The avatar is there."""
         self._passable.set()
@@ -79,6 +84,9 @@ class AvatarOutput(DataStreamAudioOutput):
         """The avatar is of no use any more: what still comes in here is the heir's."""
         self._heir = heir
         self._passable.set()
+        self._room.off("connection_state_changed", self._handle_connection_state_changed)
+        if self._start_atask is not None:
+            self._start_atask.cancel()  # else it waits for ever for an avatar to come
 
     def overdue(self) -> bool:
         """Speech should have been heard long ago, and no report of it came."""

@@ -1,0 +1,117 @@
+"""`voipavatar conformance`: the suite of tests/conformance against this worker or another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.local import LocalError, local_livekit, local_service, run_until_stopped
+
+ROOT = Path(__file__).parents[2]
+ENV = ".tools/agents"  # of the real livekit-agents, which pins another livekit than ours
+PLUGIN = "plugins/livekit-plugins-voipavatar"
+STALLS = "20:200,40:400,60:1000"  # seconds into a session: milliseconds without the engine
+
+Arguments = list[str]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the main command."""
+    app.command()(conformance)
+
+
+def conformance(
+    api_url: Annotated[str, typer.Option(help="A service; else one is started here.")] = "",
+    api_key: Annotated[str, typer.Option(envvar="VOIPAVATAR_API_KEY")] = "",
+    avatar_id: Annotated[str, typer.Option(help="Whose face: a persona.")] = "default",
+    command: Annotated[
+        str, typer.Option(help="A worker: joins AVATAR_LIVEKIT_URL by AVATAR_TOKEN.")
+    ] = "",
+    short: Annotated[bool, typer.Option("--short", help="A minute, not half an hour.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="This case; may be repeated.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+) -> None:
+    """Measure a LiveKit avatar worker with the real livekit-agents package.
+
+    The worker must reach the LiveKit server that LIVEKIT_URL, LIVEKIT_API_KEY and
+    LIVEKIT_API_SECRET name; without --api-url and --command everything is started here.
+    """
+    if not (ROOT / "tests" / "conformance").is_dir():
+        typer.echo(
+            "The suite comes with the source: run this in a clone of the repository.", err=True
+        )
+        raise typer.Exit(2)
+    arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
+    if only:
+        arguments += ["--only", *only]
+    if json is not None:
+        arguments += ["--json", str(json.resolve())]
+    if command:
+        arguments += ["--command", command]
+    if api_url:
+        arguments += ["--api-url", api_url]
+    if api_key:
+        arguments += ["--api-key", api_key]
+    try:
+        raise typer.Exit(run_until_stopped(_run(arguments, here=not (api_url or command))))
+    except LocalError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+async def _run(arguments: Arguments, *, here: bool) -> int:
+    await asyncio.to_thread(_make_environment)
+    if not here:
+        return await _suite(arguments, {})
+    with tempfile.TemporaryDirectory(prefix="voipavatar-") as folder:
+        async with _everything(Path(folder)) as (more, env):
+            return await _suite([*arguments, *more], env)
+
+
+@asynccontextmanager
+async def _everything(folder: Path) -> AsyncIterator[tuple[Arguments, dict[str, str]]]:
+    """A LiveKit server and a service that stumbles now and then, and how to reach them."""
+    stumbling = {"VOIPAVATAR_TEST_STALLS": STALLS}
+    async with (
+        local_livekit(folder / "livekit") as livekit,
+        local_service(folder / "service", livekit, env=stumbling) as service,
+    ):
+        access = {
+            "LIVEKIT_URL": livekit.url,
+            "LIVEKIT_API_KEY": livekit.key,
+            "LIVEKIT_API_SECRET": livekit.secret,
+        }
+        yield ["--api-url", service.url, "--service-pid", str(service.child.pid)], access
+
+
+def _make_environment() -> None:
+    made = subprocess.run(
+        [ROOT / "scripts" / "setup.sh", "agents"],
+        env={**os.environ, "VENV": ENV, "PROJECT": PLUGIN},
+        check=False,
+    )
+    if made.returncode != 0:
+        raise LocalError("The environment of the suite could not be made; the lines above say why.")
+
+
+async def _suite(arguments: Arguments, env: dict[str, str]) -> int:
+    process = await asyncio.create_subprocess_exec(
+        ROOT / ENV / "bin" / "python",
+        *("-m", "tests.conformance", *arguments),
+        cwd=ROOT,
+        env={**os.environ, **env},
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()

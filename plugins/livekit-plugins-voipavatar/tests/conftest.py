@@ -1,0 +1,51 @@
+"""A service that answers as it is told, in place of a real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+
+@dataclass(slots=True)
+class Service:
+    """Answers in turn with `answers`, then as a service does that starts every session."""
+
+    url: str = ""
+    answers: list[tuple[int, dict[str, Any], dict[str, str]]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append((request.method, request.path))
+        self.headers.append(dict(request.headers))
+        if request.can_read_body:
+            self.bodies.append(await request.json())
+        if self.answers:
+            status, body, headers = self.answers.pop(0)
+            return web.json_response(body, status=status, headers=headers)
+        if request.method == "POST":
+            return web.json_response({"id": f"ses_{len(self.bodies)}"}, status=201)
+        session = {"id": "ses_1", "state": "ended", "end_reason": "deleted", "error": None}
+        return web.json_response(session)
+
+    def posts(self) -> int:
+        return self.asked.count(("POST", "/sessions"))
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = Service()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()

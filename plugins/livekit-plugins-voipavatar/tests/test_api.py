@@ -1,0 +1,88 @@
+"""What is tried again, what is not, and what becomes of an avatar that is already there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from conftest import Service
+from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
+from livekit.plugins.voipavatar.api import Api
+
+QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=2.0)
+BODY = {"room": "lounge", "identity": "avatar", "persona": "default"}
+
+
+def problem(code: str) -> dict[str, Any]:
+    return {"code": code, "detail": f"It is {code}."}
+
+
+async def test_a_refusal_is_raised_at_once_with_what_the_service_says(service: Service) -> None:
+    service.answers = [(404, problem("persona_not_found"), {"X-Request-Id": "abc"})]
+    api = Api(service.url, "key-1", QUICK)
+    with pytest.raises(APIStatusError, match="It is persona_not_found") as raised:
+        await api.create(BODY)
+    await api.aclose()
+    assert service.posts() == 1
+    assert raised.value.status_code == 404
+    assert raised.value.request_id == "abc"
+    assert service.headers[0]["x-api-key"] == "key-1"
+
+
+async def test_a_fault_is_tried_again_until_the_service_takes_it(service: Service) -> None:
+    service.answers = [(500, problem("internal"), {}), (502, problem("livekit_unreachable"), {})]
+    api = Api(service.url, None, QUICK)
+    assert await api.create(BODY) == "ses_3"
+    await api.aclose()
+    assert service.posts() == 3
+
+
+async def test_a_lasting_fault_is_raised_in_the_end(service: Service) -> None:
+    service.answers = [(503, problem("draining"), {})] * 3
+    api = Api(service.url, None, QUICK)
+    with pytest.raises(APIStatusError):
+        await api.create(BODY)
+    await api.aclose()
+    assert service.posts() == 3
+
+
+async def test_the_pause_is_the_one_that_the_service_asks_for(service: Service) -> None:
+    service.answers = [(503, problem("capacity_exhausted"), {"Retry-After": "1"})]
+    api = Api(service.url, None, QUICK)
+    begun = time.monotonic()
+    await api.create(BODY)
+    await api.aclose()
+    assert time.monotonic() - begun >= 1.0
+
+
+async def test_a_service_that_is_not_there_is_a_connection_error() -> None:
+    api = Api("http://127.0.0.1:9", None, QUICK)
+    with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1:9 cannot be used"):
+        await api.create(BODY)
+    await api.aclose()
+
+
+async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service) -> None:
+    other = {"id": "ses_other", "room": "lounge", "identity": "somebody"}
+    mine = {"id": "ses_mine", "room": "lounge", "identity": "avatar"}
+    service.answers = [
+        (409, problem("room_conflict"), {}),
+        (200, {"items": []}, {}),
+        (200, {"items": [other, mine]}, {}),
+        (202, {"id": "ses_mine", "state": "ending"}, {}),
+        (200, {"id": "ses_mine", "state": "ended"}, {}),
+        (200, {"items": []}, {}),
+    ]
+    api = Api(service.url, None, QUICK)
+    assert await api.create(BODY) == "ses_2"
+    await api.aclose()
+    deleted = [path for method, path in service.asked if method == "DELETE"]
+    assert deleted == ["/sessions/ses_mine", "/sessions/ses_mine"]
+
+
+async def test_deleting_what_is_gone_is_no_error(service: Service) -> None:
+    service.answers = [(404, problem("session_not_found"), {})]
+    api = Api(service.url, None, QUICK)
+    await api.delete("ses_1")
+    await api.aclose()

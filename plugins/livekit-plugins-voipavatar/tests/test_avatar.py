@@ -1,0 +1,154 @@
+"""An agent is heard whatever becomes of its avatar. Needs a LiveKit server: LIVEKIT_URL, …"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from conftest import Service
+from livekit import api, rtc
+from livekit.agents import Agent, AgentSession, APIConnectOptions, APIStatusError
+from livekit.plugins import voipavatar
+
+RATE = 24_000
+QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=2.0)
+
+
+async def join(name: str, identity: str, kind: str) -> rtc.Room:
+    room = rtc.Room()
+    token = (
+        api.AccessToken(os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"])
+        .with_identity(identity)
+        .with_kind(kind)
+        .with_grants(api.VideoGrants(room_join=True, room=name))
+        .to_jwt()
+    )
+    await room.connect(os.environ["LIVEKIT_URL"], token, rtc.RoomOptions(auto_subscribe=False))
+    return room
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[rtc.Room]:
+    joined = await join(f"plugin-{secrets.token_hex(4)}", "agent", "agent")
+    yield joined
+    await joined.disconnect()
+
+
+@contextlib.asynccontextmanager
+async def speaking(
+    service: Service, room: rtc.Room, join_timeout: float
+) -> AsyncIterator[tuple[AgentSession, voipavatar.AvatarSession]]:
+    """An agent's session whose avatar is asked of the service."""
+    avatar = voipavatar.AvatarSession(
+        api_url=service.url, api_key="k", join_timeout=join_timeout, conn_options=QUICK
+    )
+    session: AgentSession = AgentSession()
+    await avatar.start(session, room)
+    await session.start(Agent(instructions=""), room=room, record=False)
+    try:
+        yield session, avatar
+    finally:
+        await session.aclose()
+        await avatar.aclose()
+
+
+async def speech(seconds: float) -> AsyncIterator[rtc.AudioFrame]:
+    for _ in range(round(seconds * 10)):
+        pcm = np.full(RATE // 10, 5000, np.int16)
+        yield rtc.AudioFrame(pcm.tobytes(), RATE, 1, len(pcm))
+
+
+async def avatar_without_ears(room: rtc.Room) -> rtc.Room:
+    """Joins and publishes, and never says what it has played."""
+    joined = await join(room.name, "voipavatar-agent", "agent")
+    track = rtc.LocalVideoTrack.create_video_track("avatar-video", rtc.VideoSource(64, 64))
+    await joined.local_participant.publish_track(track)
+    return joined
+
+
+async def test_without_an_avatar_the_agent_speaks_into_the_room(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=1.0) as (session, _):
+        handle = session.say("la la", audio=speech(0.5))
+        await asyncio.wait_for(handle, 15)
+        assert not handle.interrupted
+        published = list(room.local_participant.track_publications.values())
+        assert [track.source for track in published] == [rtc.TrackSource.SOURCE_MICROPHONE]
+        await asyncio.sleep(1.5)
+    assert service.posts() >= 2  # another avatar was asked for
+    assert ("DELETE", "/sessions/ses_1") in service.asked
+
+
+async def test_an_avatar_that_reports_nothing_is_given_up(service: Service, room: rtc.Room) -> None:
+    deaf = await avatar_without_ears(room)
+    async with speaking(service, room, join_timeout=5.0) as (session, _):
+        handle = session.say("la la", audio=speech(0.5))
+        await asyncio.wait_for(handle, 20)
+        again = session.say("la la", audio=speech(0.5))
+        await asyncio.wait_for(again, 5)
+        assert not again.interrupted
+    await deaf.disconnect()
+
+
+async def test_speech_that_waits_for_the_avatar_can_be_interrupted(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=30.0) as (session, _):
+        handle = session.say("la la", audio=speech(0.5))
+        await asyncio.sleep(0.3)
+        handle.interrupt()
+        await asyncio.wait_for(handle, 5)
+
+
+async def test_closing_the_avatar_ends_its_session_and_not_the_agent(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=30.0) as (session, avatar):
+        handle = session.say("la la", audio=speech(0.5))
+        await asyncio.sleep(0.3)
+        await avatar.aclose()
+        await asyncio.wait_for(handle, 10)
+        assert not handle.interrupted
+    assert ("DELETE", "/sessions/ses_1") in service.asked
+
+
+async def test_a_refused_request_leaves_the_agent_as_it_was(
+    service: Service, room: rtc.Room
+) -> None:
+    service.answers = [(404, {"code": "persona_not_found", "detail": "No such persona."}, {})]
+    avatar = voipavatar.AvatarSession(api_url=service.url, conn_options=QUICK)
+    session: AgentSession = AgentSession()
+    with pytest.raises(APIStatusError, match="No such persona"):
+        await avatar.start(session, room)
+    assert session.output.audio is None
+
+
+async def test_the_avatars_token_speaks_for_the_agent_and_no_more(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=30.0):
+        body = service.bodies[0]
+    claims = api.TokenVerifier().verify(body["livekit"]["token"])
+    assert claims.identity == body["identity"] == "voipavatar-agent"
+    assert claims.attributes == {"lk.publish_on_behalf": "agent"}
+    assert claims.kind == "agent"
+    assert claims.video is not None
+    assert claims.video.room == body["room"] == room.name
+    assert sorted(claims.video.can_publish_sources) == ["camera", "microphone"]
+    assert not claims.video.room_admin
+    assert body["audio"] == {"source": "data_stream"}
+
+
+async def test_missing_settings_are_named(
+    service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LIVEKIT_API_SECRET")
+    avatar = voipavatar.AvatarSession(api_url=service.url)
+    with pytest.raises(voipavatar.VoipAvatarException, match="LIVEKIT_API_SECRET"):
+        await avatar.start(AgentSession(), room)
