@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from engine.blend import FULL, Bgr, Canvas
 from engine.persona import Persona
 from engine.types import FrameJob, Picture, Rendered
 
+Relax = Callable[[FrameJob, int, float], Bgr]
+
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
     tick: int
+    said: FrameJob  # whose face it is: the last that talked
     face: Bgr
     weight: float  # 1 while talking, falling to 0 while the mouth closes
 
@@ -25,9 +29,12 @@ class Composer:
         close_frames: pictures that a mouth takes to close.
         run_ahead: pictures that may be painted before they are shown; so many faces are kept, for
             a mouth that is interrupted closes from the face that was shown, not the last painted.
+        relax: of a backend that can close a mouth (`Relaxing`); its face is pasted in the place
+            of the last that talked.
     """
 
-    def __init__(self, close_frames: int, run_ahead: int) -> None:
+    def __init__(self, close_frames: int, run_ahead: int, relax: Relax | None = None) -> None:
+        self._relax = relax
         self._step = 1 / (close_frames + 1)
         self._kept = run_ahead + 1
         self._shown: dict[int, deque[_Shown]] = {}
@@ -42,16 +49,16 @@ class Composer:
         """
         shown = self._history(job)
         if face is not None:
-            current = _Shown(job.tick, face.copy(), 1.0)
+            current = _Shown(job.tick, job, face.copy(), 1.0)
         elif shown:
             weight = min(shown[-1].weight - self._step, 1 - job.closing * self._step)
-            current = _Shown(job.tick, shown[-1].face, max(0.0, weight))
+            current = replace(shown[-1], tick=job.tick, weight=max(0.0, weight))
         else:
             return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
         shown.append(current)
-        weight = round(current.weight * FULL)
-        canvas = self._canvas(job.persona)
-        return self._rendered(job, canvas.picture(job.tick, current.face, weight))
+        face = self._face(current)
+        picture = self._canvas(job.persona).picture(job.tick, face, round(current.weight * FULL))
+        return self._rendered(job, picture)
 
     def forget(self, stream: int) -> None:
         self._shown.pop(stream, None)
@@ -66,6 +73,11 @@ class Composer:
             while shown and shown[-1].tick >= job.tick:
                 shown.pop()
         return shown
+
+    def _face(self, shown: _Shown) -> Bgr:
+        if self._relax is None or not 0 < shown.weight < 1:
+            return shown.face
+        return self._relax(shown.said, shown.tick, shown.weight)
 
     def _canvas(self, persona: Persona) -> Canvas:
         if persona not in self._canvases:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
@@ -45,7 +45,8 @@ class Runner:
         self._deliver = deliver
         self._scheduler: Scheduler[FrameJob] = Scheduler(backend.rungs)
         self._device = Device(backend)
-        self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS))
+        relax = backend.relax if isinstance(backend, Relaxing) else None
+        self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS), relax)
         self._orders: deque[Order] = deque()
         self._woken = threading.Condition()
         self._streams: set[int] = set()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.types import Faces, FrameJob
 
 
@@ -63,4 +66,21 @@ class Pipelined(Protocol):
 
     def collect(self, batch: Any) -> Faces:
         """Wait for a batch; faces as of `Backend.run`. Raises EngineFault."""
+        ...
+
+
+@runtime_checkable
+class Relaxing(Protocol):
+    """What a backend has besides if it can close a mouth, where others' last face only fades."""
+
+    def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
+        """The face of a job on the pose of a later tick, its mouth less open.
+
+        Args:
+            said: the last job of its stream that talked.
+            weight: 1 as it talked … 0 closed; the engine pastes the face with this weight.
+
+        Returns:
+            (256, 256, 3) BGR, valid until the next call.
+        """
         ...

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.backends import warp_sound
 from engine.backends.warp_mouth import draw
@@ -16,6 +17,8 @@ from engine.persona import Persona
 from engine.types import FACE_SIZE, Faces, FrameJob
 
 KEPT = 400  # mouths at rest that stay in memory, 300 kB each
+
+LIPS_FIRST = 4  # power of the weight by which a mouth closes after speech
 
 
 class WarpBackend:
@@ -31,6 +34,7 @@ class WarpBackend:
         self._bends: WeakKeyDictionary[Persona, Floats] = WeakKeyDictionary()
         self._mouths: OrderedDict[tuple[str, int], Mouth] = OrderedDict()
         self._faces: Faces = np.empty((self.rungs[-1], FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        self._relaxed: NDArray[np.uint8] = np.empty_like(self._faces[0])
 
     def start(self) -> None:
         """Nothing to load."""
@@ -49,6 +53,16 @@ class WarpBackend:
             mouth = self._mouth(job.persona, job.persona.source(job.tick))
             draw(mouth, float(opening), float(width), float(teeth), face)
         return self._faces[: len(jobs)]
+
+    def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
+        """See `Relaxing.relax`. Lips are quicker than the whole: they meet first."""
+        assert said.audio is not None
+        shape = warp_sound.shapes(said.audio[None])
+        opening = float(shape.opening[0]) * weight**LIPS_FIRST
+        width, teeth = float(shape.width[0]) * weight, float(shape.teeth[0]) * weight
+        mouth = self._mouth(said.persona, said.persona.source(tick))
+        draw(mouth, opening, width, teeth, self._relaxed)
+        return self._relaxed
 
     def stop(self) -> None:
         self._mouths.clear()

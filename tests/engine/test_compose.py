@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.blend import Canvas
+from engine.blend import Bgr, Canvas
 from engine.compose import Composer
 from engine.persona import Persona
 from engine.types import FrameJob, Picture
@@ -104,3 +104,19 @@ def test_a_face_is_kept_though_the_backend_reuses_its_memory(
     picture = composer.paint(job(persona, 1, closing=1), None).picture
     expected = Canvas(persona).picture(1, WHITE, 256 - round(256 / (CLOSE + 1)))
     np.testing.assert_array_equal(picture, expected)
+
+
+def test_a_backend_that_can_close_a_mouth_is_asked_for_its_face(persona: Persona) -> None:
+    asked: list[tuple[int, int, float]] = []
+
+    def relax(said: FrameJob, tick: int, weight: float) -> Bgr:
+        asked.append((said.tick, tick, weight))
+        return BLACK
+
+    composer = Composer(CLOSE, 8, relax)
+    talking = composer.paint(job(persona, 4), WHITE).picture
+    closing = composer.paint(job(persona, 5, closing=1), None).picture
+    weight = 1 - 1 / (CLOSE + 1)
+    np.testing.assert_array_equal(talking, Canvas(persona).picture(4, WHITE))
+    np.testing.assert_array_equal(closing, Canvas(persona).picture(5, BLACK, round(256 * weight)))
+    assert asked == [(4, 5, pytest.approx(weight))]

@@ -55,6 +55,11 @@ def resting(persona: Persona, tick: int) -> Faces:
     return crop_face(persona.frames[index], persona.boxes[index])
 
 
+def _dark(face: Faces) -> int:
+    """Pixels of the lower face that are darker than skin and lips."""
+    return int((face[150:].max(axis=2) < 75).sum())
+
+
 def vowel(first: float, second: float, seconds: float = 0.5) -> Pcm:
     """Harmonics of 120 Hz about two formants."""
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
@@ -102,10 +107,21 @@ def test_the_dark_inside_grows_with_loudness(persona: Persona, speech: Pcm) -> N
     """Seen in the picture, not in the numbers it was made from."""
     windows, loudness = heard(speech[: 4 * SAMPLE_RATE])
     backend = WarpBackend(EngineConfig())
-    dark = [
-        int((backend.run([job])[0][150:].max(axis=2) < 75).sum()) for job in jobs(persona, windows)
-    ]
+    dark = [_dark(backend.run([job])[0]) for job in jobs(persona, windows)]
     assert np.corrcoef(dark, loudness)[0, 1] > 0.7
+
+
+def test_lips_meet_soon_after_speech(persona: Persona, speech: Pcm) -> None:
+    windows, loudness = heard(speech)
+    job = jobs(persona, windows)[int(loudness.argmax())]
+    backend = WarpBackend(EngineConfig())
+    talking = backend.run([job])[0]
+    before = talking.copy()
+    closed = _dark(resting(persona, job.tick))
+    dark = [_dark(backend.relax(job, job.tick, weight)) - closed for weight in (1.0, 0.9, 0.8, 0.6)]
+    assert dark == sorted(dark, reverse=True)
+    assert dark[0] > 4 * dark[3]
+    np.testing.assert_array_equal(talking, before)  # the batch that is being pasted meanwhile
 
 
 def test_vowels_have_their_shapes() -> None:
