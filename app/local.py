@@ -36,12 +36,13 @@ class LocalError(Exception):
 
 @dataclass(slots=True)
 class Child:
-    """A process of ours, its log, and whether it is to outlive us."""
+    """A process of ours, its log, whether it is to outlive us, and when to insist that it ends."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
     keep: bool = False
+    insist_s: float = STOP_S  # between one SIGTERM and the next
 
     @property
     def pid(self) -> int:
@@ -49,14 +50,13 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to end and wait until it has; kill it when it does not. Idempotent."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        deadline = time.monotonic() + STOP_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(self.insist_s)
+        self.process.kill()
+        self.process.wait()
 
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
@@ -109,6 +109,8 @@ async def local_livekit(folder: Path, *, port: int = 0) -> AsyncIterator[LiveKit
     config = _livekit_config(port, key, secret)
     binary = found.stdout.decode().strip()
     child = _start("livekit", [binary], {"LIVEKIT_CONFIG": json.dumps(config)}, folder)
+    # It forgets a SIGTERM of its first 100 ms, and waits for participants at the first one.
+    child.insist_s = 1.0
     try:
         await _answers(child, f"http://127.0.0.1:{port}/", LIVEKIT_START_S)
         yield LiveKit(f"ws://127.0.0.1:{port}", key, secret, child)
@@ -151,7 +153,7 @@ async def local_service(
 
 async def prepare_persona(folder: Path, name: str, size: tuple[int, int] | None = None) -> Persona:
     """Prepare it where a service with its data in `folder` will look for it. Raises EngineError."""
-    catalogue = Catalogue(settings().personas_dir, folder / "personas")
+    catalogue = Catalogue(settings().personas_dir, folder / "personas", settings().models_dir)
     try:
         return await catalogue.load(name, *(size or (None, None)))
     finally:

@@ -104,7 +104,9 @@ async def open_services(
     database = Database(settings.database)
     exits.push_async_callback(database.aclose)
     await migrate(database)
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    catalogue = Catalogue(
+        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+    )
     exits.push_async_callback(catalogue.aclose)
     stage = await exits.enter_async_context(stage_factory(settings, catalogue))
     metrics = Metrics()

@@ -22,6 +22,7 @@ from engine.media import VideoInfo, probe_video
 from engine.persona import Persona
 from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
+from engine.prepare.tools import Tools, tools_in
 from engine.types import FPS
 
 persona_app = typer.Typer(help="Make personas, and list them.", no_args_is_help=True)
@@ -67,7 +68,9 @@ def prepare_command(
 def list_command() -> None:
     """Show the personas of this service."""
     settings = Settings()
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    catalogue = Catalogue(
+        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+    )
     try:
         listed = asyncio.run(catalogue.listing())
     except EngineError as error:
@@ -108,7 +111,8 @@ def _prepare(
         raise PersonaError(f"No persona is named {name!r} yet: give the video to make it of.")
     checked = settings_of(name, block, folder)
     source = video or video_of(checked, folder)
-    persona = _prepared(name, checked, source, settings.data_dir / "personas", console)
+    tools = tools_in(settings.models_dir)
+    persona = _prepared(name, checked, source, settings.data_dir / "personas", tools, console)
     if video is not None:
         _copy(video, folder / given["video_path"])
     if given:
@@ -117,7 +121,12 @@ def _prepare(
 
 
 def _prepared(
-    name: str, checked: PersonaSettings, source: Path, cache: Path, console: Console
+    name: str,
+    checked: PersonaSettings,
+    source: Path,
+    cache: Path,
+    tools: Tools,
+    console: Console,
 ) -> Persona:
     bars = (TextColumn("Preparing"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
@@ -128,6 +137,7 @@ def _prepared(
             source,
             cache,
             progress=lambda done: progress.update(task, completed=done),
+            tools=tools,
         )
 
 

@@ -62,7 +62,9 @@ async def _render(
 ) -> None:
     # Sound first: a wrong file shouldn't have to wait for the engine.
     sound = read_audio(audio, OUT_RATE)
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    catalogue = Catalogue(
+        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+    )
     config = settings.engine_config()
     if config.backend == "auto":
         config = replace(config, backend=catalogue.settings(name).engine)

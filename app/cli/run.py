@@ -74,7 +74,9 @@ def _spec(
 
 
 async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outcome:
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    catalogue = Catalogue(
+        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+    )
     try:
         catalogue.settings(spec.persona)  # a wrong name need not wait for the engine
         await ask_livekit(spec.livekit_url, spec.token(), ours=True)

@@ -66,7 +66,9 @@ async def database(settings: Settings) -> Finding:
 
 
 async def personas(settings: Settings) -> list[Finding]:
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas")
+    catalogue = Catalogue(
+        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+    )
     folder = settings.personas_dir.resolve()
     try:
         listed = await catalogue.listing()

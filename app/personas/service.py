@@ -21,6 +21,7 @@ from engine.persona import Persona
 from engine.prepare.build import Size, prepare
 from engine.prepare.cache import cache_key, is_prepared
 from engine.prepare.settings import PersonaSettings
+from engine.prepare.tools import Tools, tools_in
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +44,12 @@ class PersonaInfo:
 class Catalogue:
     """Reads personas.yaml as it is at each call, so that an edit counts at once."""
 
-    def __init__(self, personas_dir: Path, cache_dir: Path) -> None:
-        """`cache_dir` keeps what was prepared; it may be deleted at any time."""
+    def __init__(self, personas_dir: Path, cache_dir: Path, models_dir: Path | None = None) -> None:
+        """`cache_dir` keeps what was prepared; it may be deleted at any time.
+
+        Networks in `models_dir` find faces and their regions, where they are.
+        """
+        self._tools = Tools() if models_dir is None else tools_in(models_dir)
         self._dir = personas_dir
         self._cache = cache_dir
         self._loaded: WeakValueDictionary[tuple[str, ...], Persona] = WeakValueDictionary()
@@ -108,13 +113,16 @@ class Catalogue:
         self, video: Path, settings: PersonaSettings, width: int | None, height: int | None
     ) -> tuple[Size | None, str]:
         size = _size(video, width, height)
-        return size, cache_key(video, settings, size)
+        return size, cache_key(video, settings, size, self._tools)
 
     async def _load(
         self, name: str, settings: PersonaSettings, video: Path, size: Size | None, content: str
     ) -> Persona:
         loop = asyncio.get_running_loop()
-        work: tuple[Any, ...] = (name, settings, video, self._cache, size, self._progress)
+        work: tuple[Any, ...] = (
+            *(name, settings, video, self._cache, size),
+            *(self._progress, self._tools),
+        )
         if is_prepared(self._cache / content):
             return await loop.run_in_executor(None, prepare, *work)
         log.warning(
@@ -140,7 +148,7 @@ class Catalogue:
                 engine=settings.engine,
                 width=whole.width,
                 height=whole.height,
-                prepared=is_prepared(self._cache / cache_key(video, settings, None)),
+                prepared=is_prepared(self._cache / cache_key(video, settings, None, self._tools)),
             )
         except EngineError as error:
             return PersonaInfo(name, name, "auto", problem=str(error))

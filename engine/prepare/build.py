@@ -28,10 +28,11 @@ from engine.prepare.cache import (
     new_folder,
     used,
 )
-from engine.prepare.faces import FaceFinder, check_inside
+from engine.prepare.faces import check_inside
 from engine.prepare.masks import jaw_masks
 from engine.prepare.mouth import MouthFinder
 from engine.prepare.settings import PersonaSettings
+from engine.prepare.tools import Tools
 from engine.types import FPS
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def prepare(
     cache_dir: Path,
     size: Size | None = None,
     progress: Progress | None = None,
+    tools: Tools | None = None,
 ) -> Persona:
     """The persona of a video, from the cache where it was prepared before.
 
@@ -85,18 +87,21 @@ def prepare(
         cache_dir: holds a folder for each prepared persona.
         size: width and height of the output, even; None: the video's own.
         progress: called with the share that is done.
+        tools: networks that find faces and their regions; None: OpenCV, and a usual jaw.
 
     Raises:
         PersonaError: with the frame and the reason, where the video cannot become a persona.
+        BackendUnavailable: the file of a network is damaged.
     """
+    tools = tools or Tools()
     try:
         if not video.is_file():
             raise PersonaError(f"The video of persona {name} does not exist: {video}.")
-        key = cache_key(video, settings, size)
+        key = cache_key(video, settings, size, tools)
         folder = cache_dir / key
         if not is_prepared(folder):
             with new_folder(folder) as unfinished:
-                _Build(settings, video, size, progress or _ignore).into(unfinished, key)
+                _Build(settings, video, size, progress or _ignore, tools).into(unfinished, key)
             make_room(cache_dir, folder)
         used(folder)
     except MediaError as error:
@@ -112,9 +117,15 @@ class _Build:
     """One preparation. The video is read twice: for the faces, then for the pictures."""
 
     def __init__(
-        self, settings: PersonaSettings, video: Path, size: Size | None, progress: Progress
+        self,
+        settings: PersonaSettings,
+        video: Path,
+        size: Size | None,
+        progress: Progress,
+        tools: Tools,
     ) -> None:
         self._settings = settings
+        self._tools = tools
         self._video = video
         self._wanted = size
         self._progress = progress
@@ -140,7 +151,7 @@ class _Build:
         centres = crop.points(mouths[:, :2].astype(np.float64))
         moved = np.column_stack([centres, mouths[:, 2] * scale, mouths[:, 3]]).astype(np.float32)
         squares = blend_squares(boxes)
-        masks = jaw_masks(boxes)
+        masks = self._masks(folder, boxes)
         arrays = {
             "boxes": boxes,
             "crops": squares,
@@ -164,7 +175,7 @@ class _Build:
         return faces, mouth.mouths(), filled
 
     def _found(self) -> tuple[NDArray[np.float64], int]:
-        finder = FaceFinder(self._video.name, self._settings.bbox_shift)
+        finder = self._tools.finder(self._video.name, self._settings)
         for frame in self._frames(0.0, 0.6):
             finder.add(frame)
         return finder.boxes(), finder.filled
@@ -232,10 +243,22 @@ class _Build:
             for file, shape in zip((frames, pictures), shapes, strict=True):
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 write_array_header_1_0(file, header)
-            for frame in self._frames(0.6, 1.0):
+            for frame in self._frames(0.6, 0.8):
                 shown = crop(frame)
                 frames.write(shown.tobytes())
                 pictures.write(cv2.cvtColor(shown, cv2.COLOR_BGR2YUV_I420).tobytes())
+
+    def _masks(self, folder: Path, boxes: NDArray[np.int32]) -> list[NDArray[np.uint8]]:
+        """A soft mask for each of the frames that were written."""
+        parser = self._tools.parser()
+        if parser is None:
+            return jaw_masks(boxes)
+        frames = np.load(folder / "frames.npy", mmap_mode="r")
+        masks = []
+        for frame, box in zip(frames, boxes, strict=True):
+            masks.append(parser.mask(frame, box, self._settings))
+            self._progress(0.8 + 0.2 * len(masks) / len(boxes))
+        return masks
 
     def _manifest(self, key: str, count: int, crop: Crop, filled: int) -> dict[str, Any]:
         return {
@@ -246,8 +269,8 @@ class _Build:
             "frames": count,
             "width": crop.size[0],
             "height": crop.size[1],
-            "faces": "given" if self._settings.face_box else "haar",
+            **self._tools.names,
+            **({"faces": "given"} if self._settings.face_box else {}),
             "faces_interpolated": filled,
-            "mask": "geometric",
             "settings": self._settings.prepared_with(),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from engine.errors import PersonaError
 from engine.prepare.settings import PersonaSettings
+from engine.prepare.tools import Tools
 
 FORMAT = 2
 """Raised when what preparation writes changes, so that nobody reads an old folder."""
@@ -33,14 +35,17 @@ def _video_hash(path: Path, mtime_ns: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cache_key(video: Path, settings: PersonaSettings, size: tuple[int, int] | None) -> str:
-    """Hash of the video's bytes, the settings that matter, the size and the format."""
+def cache_key(
+    video: Path, settings: PersonaSettings, size: tuple[int, int] | None, tools: Tools
+) -> str:
+    """Hash of the video's bytes, the settings that matter, the size, the tools and the format."""
     stat = video.stat()
     parts = [
         FORMAT,
         _video_hash(video.resolve(), stat.st_mtime_ns, stat.st_size),
         settings.prepared_with(),
         size,
+        tools.names,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -78,7 +83,8 @@ def used(folder: Path) -> None:
     """Note that a persona was wanted now."""
     if (folder / SIZED).exists():
         with suppress(OSError):  # a cache that may only be read is good enough
-            (folder / SIZED).touch()
+            now = time.time_ns()  # finer than the file system's own clock
+            os.utime(folder / SIZED, ns=(now, now))
 
 
 def make_room(parent: Path, newest: Path, limit: int = SIZES_BYTES) -> None:

@@ -36,10 +36,11 @@ def _new_cascade() -> cv2.CascadeClassifier:
 class FaceFinder:
     """Follows the largest face through the frames of one video."""
 
-    def __init__(self, video: str, bbox_shift: float = 0.0) -> None:
+    def __init__(self, video: str, bbox_shift: float = 0.0, *, smooth: bool = True) -> None:
         """`video`: its name, for messages. `bbox_shift`: musetalk.md §2, item 4."""
         self._video = video
         self._shift = bbox_shift
+        self._smooth = smooth
         self._cascade = _new_cascade()
         self._boxes: list[Box | None] = []
         self._last: tuple[int, int, int, int] | None = None
@@ -47,27 +48,32 @@ class FaceFinder:
 
     def add(self, frame: Bgr) -> None:
         """Look at the next frame. Raises PersonaError where the face is of no use or missing."""
-        square = self._square(frame)
         number = len(self._boxes)
-        self._boxes.append(None if square is None else self._face(square, frame, number))
-        self._gap = self._gap + 1 if square is None else 0
+        box = self._locate(frame, number)
+        self._boxes.append(box)
+        self._gap = self._gap + 1 if box is None else 0
         if self._gap > MAX_GAP:
             raise self._missing(number - self._gap + 1, number)
 
     def boxes(self) -> NDArray[np.float64]:
-        """(n, 4) one smooth box a frame; short gaps are interpolated."""
+        """(n, 4) one box a frame; short gaps are interpolated."""
         known = [i for i, box in enumerate(self._boxes) if box is not None]
         if not known:
             raise self._missing(0, len(self._boxes) - 1)
         found = np.array([self._boxes[i] for i in known])
         ticks = np.arange(len(self._boxes))
         tracks = [np.interp(ticks, known, found[:, i]) for i in range(4)]
-        return np.stack([smoothed(track) for track in tracks], axis=1)
+        return np.stack([smoothed(t) if self._smooth else t for t in tracks], axis=1)
 
     @property
     def filled(self) -> int:
         """Frames whose box is interpolated."""
         return sum(box is None for box in self._boxes)
+
+    def _locate(self, frame: Bgr, number: int) -> Box | None:
+        """The face box of a frame, if there is a face."""
+        square = self._square(frame)
+        return None if square is None else self._face(square, frame, number)
 
     def _square(self, frame: Bgr) -> NDArray[np.float64] | None:
         """The cascade's answer x, y, side in pixels of the frame."""
@@ -113,15 +119,19 @@ class FaceFinder:
 
     def _face(self, square: NDArray[np.float64], frame: Bgr, number: int) -> Box:
         x, y, side = (float(value) for value in square)
+        x1, y1, x2, y2 = (float(share) * side for share in FACE_IN_SQUARE)
+        box = np.array([x + x1, y + y1 + 2 * self._shift, x + x2, y + y2])
+        self._check(box, side, frame, number)
+        return box
+
+    def _check(self, box: Box, side: float, frame: Bgr, number: int) -> None:
+        """Raises PersonaError where a face is too small, or leaves the picture."""
         if side < MIN_FACE:
             raise PersonaError(
                 f"The face in frame {number} of {self._video} is too small: {side:.0f} pixels "
                 f"high, at least {MIN_FACE} are needed. Film closer, or in a higher resolution."
             )
-        x1, y1, x2, y2 = (float(share) * side for share in FACE_IN_SQUARE)
-        box = np.array([x + x1, y + y1 + 2 * self._shift, x + x2, y + y2])
         check_inside(box, frame.shape[1], frame.shape[0], f"frame {number} of {self._video}")
-        return box
 
     def _missing(self, first: int, last: int) -> PersonaError:
         return PersonaError(

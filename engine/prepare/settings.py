@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
 from engine.errors import PersonaError
 from engine.musetalk.boxes import EXTRA_MARGIN
+from engine.musetalk.parsing import CHEEK_WIDTH, ParsingMode
 
-PARSING_MODES = ("jaw", "raw", "neck")
 MUSETALK_KEYS = (
     "bbox_shift",
     "extra_margin",
@@ -33,10 +33,11 @@ class PersonaSettings:
     bbox_shift: float = 0.0  # lowers the line above which the face stays as filmed
     face_box: tuple[int, int, int, int] | None = None  # x1, y1, x2, y2; None: look for it
     engine: str = "auto"  # the backend that this persona asks for
+    smooth_boxes: bool = False  # boxes from landmarks over time; the cascade's always are
     extra_margin: int = EXTRA_MARGIN  # below the chin (musetalk.md §2, item 5)
-    parsing_mode: str = "jaw"  # of the face parser (musetalk.md §2)
-    left_cheek_width: int = 90
-    right_cheek_width: int = 90
+    parsing_mode: ParsingMode = "jaw"  # of the face parser (musetalk.md §2)
+    left_cheek_width: int = CHEEK_WIDTH
+    right_cheek_width: int = CHEEK_WIDTH
 
     def prepared_with(self) -> dict[str, Any]:
         """The settings on which prepared arrays depend; the others can change freely."""
@@ -79,6 +80,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("must be true or false")
+    return value
+
+
 def _pixels(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("must be a whole number of pixels")
@@ -112,8 +119,9 @@ _CHECKS: dict[str, Callable[[object], Any]] = {
     "bbox_shift": _number,
     "face_box": _box,
     "engine": _one_of(ENGINES),
+    "smooth_boxes": _yes_or_no,
     "extra_margin": _pixels,
-    "parsing_mode": _one_of(PARSING_MODES),
+    "parsing_mode": _one_of(get_args(ParsingMode)),
     "left_cheek_width": _pixels,
     "right_cheek_width": _pixels,
 }
