@@ -1,0 +1,46 @@
+"""`voipavatar demo` as a person runs it. Good numbers are not asserted: machines vary."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def test_the_demo_films_measures_and_stops_clean(tmp_path: Path) -> None:
+    film = tmp_path / "demo.mp4"
+    command = [sys.executable, "-c", "from app.cli import app; app()", "demo"]
+    command += ["--seconds", "8", "--out", str(film)]
+    demo = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children: set[psutil.Process] = set()
+    while demo.poll() is None:
+        children.update(psutil.Process(demo.pid).children(recursive=True))
+        time.sleep(0.2)
+    said, complaints = demo.communicate()
+    assert demo.returncode in (0, 1), complaints
+    assert "A/V offset" in said, said + complaints
+    measured = json.loads(film.with_suffix(".json").read_text())
+    assert measured["passed"] is (demo.returncode == 0)
+    lines = {line["name"]: line for line in measured["lines"]}
+    assert lines["session's end"]["value"] == "ended"
+    assert lines["left in the room"]["passed"]
+    with av.open(str(film)) as source:
+        codecs = {stream.type: stream.codec_context.name for stream in source.streams}
+        assert codecs == {"video": "h264", "audio": "aac"}
+        assert sum(1 for _ in source.decode(video=0)) > 8 * 15
+    assert len(children) >= 2  # LiveKit and the service
+    assert [child for child in children if child.is_running()] == []
+    assert list(tmp_path.glob("voipavatar-*")) == []
