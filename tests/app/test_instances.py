@@ -148,8 +148,12 @@ async def test_only_silence_by_our_own_clock_is_death(database: Database) -> Non
 
 
 async def test_killed_and_started_again(
-    serve: Serve, service_settings: Settings, database_url: str
+    serve: Serve,
+    service_settings: Settings,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("app.main.BEAT_S", 0.1)
     settings = service_settings.model_copy(update={"database_url": database_url})
     standing = await serve(settings)
     kept = await standing.create("kept")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,71 +13,43 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from app import auth
+from app import auth, server
 from app.cli import app as command
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.server import CannotServe, listen, serve
+from app.server import CannotServe, listen
 from tests.app import quiet_service
-from tests.fixtures.api import QuietStage
+from tests.fixtures.api import QuietStage, Serve
 
 BODY = {"room": "r", "persona": "default"}
 
 
-@pytest.fixture
-def start(service_settings: Settings) -> Iterator[Callable[..., quiet_service.Child]]:
-    """Starts services in processes of their own; all of them end with the test."""
-    children: list[quiet_service.Child] = []
-
-    def started(*arguments: str) -> quiet_service.Child:
-        children.append(quiet_service.start(service_settings, *arguments))
-        return children[-1]
-
-    yield started
-    for child in children:
-        child.process.kill()
-        child.process.communicate()
-
-
-@asynccontextmanager
-async def ready_session(child: quiet_service.Child) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=child.url, timeout=20, verify=False) as http:
-        answer = await http.post("/sessions?wait=ready", json=BODY)
-        assert answer.status_code == 201
-        yield http
-
-
-async def rows(settings: Settings, serve_again: Any) -> list[dict[str, Any]]:
-    api = await serve_again(settings)
+async def rows(settings: Settings, serve: Serve) -> list[dict[str, Any]]:
+    """What another service finds in the same database."""
+    api = await serve(settings)
     items: list[dict[str, Any]] = (await api.http.get("/sessions")).json()["items"]
     return items
 
 
-async def test_a_signal_lets_sessions_leave(
-    start: Callable[..., quiet_service.Child], service_settings: Settings, serve: Any
-) -> None:
-    child = start()
-    async with ready_session(child):
-        child.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(child.process.wait, 20) == 0
-    [row] = await rows(service_settings, serve)
-    assert (row["state"], row["end_reason"]) == ("ended", "shutdown")
-
-
 async def test_requests_are_answered_while_sessions_leave_and_a_second_signal_quits(
-    start: Callable[..., quiet_service.Child], service_settings: Settings, serve: Any
+    service_settings: Settings, serve: Serve
 ) -> None:
-    child = start("stuck")
-    async with ready_session(child) as http:
-        child.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(10):
-            while (await http.get("/ready")).status_code == 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        refused = await http.post("/sessions", json=BODY | {"room": "other"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
-    child.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(child.process.wait, 20) == -signal.SIGTERM
+    child = await asyncio.to_thread(quiet_service.start, service_settings, "stuck")
+    try:
+        async with httpx.AsyncClient(base_url=child.url, timeout=20, verify=False) as http:
+            assert (await http.post("/sessions?wait=ready", json=BODY)).status_code == 201
+            child.process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(10):
+                while (await http.get("/ready")).status_code == 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            refused = await http.post("/sessions", json=BODY | {"room": "other"})
+            assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+        child.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(child.process.wait, 20) == -signal.SIGTERM
+    finally:
+        child.process.kill()
+        child.process.communicate()
     [row] = await rows(service_settings, serve)
     assert (row["state"], row["end_reason"]) == ("failed", "lost")
 
@@ -95,7 +67,16 @@ def test_a_port_in_use_is_one_sentence() -> None:
 async def test_others_are_not_served_without_a_key(service_settings: Settings) -> None:
     settings = service_settings.model_copy(update={"host": "0.0.0.0", "port": 0})
     with listen(settings) as listening, pytest.raises(CannotServe, match="keys create NAME"):
-        await serve(settings, listening, stage_factory=QuietStage().open)
+        await server.serve(settings, listening, stage_factory=QuietStage().open)
+
+
+async def test_a_signal_lets_sessions_leave(service_settings: Settings, serve: Serve) -> None:
+    settings = service_settings.model_copy(update={"port": 0})
+    async with served(settings) as http:
+        answer = await http.post("/sessions?wait=ready", json=BODY)
+        assert answer.status_code == 201
+    [row] = await rows(settings, serve)
+    assert (row["state"], row["end_reason"]) == ("ended", "shutdown")
 
 
 @pytest.mark.parametrize("remedy", ["key", "insecure"])
@@ -107,12 +88,21 @@ async def test_others_are_served_with_a_key_or_on_demand(
         await make_key(settings)
     else:
         settings = settings.model_copy(update={"insecure": True})
+    async with served(settings) as http:
+        assert (await http.get("/ready")).status_code == 200
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The service as the command runs it, until SIGTERM."""
     with listen(settings) as listening:
-        port = listening.getsockname()[1]
-        task = asyncio.create_task(serve(settings, listening, stage_factory=QuietStage().open))
-        async with httpx.AsyncClient(timeout=20, verify=False) as http:
-            answer = await http.get(f"http://127.0.0.1:{port}/ready")
-        assert answer.status_code == 200
+        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        task = asyncio.create_task(
+            server.serve(settings, listening, stage_factory=QuietStage().open)
+        )
+        async with httpx.AsyncClient(base_url=base, timeout=20, verify=False) as http:
+            assert (await http.get("/health")).status_code == 200
+            yield http
         signal.raise_signal(signal.SIGTERM)
         await task
 
@@ -127,7 +117,7 @@ async def make_key(settings: Settings) -> None:
 async def test_a_wrong_address_of_livekit_is_told(service_settings: Settings) -> None:
     settings = service_settings.model_copy(update={"livekit_url": "tcp://127.0.0.1", "port": 0})
     with listen(settings) as listening, pytest.raises(CannotServe, match="LIVEKIT_URL must be"):
-        await serve(settings, listening, stage_factory=QuietStage().open)
+        await server.serve(settings, listening, stage_factory=QuietStage().open)
 
 
 def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
