@@ -74,6 +74,7 @@ class AvOut:
         self.on_playback: Callable[[Started | Finished], None] = lambda _: None
         self.timing = Timing()
         self._captured = asyncio.Event()
+        self._cleared = asyncio.Event()
         self._started = False
 
     def tracks(self) -> tuple[rtc.LocalVideoTrack, rtc.LocalAudioTrack]:
@@ -148,6 +149,7 @@ class AvOut:
         self._stream.clear()
         self._next_frame = self._stream.frames
         self._audio.clear_queue()
+        self._cleared.set()
         self._filled_until = 0.0
         # Ticks whose audio was handed out and is dropped now show the mouth closing, too.
         for tick in range(self._clock.tick_at(now) + 1, self._playout.next_tick):
@@ -184,7 +186,13 @@ class AvOut:
     async def _speak(self) -> None:
         """Hand each tick's audio to the source, `lead_s` before it is due."""
         while True:
-            await _sleep_until(self._clock.time_of(self._playout.next_tick) - self._config.lead_s)
+            due = self._clock.time_of(self._playout.next_tick) - self._config.lead_s
+            if await self._cleared_before(due):
+                # A piece on its way while the source was emptied got there after. And without
+                # sound in the source nothing is sent, which hearers fill up with the last of it.
+                self._audio.clear_queue()
+                await self._fill_gap(time.monotonic())
+                continue
             now = time.monotonic()
             self._ask(now)
             await self._fill_gap(now)
@@ -217,7 +225,18 @@ class AvOut:
         if wait < 0:
             self._clock.slip(-wait)
         else:
+            self._filled_until = now + wait
             await self._hand_over(np.zeros(round(wait * OUT_RATE), np.int16))
+
+    async def _cleared_before(self, moment: float) -> bool:
+        """Wait for a moment; True at once if speech was cleared since the last time."""
+        try:
+            async with asyncio.timeout(max(0.0, moment - time.monotonic())):
+                await self._cleared.wait()
+        except TimeoutError:
+            return False
+        self._cleared.clear()
+        return True
 
     async def _hand_over(self, pcm: Pcm) -> None:
         if len(pcm):
