@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,9 +13,14 @@ from rich.console import Console
 from app.bench import cycles, sessions, show
 from app.bench.search import find_max as search
 from app.bench.sessions import BenchError, Load, Run
-from app.local import LocalError
+from app.config import settings
+from app.local import LocalError, prepare_persona
 from app.measure import report
+from app.measure.speech import SAMPLE
+from engine import bench as warp
 from engine.errors import EngineError
+from engine.media import read_audio
+from engine.types import SAMPLE_RATE
 
 FAULTS = (BenchError, LocalError, EngineError)
 
@@ -58,6 +64,22 @@ async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> i
     held = [asdict(held) for held in found.held]
     _write(json_file, {"passed": passed, "lines": report.as_json(lines), "held": held})
     return 0 if passed else 1
+
+
+async def bench_warp(persona: str, size: tuple[int, int] | None, *, json_file: Path | None) -> int:
+    """0 when it could be measured."""
+    console = Console()
+    try:
+        with console.status("Painting …"):
+            prepared = await prepare_persona(settings().data_dir, persona, size)
+            speech = await asyncio.to_thread(read_audio, SAMPLE, SAMPLE_RATE)
+            found = await asyncio.to_thread(warp.bench, prepared, speech)
+    except EngineError as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+    console.print(warp.table(found), highlight=False)
+    _write(json_file, asdict(found))
+    return 0
 
 
 def _write(file: Path | None, body: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
     bench.command("sessions")(_sessions)
     bench.command("cycles")(_cycles)
+    bench.command("warp")(_warp)
     bench_musetalk.register_bench(bench)
     bench_gpu.register_bench(bench)
     app.add_typer(bench, name="bench")
@@ -61,6 +62,17 @@ def _cycles(
     from app.bench.run import bench_cycles
 
     _run(bench_cycles(n, persona, json_file=json))
+
+
+def _warp(
+    persona: Persona = "default",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the persona's own by default.")] = "",
+    json: Json = None,
+) -> None:
+    """Pictures a second of the warp backend alone, on one core."""
+    from app.bench.run import bench_warp
+
+    _run(bench_warp(persona, _size(size), json_file=json))
 
 
 def _run(benchmark: Coroutine[Any, Any, int]) -> None:
