@@ -12,12 +12,12 @@ from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
 from engine.prepare.masks import jaw_masks
 
-WIDTH, HEIGHT = 320, 288
+WIDTH, HEIGHT = 322, 286
 SKIN, LIPS, LINE = (140, 170, 215), (90, 90, 190), (40, 40, 80)
 
 
 def drawn_persona(frames: int = 4, shade: int = 0) -> Persona:
-    """`frames` poses of 320 x 288; `shade` is added to its background, to tell two apart."""
+    """`frames` poses of 322 x 286; `shade` is added to its background, to tell two apart."""
     drawn = np.stack([_face(index, shade) for index in range(frames)])
     pictures = [cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).ravel() for frame in drawn]
     shifts = np.arange(frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,7 +80,6 @@ def test_the_weight_leads_from_the_persona_to_the_face() -> None:
 
 def test_a_face_that_no_mask_lets_through_changes_nothing() -> None:
     persona = drawn_persona()
-    for mask in persona.masks:
-        mask[:] = 0
+    persona = replace(persona, masks=tuple(np.zeros_like(mask) for mask in persona.masks))
     picture = Canvas(persona).picture(0, np.zeros((256, 256, 3), np.uint8))
     np.testing.assert_array_equal(picture, persona.pictures[0])
