@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -71,7 +73,7 @@ async def authorise(
     """
     keys = await list_keys(database)
     if not keys:
-        if insecure or is_loopback(client):
+        if insecure or (is_loopback(client) and _names_this_machine(headers.get("host", ""))):
             return
         raise Forbidden("No API key exists yet; make one with `voipavatar keys create NAME`.")
     presented = _hash(_presented(headers))
@@ -93,6 +95,15 @@ def is_loopback(address: str | None) -> bool:
         return False
     mapped = getattr(parsed, "ipv4_mapped", None)
     return (mapped or parsed).is_loopback
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a `Host` header is an address or localhost.
+
+    A page in a browser here may call us by a name of its own that it made resolve to 127.0.0.1.
+    """
+    name = urlsplit(f"//{host}").hostname or "localhost"
+    return name == "localhost" or re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name) is not None
 
 
 def _presented(headers: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from app import auth
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
+from app.errors import AppError
 
 Result = TypeVar("Result")
 
@@ -64,7 +65,10 @@ def _with_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
         finally:
             await database.aclose()
 
-    return asyncio.run(opened())
+    try:
+        return asyncio.run(opened())
+    except AppError as error:
+        raise _refusal(str(error)) from None
 
 
 def _refusal(sentence: str) -> typer.Exit:

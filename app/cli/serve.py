@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def _serve(**chosen: Any) -> None:
     # Imported here: the other commands need no web server.
+    from app.errors import AppError
     from app.logging import configure_logging
     from app.server import CannotServe, listen, serve
     from engine.errors import EngineError
@@ -36,12 +37,13 @@ def _serve(**chosen: Any) -> None:
     try:
         settings = Settings(**chosen)
         configure_logging(settings.log_format, settings.log_level)
-        asyncio.run(serve(settings, listen(settings)))
+        with listen(settings) as listening:
+            asyncio.run(serve(settings, listening))
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(str(part) for part in first["loc"])
         raise _Exit(f"The setting {setting} is wrong: {first['msg']}.") from None
-    except (CannotServe, EngineError) as error:
+    except (CannotServe, AppError, EngineError) as error:
         raise _Exit(str(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, make_url, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -18,6 +19,15 @@ from app.errors import Unhealthy
 
 BUSY_S = 10  # how long one writer waits for another (SQLite), or a statement may take (Postgres)
 CONNECT_S = 5
+# The last two come through bare while a connection is made.
+UNREACHABLE = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    OSError,
+    asyncpg.PostgresError,
+    sqlite3.OperationalError,
+)
 UNANSWERED = "The database does not answer; see the service's log."
 
 
@@ -28,7 +38,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        """Connects to nothing yet; a SQLite file's folder is made."""
+        """Connects to nothing yet; a SQLite file's folder is made, or Unhealthy raised."""
         self.engine = _engine(url)
         self.answered_at = time.monotonic()  # when a transaction last went well
         self._writing = self.engine.execution_options(writes=True)
@@ -63,13 +73,13 @@ class Database:
     async def _asked(self) -> AsyncIterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        except UNREACHABLE as error:
             raise Unhealthy(UNANSWERED) from error
         self.answered_at = time.monotonic()
 
 
 def _engine(url: str) -> AsyncEngine:
-    parsed = make_url(url)
+    parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(
             parsed,
@@ -79,11 +89,32 @@ def _engine(url: str) -> AsyncEngine:
             connect_args={"timeout": CONNECT_S, "command_timeout": BUSY_S},
         )
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(parsed, error) from error
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_S})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _parse(url: str) -> URL:
+    with suppress(ArgumentError):
+        parsed = make_url(url)
+        if parsed.drivername in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+            return parsed
+    raise Unhealthy(
+        "VOIPAVATAR_DATABASE_URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
+    )
+
+
+def unusable(url: URL, error: Exception) -> Unhealthy:
+    """What to say to who starts a command."""
+    return Unhealthy(
+        f"The database {url.render_as_string(hide_password=True)} cannot be opened ({error}). "
+        "Start it, or set VOIPAVATAR_DATABASE_URL."
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

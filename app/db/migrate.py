@@ -12,14 +12,21 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from app.db.database import Database, use_wal
+from app.db.database import UNREACHABLE, Database, unusable, use_wal
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_402_118  # any number, the same for every process of ours on one Postgres
 
 
 async def migrate(database: Database) -> None:
-    """Upgrade to the newest revision, one process at a time."""
+    """Upgrade to the newest revision, one process at a time. Raises Unhealthy."""
+    try:
+        await _migrate(database)
+    except UNREACHABLE as error:
+        raise unusable(database.engine.url, error) from error
+
+
+async def _migrate(database: Database) -> None:
     path = database.engine.url.database
     if database.dialect == "sqlite" and path:
         await asyncio.to_thread(_make_wal, Path(path))

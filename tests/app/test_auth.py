@@ -73,6 +73,11 @@ async def test_who_may_call_without_a_key(database: Database) -> None:
         with pytest.raises(Forbidden, match="voipavatar keys create"):
             await auth.authorise(database, {}, remote, insecure=False)
         await auth.authorise(database, {}, remote, insecure=True)
+    for host in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
+        await auth.authorise(database, {"host": host}, "127.0.0.1", insecure=False)
+    for host in ("evil.example", "127.0.0.1.evil.example:8080", "a:b:c", "abc"):
+        with pytest.raises(Forbidden):
+            await auth.authorise(database, {"host": host}, "127.0.0.1", insecure=False)
     await auth.create_key(database, "first")
     for insecure in (True, False):
         with pytest.raises(Unauthenticated):

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from app.cli import app as command
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
+from app.local import free_port
 from app.server import CannotServe, listen
 from tests.app import quiet_service
 from tests.fixtures.api import QuietStage, Serve
@@ -126,3 +128,22 @@ def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.exit_code == 1
     assert len(result.stderr.strip().splitlines()) == 1
     assert "joins_at_once" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["keys", "list"]])
+def test_a_database_that_cannot_be_opened_is_one_sentence(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for url in (
+        "nonsense",
+        "mysql://a:pw@127.0.0.1/b",
+        f"sqlite:///{tmp_path}/file/no.db",
+        f"postgresql://a:pw@127.0.0.1:{free_port()}/b",
+    ):
+        monkeypatch.setenv("VOIPAVATAR_DATABASE_URL", url)
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 1
+        last = result.stderr.strip().splitlines()[-1]
+        assert "VOIPAVATAR_DATABASE_URL" in last
+        assert "pw@" not in result.stderr
