@@ -44,12 +44,21 @@ class Measured:
     same_place: float
 
 
-def load_encoder(models: Path, seed: int, device: torch.device) -> tuple[Any, str]:
-    """Whisper's encoder, and whose weights it has: converted ones, else random of full size."""
+def load_encoder(models: Path, seed: int, device: str) -> tuple[Any, str]:
+    """Whisper's encoder, and whose weights it has: converted ones, else random of full size.
+
+    Args:
+        device: as torch names it.
+
+    Raises:
+        BackendUnavailable: there is no such device here, or the weights are damaged.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise BackendUnavailable(f"There is no device {device} here.", "Use --device cpu.")
     path = NETWORKS["whisper"].ready_path(models)
     if path.is_file():
         origin = read_header(path).get("origin", "unknown")
-        return networks.load(models, "whisper", torch.float32, device), origin
+        return networks.load(models, "whisper", torch.float32, torch.device(device)), origin
     torch.manual_seed(seed)
     encoder = networks.build("whisper", SIZES["full"]["whisper"])
     return encoder.to(device), f"random, seed {seed}"

@@ -45,13 +45,11 @@ def _features(
 ) -> None:
     """Error of the streamed features against those of the whole file, by context and form."""
     try:
-        import torch
-
         from engine.bench_features import load_encoder, measure
     except ImportError as error:
         _refuse(f"{error}. Install the networks' libraries: make setup-all")
     try:
-        encoder, origin = load_encoder(models, seed, torch.device(device))
+        encoder, origin = load_encoder(models, seed, device)
         table = Table("left", "right", "form", "wait", "stem", "layers", "same place")
         pcm = read_audio(audio, SAMPLE_RATE)
         for row in measure(encoder, pcm, _contexts(left, right), samples):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.errors import EngineError
 from engine.models.layout import NETWORKS, Network
-from engine.models.published import files_of
+from engine.models.published import all_files, files_of
 
 models_app = typer.Typer(help="Get, convert and check the networks' weights.", no_args_is_help=True)
 
@@ -29,6 +29,8 @@ DEFAULT = Path("models")
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
+    from app.cli import plans  # noqa: F401 (adds its own commands to models_app)
+
     app.add_typer(models_app, name="models")
 
 
@@ -43,7 +45,7 @@ def plainly() -> Iterator[None]:
         _refuse(str(error))
 
 
-def _refuse(sentence: str) -> None:
+def _refuse(sentence: str) -> NoReturn:
     console = Console(stderr=True)
     console.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1) from None
@@ -67,7 +69,8 @@ def download_command(names: Names = None, models: Folder = DEFAULT) -> None:
     with plainly():
         from engine.prepare.download import fetch
 
-        files = [file for network in _networks(names) for file in files_of(network)]
+        chosen = (file for network in _networks(names) for file in files_of(network))
+        files = list(chosen) if names else all_files()
         fetch(
             models,
             files,

@@ -16,6 +16,8 @@ REVISIONS = {
     "stabilityai/sd-vae-ft-mse": "31f26fdeee1355a5c34592e401dd41e45d25a493",
     "madebyollin/taesd": "614f76814bbe30edbe2e627ace1c2234c81a2c0e",
     "openai/whisper-tiny": "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
+    "yzd-v/DWPose": "1a7144101628d69ee7a3768d1ee3a094070dc388",
+    "facefusion/models-3.1.0": "e2868ea5014dcfde10bd0e3a7146aae80e11eca6",
 }
 
 
@@ -62,6 +64,29 @@ _KNOWN: dict[str, tuple[int | None, str]] = {
 }
 
 
+LANDMARKS = Published(
+    "yzd-v/DWPose",
+    "dw-ll_ucoco_384.onnx",
+    "dwpose/dw-ll_ucoco_384.onnx",
+    134_399_116,
+    "724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
+)
+"""DWPose, which finds the 68 points of a face when a persona is prepared."""
+
+PARSER = Published(
+    "facefusion/models-3.1.0",
+    "bisenet_resnet_18.onnx",
+    "face-parse-bisent/bisenet.onnx",
+    53_205_356,
+    "2218b6183c26ca5c83303232d682a536c670c13ea9695f716c777d1f244eefe9",
+)
+"""BiSeNet of 19 classes, which finds the region of a face that is painted.
+
+Another training (yakhyo/face-parsing) of upstream's parser, whose own weights are published only in
+PyTorch's pickled format; an ONNX file made of those can lie in its place.
+"""
+
+
 def files_of(network: Network) -> tuple[Published, ...]:
     """Configuration and weights of a network."""
 
@@ -74,4 +99,5 @@ def files_of(network: Network) -> tuple[Published, ...]:
 
 
 def all_files() -> tuple[Published, ...]:
-    return tuple(file for network in NETWORKS.values() for file in files_of(network))
+    networks = (file for network in NETWORKS.values() for file in files_of(network))
+    return (*networks, LANDMARKS, PARSER)

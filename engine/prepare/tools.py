@@ -8,14 +8,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from engine.models.published import LANDMARKS, PARSER
 from engine.prepare.faces import FaceFinder
 from engine.prepare.landmarks import LandmarkFinder, Landmarks
 from engine.prepare.parser import FaceParser
 from engine.prepare.settings import PersonaSettings
-
-LANDMARKS = Path("dwpose") / "dw-ll_ucoco_384.onnx"
-PARSER = Path("face-parse-bisent") / "bisenet.onnx"
-"""In the models folder, beside the files that upstream puts there (§1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +60,5 @@ def tools_in(models: Path) -> Tools:
     """The networks whose files are in the models folder, if they can be run at all."""
     if find_spec("onnxruntime") is None:
         return Tools()
-    found = (models / name if (models / name).is_file() else None for name in (LANDMARKS, PARSER))
-    return Tools(*found)
+    paths = (models / file.local for file in (LANDMARKS, PARSER))
+    return Tools(*(path if path.is_file() else None for path in paths))

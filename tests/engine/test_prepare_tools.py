@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import BackendUnavailable, PersonaError
+from engine.models.published import LANDMARKS, PARSER
 from engine.musetalk.boxes import blend_squares, lengthened
 from engine.musetalk.masks import blend_mask, square_crop
 from engine.musetalk.parsing import parser_mask
@@ -23,7 +24,7 @@ from engine.prepare.build import prepare
 from engine.prepare.landmarks import MIRRORED, LandmarkFinder, Landmarks
 from engine.prepare.parser import FaceParser
 from engine.prepare.settings import PersonaSettings, parse_settings
-from engine.prepare.tools import LANDMARKS, PARSER, Tools, tools_in
+from engine.prepare.tools import Tools, tools_in
 from tests.videos import persona_frames, write_video
 
 POINTS = 133
@@ -179,11 +180,11 @@ def test_a_mask_follows_the_parser_and_the_settings(tmp_path: Path) -> None:
 def test_networks_are_used_where_they_lie_and_said_in_the_manifest(tmp_path: Path) -> None:
     assert tools_in(tmp_path) == Tools()
     assert Tools().names == {"faces": "haar", "mask": "geometric"}
-    parser_network(tmp_path / PARSER)
+    parser_network(tmp_path / PARSER.local)
     half = tools_in(tmp_path)
     assert half.names["faces"] == "haar"
     assert half.names["mask"].startswith("bisenet ")
-    pose_network(tmp_path / LANDMARKS, red=(23 + 8,))
+    pose_network(tmp_path / LANDMARKS.local, red=(23 + 8,))
     assert tools_in(tmp_path).names["faces"].startswith("dwpose ")
 
 
@@ -191,8 +192,8 @@ def test_a_persona_is_prepared_with_the_networks(tmp_path: Path) -> None:
     frames = [cv2.resize(face(), (256, 256), interpolation=cv2.INTER_AREA) for _ in range(30)]
     video = write_video(tmp_path / "ada.mp4", frames)
     models = tmp_path / "models"
-    pose_network(models / LANDMARKS, red=(23 + 8,))
-    parser_network(models / PARSER)
+    pose_network(models / LANDMARKS.local, red=(23 + 8,))
+    parser_network(models / PARSER.local)
     settings = PersonaSettings("ada.mp4", extra_margin=10)
     seen: list[float] = []
     made = prepare("ada", settings, video, tmp_path / "cache", None, seen.append, tools_in(models))
@@ -201,7 +202,7 @@ def test_a_persona_is_prepared_with_the_networks(tmp_path: Path) -> None:
     assert manifest["mask"].startswith("bisenet ")
     scale = 256 / 400
     assert abs(made.boxes[0, 3] - (300 * scale + 10)) < 6  # the chin, and the margin below it
-    parser = FaceParser(models / PARSER)
+    parser = FaceParser(models / PARSER.local)
     assert np.array_equal(made.masks[3], parser.mask(made.frames[3], made.boxes[3], settings))
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
@@ -209,7 +210,7 @@ def test_a_persona_is_prepared_with_the_networks(tmp_path: Path) -> None:
 
 def test_other_tools_make_another_persona(tmp_path: Path) -> None:
     video = write_video(tmp_path / "ada.mp4", persona_frames())
-    parser_network(tmp_path / "models" / PARSER)
+    parser_network(tmp_path / "models" / PARSER.local)
     settings = PersonaSettings("ada.mp4")
     plain = prepare("ada", settings, video, tmp_path / "cache")
     parsed = prepare(
