@@ -80,11 +80,21 @@ class EnginePool:
         stats.stale += self._gone.stale
         return stats
 
+    def admit(self, persona: Persona) -> None:
+        """Get a persona ready for `open_stream`. Blocks, on any thread; long the first time.
+
+        Raises PersonaError if the backend can't paint it.
+        """
+        self._backend.admit(persona)
+
     def open_stream(self, persona: Persona) -> Stream:
         """A place for one session; on the event loop that its pictures come back to.
 
+        Quick for a persona that `admit` has seen.
+
         Raises:
             CapacityExhausted: every place is taken.
+            PersonaError: the backend can't paint this persona.
             EngineFault: the backend failed for good.
         """
         if self.fault is not None:
@@ -93,6 +103,7 @@ class EnginePool:
             raise CapacityExhausted(
                 f"All {self.capacity} places of the engine are taken; try again when one is free."
             )
+        self.admit(persona)
         self._loop = asyncio.get_running_loop()
         number = next(self._numbers)
         speech = Speech(self._backend.left_context, self._backend.lookahead)

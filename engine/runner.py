@@ -106,6 +106,7 @@ class Runner:
     def _live(self) -> None:
         try:
             self._backend.start()
+            self._scheduler = Scheduler(self._backend.rungs)
             self._measured = measure(self._backend, self._scheduler)
         except Exception as error:
             self._refusal = _as_unavailable(error, self._backend.name)

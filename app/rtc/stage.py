@@ -31,7 +31,7 @@ async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
         gc.freeze()
         yield Stage(
             pool=pool,
-            load_persona=_loader(catalogue),
+            load_persona=_loader(catalogue, pool),
             joins=asyncio.Semaphore(settings.joins_at_once),
             output=OutputConfig(silence_rms=settings.silence_rms),
             codec=settings.video_codec,
@@ -46,5 +46,10 @@ def runner_on(stage: Stage) -> Callable[[SessionSpec], RoomSession]:
     return lambda spec: RoomSession(spec, stage)
 
 
-def _loader(catalogue: Catalogue) -> Callable[[SessionSpec], Awaitable[Persona]]:
-    return lambda spec: catalogue.load(spec.persona, spec.video.width, spec.video.height)
+def _loader(catalogue: Catalogue, pool: EnginePool) -> Callable[[SessionSpec], Awaitable[Persona]]:
+    async def load(spec: SessionSpec) -> Persona:
+        persona = await catalogue.load(spec.persona, spec.video.width, spec.video.height)
+        await asyncio.to_thread(pool.admit, persona)
+        return persona
+
+    return load

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.persona import Persona
 from engine.types import Faces, FrameJob
 
 
@@ -18,7 +19,8 @@ class Backend(Protocol):
         name: `warp`, `torch`, `tensorrt`.
         left_context: samples at 16 kHz that a job's audio holds before its own 640.
         lookahead: samples at 16 kHz that it holds after them; they delay a live microphone.
-        rungs: batch sizes that run well, ascending; a batch is never larger than the last.
+        rungs: batch sizes that run well, ascending; a batch is never larger than the last. True
+            once it has started.
         invalid: faces so far that were not finite and were replaced by the persona's own.
     """
 
@@ -30,6 +32,13 @@ class Backend(Protocol):
 
     def start(self) -> None:
         """Load, allocate, compile. Raises BackendUnavailable with the command that mends it."""
+        ...
+
+    def admit(self, persona: Persona) -> None:
+        """Have all that a persona's faces need. On any thread; may take long the first time.
+
+        Raises PersonaError, with the command that mends it, if its faces can't be painted.
+        """
         ...
 
     def open(self, stream: int) -> None:

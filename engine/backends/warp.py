@@ -39,6 +39,9 @@ class WarpBackend:
     def start(self) -> None:
         """Nothing to load."""
 
+    def admit(self, persona: Persona) -> None:
+        """Every persona has what it takes: a mouth."""
+
     def open(self, stream: int) -> None:
         """Streams leave no trace here."""
 

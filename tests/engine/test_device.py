@@ -16,7 +16,7 @@ from engine.pool import EnginePool
 from engine.scheduler import Batch
 from engine.types import Faces, FrameJob
 from tests.engine.drawn import drawn_persona
-from tests.engine.test_pool import PERSONA, ask, running, shown, talk
+from tests.engine.pools import PERSONA, ask, running, shown, talk
 
 ONE = drawn_persona()
 

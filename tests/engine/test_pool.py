@@ -1,100 +1,22 @@
-"""The pool at work: real threads, the real warp backend, faults made on purpose."""
+"""The pool at work: real threads, the real warp backend."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 
 import numpy as np
 import pytest
 
-from engine.backends.base import Backend
 from engine.backends.warp import WarpBackend
 from engine.config import EngineConfig, Stall
-from engine.errors import BackendUnavailable, CapacityExhausted, EngineFault
+from engine.errors import CapacityExhausted, PersonaError
+from engine.persona import Persona
 from engine.pool import EnginePool
-from engine.stream import Stream
-from engine.types import Faces, FrameJob, Pcm, Picture
 from tests.engine.drawn import drawn_persona
-
-SOON = 30.0  # seconds: a deadline that a busy test machine keeps
-PATIENCE = 10.0
-TALK = (8000 * np.sin(np.arange(640 * 20) * 0.3)).astype(np.int16)
-SILENCE = np.zeros(640 * 20, np.int16)
-PERSONA = drawn_persona()
-
-
-class Failing(WarpBackend):
-    """Warp that fails when it is told to."""
-
-    def __init__(self, fails: int = 0, restarts: bool = True) -> None:
-        super().__init__(EngineConfig())
-        self.fails = fails
-        self.restarts = restarts
-        self.starts = 0
-        self.opened: list[int] = []
-
-    def start(self) -> None:
-        self.starts += 1
-        if self.starts > 1 and not self.restarts:
-            raise BackendUnavailable("The device is gone.", "Plug it in.")
-
-    def open(self, stream: int) -> None:
-        self.opened.append(stream)
-
-    def run(self, jobs: Sequence[FrameJob]) -> Faces:
-        if self.fails and jobs[0].due:  # not while it is measured
-            self.fails -= 1
-            raise EngineFault("The device coughed.")
-        return super().run(jobs)
-
-
-class Miscounting(Failing):
-    """Loses a face, so that all after it would reach the wrong stream."""
-
-    def run(self, jobs: Sequence[FrameJob]) -> Faces:
-        faces = super().run(jobs)
-        return faces[1:] if jobs[0].due else faces
-
-
-@asynccontextmanager
-async def running(
-    backend: Backend | None = None, config: EngineConfig | None = None
-) -> AsyncIterator[EnginePool]:
-    config = config or EngineConfig(backend="warp", max_streams=4)
-    pool = EnginePool(config, backend)
-    pool.start()
-    try:
-        yield pool
-    finally:
-        await pool.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what it waits for happens in another thread
-            await asyncio.sleep(0.005)
-
-
-async def shown(stream: Stream, tick: int) -> Picture:
-    """The picture of a tick, taken once it is there: asking sooner would make it late."""
-    await until(lambda: tick in stream._pictures)
-    picture = stream.picture(tick)
-    assert picture is not None
-    return picture
-
-
-def talk(stream: Stream, pcm: Pcm = TALK) -> None:
-    stream.push(pcm)
-    stream.end_segment()
-
-
-def ask(stream: Stream, frames: range, tick: int = 0) -> None:
-    for frame in frames:
-        stream.request(frame, tick + frame, time.monotonic() + SOON)
+from tests.engine.pools import PERSONA, SILENCE, SOON, TALK, ask, running, shown, talk, until
 
 
 async def test_speech_comes_back_as_a_talking_picture_of_its_tick() -> None:
@@ -222,75 +144,6 @@ async def test_capacity_is_measured_and_at_least_one() -> None:
         assert pool.capacity == 1
 
 
-async def test_a_failed_batch_restarts_the_backend_and_sessions_live_on() -> None:
-    backend = Failing(fails=1)
-    async with running(backend) as pool:
-        stream = pool.open_stream(PERSONA)
-        faults: list[str] = []
-        stream.on_fault = faults.append
-        talk(stream)
-        ask(stream, range(1))
-        await until(lambda: pool.stats().restarts == 1)
-        ask(stream, range(1, 2))
-        await shown(stream, 1)
-        assert backend.opened[-1] == backend.opened[-2], "the stream was opened again"
-        assert (faults, pool.fault) == ([], None)
-
-
-@pytest.mark.parametrize(
-    ("backend", "reason"),
-    [(Failing(fails=2), "coughed"), (Failing(fails=1, restarts=False), "gone. Plug it in.")],
-    ids=["fails-again", "does-not-restart"],
-)
-async def test_a_fault_that_stays_is_told_to_every_session(backend: Failing, reason: str) -> None:
-    async with running(backend) as pool:
-        streams = [pool.open_stream(PERSONA) for _ in range(2)]
-        faults: list[str] = []
-        for stream in streams:
-            stream.on_fault = faults.append
-            talk(stream)
-        for frame in range(2):
-            ask(streams[0], range(frame, frame + 1))
-            await asyncio.sleep(0.05)
-        await until(lambda: len(faults) == 2)
-        assert reason in faults[0]
-        assert pool.fault == faults[0]
-        with pytest.raises(EngineFault, match="restart did not cure"):
-            pool.open_stream(PERSONA)
-        await asyncio.sleep(0.3)  # the thread beats on
-        await until(lambda: pool.beat_age_s() < 0.2)
-        streams[0].close()
-
-
-async def test_faces_that_do_not_match_their_jobs_reach_nobody() -> None:
-    async with running(Miscounting()) as pool:
-        stream = pool.open_stream(PERSONA)
-        talk(stream)
-        ask(stream, range(2))
-        await until(lambda: pool.stats().restarts >= 1)
-        assert stream.picture(1) is None
-
-
-def test_a_backend_that_does_not_start_says_why_and_leaves_no_thread() -> None:
-    class Broken(Failing):
-        def start(self) -> None:
-            raise BackendUnavailable("No device.", "Buy one.")
-
-    before = threading.active_count()
-    with pytest.raises(BackendUnavailable, match=r"No device\. Buy one\."):
-        EnginePool(EngineConfig(), Broken()).start()
-    assert threading.active_count() == before
-
-
-def test_a_backend_that_fails_while_it_is_measured_is_unavailable() -> None:
-    class Weak(Failing):
-        def run(self, jobs: Sequence[FrameJob]) -> Faces:
-            raise EngineFault("Out of memory.")
-
-    with pytest.raises(BackendUnavailable, match="warp engine does not run here: Out of memory"):
-        EnginePool(EngineConfig(), Weak()).start()
-
-
 async def test_closing_ends_the_thread_and_may_be_repeated() -> None:
     before = threading.active_count()
     pool = EnginePool(EngineConfig(backend="warp"))
@@ -314,3 +167,34 @@ async def test_many_streams_come_and_go_without_a_trace() -> None:
         ask(last, range(2))
         await shown(last, 1)
         assert pool.stats().frames <= 102
+
+
+class Choosy(WarpBackend):
+    """Knows its batch sizes only once it has started, and does not paint everybody."""
+
+    def __init__(self) -> None:
+        super().__init__(EngineConfig())
+        self.rungs = (1, 2, 4, 8)
+
+    def start(self) -> None:
+        self.rungs = (1, 2)
+
+    def admit(self, persona: Persona) -> None:
+        if persona is not PERSONA:
+            raise PersonaError("No latents of these weights. Make them.")
+
+
+async def test_a_persona_that_cannot_be_painted_takes_no_place() -> None:
+    async with running(Choosy(), EngineConfig(max_streams=1)) as pool:
+        with pytest.raises(PersonaError, match="No latents"):
+            pool.open_stream(drawn_persona(frames=2))
+        pool.open_stream(PERSONA)
+
+
+async def test_batches_are_of_the_sizes_that_the_started_backend_names() -> None:
+    async with running(Choosy()) as pool:
+        stream = pool.open_stream(PERSONA)
+        talk(stream)
+        ask(stream, range(20))
+        await shown(stream, 19)
+        assert max(pool.stats().batch_sizes) == 2

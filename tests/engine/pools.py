@@ -1,0 +1,60 @@
+"""A running pool in a test, and what a session does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from engine.backends.base import Backend
+from engine.config import EngineConfig
+from engine.pool import EnginePool
+from engine.stream import Stream
+from engine.types import Pcm, Picture
+from tests.engine.drawn import drawn_persona
+
+SOON = 30.0  # seconds: a deadline that a busy test machine keeps
+PATIENCE = 10.0
+TALK = (8000 * np.sin(np.arange(640 * 20) * 0.3)).astype(np.int16)
+SILENCE = np.zeros(640 * 20, np.int16)
+PERSONA = drawn_persona()
+
+
+@asynccontextmanager
+async def running(
+    backend: Backend | None = None, config: EngineConfig | None = None
+) -> AsyncIterator[EnginePool]:
+    config = config or EngineConfig(backend="warp", max_streams=4)
+    pool = EnginePool(config, backend)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what it waits for happens in another thread
+            await asyncio.sleep(0.005)
+
+
+async def shown(stream: Stream, tick: int) -> Picture:
+    """The picture of a tick, taken once it is there: asking sooner would make it late."""
+    await until(lambda: tick in stream._pictures)
+    picture = stream.picture(tick)
+    assert picture is not None
+    return picture
+
+
+def talk(stream: Stream, pcm: Pcm = TALK) -> None:
+    stream.push(pcm)
+    stream.end_segment()
+
+
+def ask(stream: Stream, frames: range, tick: int = 0) -> None:
+    for frame in frames:
+        stream.request(frame, tick + frame, time.monotonic() + SOON)
