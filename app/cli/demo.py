@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
             str,
             typer.Option(help="Stop the engine: 10:200 is 200 ms at 10 s after the first frame."),
         ] = "",
+        clicks: Annotated[
+            bool, typer.Option("--clicks", help="Short tones instead of speech: a second measure.")
+        ] = False,
         keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
     ) -> None:
         """Start LiveKit and the service here, speak to an avatar, film and measure it."""
@@ -31,5 +34,5 @@ def register(app: typer.Typer) -> None:
 
         configure_logging("auto", "error")  # what the service logs goes to its own file
 
-        options = Options(persona=persona, out=out, seconds=seconds, stalls=stalls, keep=keep)
+        options = Options(persona, out, seconds, stalls, clicks, keep)
         raise typer.Exit(run_until_stopped(demo(options)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.demo.take import Take
 from app.measure.align import Alignment, align, continuity
+from app.measure.clicks import click_offset, onsets
 from app.measure.mouth import openings
 from app.measure.pace import pace
 from app.measure.recording import Floats, Seen
@@ -21,6 +22,7 @@ from app.measure.sync import (
     speech_span,
 )
 from engine.config import Stall
+from engine.types import FRAME_S
 
 SETTLE_S = 1.0  # pictures just after the first are the video stream finding its feet
 WINDOW_S = 2.0  # of speech from which one offset is told
@@ -50,8 +52,15 @@ class Verdict:
     gaps_ms: list[tuple[float, float]]  # the same, of gaps between pictures over 60 ms
 
 
-def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> Verdict:
-    """All lines of the demo. `reference`: openings of the same speech rendered offline."""
+def judge(
+    take: Take, reference: Floats, stalls: tuple[Stall, ...], clicks: Floats | None = None
+) -> Verdict:
+    """All lines of the demo.
+
+    Args:
+        reference: (n,) openings of the same speech rendered offline.
+        clicks: seconds of the speech at which tones begin, if it is a click track.
+    """
     alignment = align(take.sent, take.heard)
     seen = see(take)
     start, end = speech_span(take.heard, take.speech_from)
@@ -61,6 +70,7 @@ def judge(take: Take, reference: Floats, stalls: tuple[Stall, ...]) -> Verdict:
         at_most("first picture at the viewer", _first_picture_ms(take), 2500, "ms"),
         *_pace_lines(take),
         *_offset_lines(offsets, take.first_frame, stalls),
+        *([] if clicks is None else [_click_line(take, seen, reference, clicks)]),
         at_least(
             "mouth follows loudness (Pearson)", mouth_loudness(seen, take.heard, start, end), 0.6
         ),
@@ -136,6 +146,13 @@ def _offset_lines(offsets: Offsets, first_frame: float, stalls: tuple[Stall, ...
         within("A/V offset, median (+ picture late)", float(np.median(known)), 0, 45, "ms", 0),
         at_most(f"|A/V offset| p95{where}", float(np.percentile(np.abs(known), 95)), 45, "ms"),
     ]
+
+
+def _click_line(take: Take, seen: Seen, reference: Floats, clicks: Floats) -> Line:
+    tones = onsets(take.heard)
+    offline = Seen(np.arange(len(reference), dtype=np.float64) * FRAME_S, reference)
+    found = click_offset(seen, tones[tones >= take.speech_from], offline, clicks) * 1000
+    return within(f"the same, by {len(found)} clicks, mean", float(found.mean()), 0, 45, "ms", 0)
 
 
 def _closed_after_ms(take: Take, seen: Seen, start: float, end: float) -> float:

@@ -23,8 +23,9 @@ from app.demo.reference import reference_openings
 from app.demo.take import DemoError, Take, record
 from app.local import LiveKit, LocalError, Service, local_livekit, local_service, prepare_persona
 from app.measure import report
+from app.measure.clicks import click_track
 from app.measure.mouth import MouthRegion
-from app.measure.recording import Pcm
+from app.measure.recording import Floats, Pcm
 from app.measure.speech import SAMPLE, read_wav
 from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.viewer import RATE as FILM_RATE
@@ -44,16 +45,31 @@ class Options:
     out: Path
     seconds: float | None  # None: the sample as it is
     stalls: str  # "10:200,…", as VOIPAVATAR_TEST_STALLS takes it
+    clicks: bool  # short tones instead of speech
     keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What the speaker says."""
+
+    pcm: Pcm
+    rate: int
+    clicks: Floats | None  # seconds at which tones begin, if that is what it says
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / self.rate
 
 
 async def demo(options: Options) -> int:
     """Run it and print what was measured. The exit code: 0 when every line passed."""
     console = Console()
     try:
-        speech, stalls = _speech(options), _stalls(options)
+        spoken = _spoken(options)
+        stalls = _stalls(options, spoken.seconds)
         with _folder(options.keep) as folder:
-            return await _demo(options, folder, speech, stalls, console)
+            return await _demo(options, folder, spoken, stalls, console)
     except (DemoError, LocalError, EngineError) as error:
         console.print(f"[red]{error}[/red]", highlight=False)
         return 1
@@ -62,7 +78,7 @@ async def demo(options: Options) -> int:
 async def _demo(
     options: Options,
     folder: Path,
-    speech: tuple[Pcm, int],
+    spoken: Spoken,
     stalls: tuple[Stall, ...],
     console: Console,
 ) -> int:
@@ -78,15 +94,14 @@ async def _demo(
             service = await exits.enter_async_context(
                 local_service(folder, livekit, port=8080 if options.keep else 0, env=env)
             )
-        seconds = len(speech[0]) / speech[1]
-        with console.status(f"Speaking for {seconds:.0f} s and watching …"):
-            take = await _film(service, livekit, options, region, speech)
+        with console.status(f"Speaking for {spoken.seconds:.0f} s and watching …"):
+            take = await _film(service, livekit, options, region, spoken)
         with console.status("Comparing with the same speech rendered offline …"):
             render_env = {**os.environ, "VOIPAVATAR_DATA_DIR": str(folder)}
             reference = await reference_openings(
-                folder, options.persona, region, *speech, env=render_env
+                folder, options.persona, region, spoken.pcm, spoken.rate, env=render_env
             )
-        verdict = judge(take, reference, stalls)
+        verdict = judge(take, reference, stalls, spoken.clicks)
         passed = report.passed(verdict.lines)
         console.print(report.table("voipavatar demo", verdict.lines))
         _write(options, verdict, take, passed)
@@ -99,22 +114,23 @@ async def _demo(
     return 0 if passed else 1
 
 
-def _speech(options: Options) -> tuple[Pcm, int]:
-    """The sample, cut or repeated to the seconds asked for."""
+def _spoken(options: Options) -> Spoken:
+    """The sample, cut or repeated to the seconds asked for; or clicks."""
     pcm, rate = read_wav(SAMPLE)
-    if options.seconds is not None:
-        pcm = np.resize(pcm, round(options.seconds * rate))
-    return pcm, rate
+    seconds = len(pcm) / rate if options.seconds is None else options.seconds
+    if options.clicks:
+        pcm, starts = click_track(seconds, rate)
+        return Spoken(pcm, rate, starts)
+    return Spoken(np.resize(pcm, round(seconds * rate)), rate, None)
 
 
-def _stalls(options: Options) -> tuple[Stall, ...]:
+def _stalls(options: Options, seconds: float) -> tuple[Stall, ...]:
     try:
         stalls = Settings.model_validate({"test_stalls": options.stalls}).test_stalls
     except ValidationError as error:
         raise DemoError(str(error.errors()[0]["msg"])) from error
-    pcm, rate = _speech(options)
     last = max((stall.at_s + stall.duration_s for stall in stalls), default=0.0)
-    if stalls and last + STALL_ROOM_S > len(pcm) / rate:
+    if stalls and last + STALL_ROOM_S > seconds:
         raise DemoError(f"The last stall ends at {last:g} s: too late to be seen. Use --seconds.")
     return stalls
 
@@ -134,11 +150,12 @@ async def _film(
     livekit: LiveKit,
     options: Options,
     region: MouthRegion,
-    speech: tuple[Pcm, int],
+    spoken: Spoken,
 ) -> Take:
     film = Film(options.out, FILM_RATE)
     access = LiveKitAccess(livekit.url, livekit.key, livekit.secret)
     try:
+        speech = spoken.pcm, spoken.rate
         return await record(service.http, access, ROOM, options.persona, region, speech, film)
     except httpx.HTTPError as error:
         raise DemoError(

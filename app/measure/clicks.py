@@ -1,4 +1,7 @@
-"""Short tones with silence around them: a second way to measure the offset, as a cross-check."""
+"""Short tones with silence around them: a second way to measure the offset, as a cross-check.
+
+The first way compares whole curves; this one only looks when the mouth first opens at each tone.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,10 @@ def click_track(seconds: float, rate: int, *, seed: int = 1) -> tuple[Pcm, Float
         first = round(at * rate)
         starts.append(first / rate)
         t = np.arange(round(0.07 * rate)) / rate
-        # A vowel's buzz rather than a pure tone: several bands must have something to hear.
-        tone = sum(np.sin(2 * np.pi * 160 * k * t) / k for k in range(1, 12))
+        # A vowel's buzz rather than a pure tone: several bands must have something to hear. Each
+        # at a pitch of its own, so that none is taken for another.
+        pitch = chance.uniform(110, 220)
+        tone = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 12))
         track[first : first + len(t)] = np.clip(0.35 * 32767 * tone, -32000, 32000)
         at += float(chance.uniform(0.7, 1.1))
     return track, np.array(starts)
@@ -45,8 +50,7 @@ def onsets(heard: TimedAudio) -> Floats:
 def first_open(seen: Seen, tones: Floats) -> Floats:
     """(n,) seconds from each tone to the first picture, within 0.4 s around, with an open mouth.
 
-    Less 20 ms of it are due to the grid, half a picture on average: a tone begins anywhere in
-    its picture's 40 ms. Compare with the same of an offline rendering to get the offset.
+    A tone begins anywhere in its picture's 40 ms, so single values differ by as much.
     """
     wide = float(np.percentile(seen.openings, 98))
     found: list[float] = []
@@ -56,3 +60,13 @@ def first_open(seen: Seen, tones: Floats) -> Floats:
         if len(opened):
             found.append(float(near.times[opened[0]] - tone))
     return np.array(found)
+
+
+def click_offset(live: Seen, heard: Floats, offline: Seen, sent: Floats) -> Floats:
+    """(n,) seconds by which pictures are late at each heard tone.
+
+    What the mouth itself takes, and where a tone falls in its picture's 40 ms, is in the offline
+    rendering, too; its mean is taken off.
+    """
+    late: Floats = first_open(live, heard) - np.mean(first_open(offline, sent))
+    return late
