@@ -18,6 +18,7 @@ from app.db.database import Database
 from app.db.migrate import migrate
 from app.deps import Services
 from app.edge import Edge
+from app.errors import Unhealthy
 from app.health import Health
 from app.metrics import Metrics
 from app.personas import endpoints as personas
@@ -136,8 +137,10 @@ async def _housekeeping(instance: Instance, registry: Registry) -> AsyncIterator
                 for session_id in await instance.beat():
                     registry.stop(session_id, EndReason.DELETED)
                 await instance.look_around()
+            except Unhealthy:
+                continue  # the database has said so itself
             except Exception:
-                log.warning("housekeeping failed; trying again", exc_info=True)
+                log.exception("housekeeping failed; trying again")
 
     task = asyncio.create_task(keep(), name="housekeeping")
     try:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
+import structlog
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from app.errors import Unhealthy
+
+log = structlog.get_logger(__name__)
 
 BUSY_S = 10  # how long one writer waits for another (SQLite), or a statement may take (Postgres)
 CONNECT_S = 5
@@ -74,6 +77,7 @@ class Database:
         try:
             yield
         except UNREACHABLE as error:
+            log.warning("the database does not answer", error=str(error))
             raise Unhealthy(UNANSWERED) from error
         self.answered_at = time.monotonic()
 

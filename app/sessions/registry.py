@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from app.errors import Unhealthy
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
 from engine.types import EngineStats
 
@@ -121,14 +122,17 @@ class Registry:
             await self._finish(session_id, outcome, runner.stats())
 
     async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:
-        """Report the end until it is recorded: else its key would stay taken."""
+        """Report the end until the database has it: else its key would stay taken."""
         try:
             while True:
                 try:
                     return await self._report.finished(session_id, outcome, stats)
+                except Unhealthy:
+                    log.warning("end of session not recorded yet", session_id=session_id)
                 except Exception:
-                    log.exception("end of session not recorded yet", session_id=session_id)
-                    await asyncio.sleep(REPORT_AGAIN_S)
+                    log.exception("end of session not recorded", session_id=session_id)
+                    stats = {}  # of all that is written, only they can be unwritable
+                await asyncio.sleep(REPORT_AGAIN_S)
         finally:
             # Cut off at shutdown, the row stays as it is; the next start-up marks it lost.
             self._live.pop(session_id, None)

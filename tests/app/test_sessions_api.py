@@ -187,6 +187,20 @@ async def test_stats_stay_after_the_end(api: Api, serve: Serve) -> None:
     assert (await another.http.get(url)).json() == live
 
 
+async def test_stats_that_cannot_be_written_keep_no_session_alive(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.sessions.registry.REPORT_AGAIN_S", 0.01)
+    session = await api.create()
+    runner = api.stage.runners[0]
+    monkeypatch.setattr(runner, "stats", lambda: {"fps": object()})
+    await api.http.delete(f"/sessions/{session['id']}")
+    ended = await api.ended(session["id"])
+    assert (ended["state"], ended["end_reason"]) == ("ended", "deleted")
+    stats = (await api.http.get(f"/sessions/{session['id']}/stats")).json()
+    assert stats["fps"] is None
+
+
 async def test_time_to_the_first_frame_counts_from_the_request(api: Api) -> None:
     before = asyncio.get_running_loop().time()
     await api.create()
