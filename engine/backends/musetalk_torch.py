@@ -15,12 +15,11 @@ from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault
 from engine.features import Features
 from engine.latents import Latents
-from engine.models import networks
-from engine.models.header import fingerprint
+from engine.models.device import choose_device, dtype_of
 from engine.models.layout import missing, needed
 from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
-from engine.prepare.latents import prepare_latents
+from engine.prepare.latents import encode_persona
 from engine.types import Faces, FrameJob
 
 GPU_RUNGS = (1, 2, 4, 8, 16, 24, 32)
@@ -43,8 +42,8 @@ class TorchBackend:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self.device = _device(config.device)
-        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.device = choose_device(config.device)
+        self.dtype = dtype_of(self.device)
         self._names = needed(config.version, config.decoder)
         self._features = Features(config.hearing)
         self._latents: dict[str, Latents] = {}
@@ -60,7 +59,6 @@ class TorchBackend:
     def start(self) -> None:
         """Load, and on a GPU capture a graph a rung. Raises BackendUnavailable."""
         missing(self._config.models_dir, self._names)
-        self._encoder_print = fingerprint(self._config.models_dir, ("kl",))
         try:
             with torch.inference_mode():
                 self._prepare()
@@ -95,6 +93,10 @@ class TorchBackend:
             for _ in range(SLOTS)
         ]
         self._copies = torch.cuda.Stream() if cuda else None
+
+    def admit(self, persona: Persona) -> None:
+        """Have the persona's latents before it is painted; on any thread. Raises PersonaError."""
+        self._latents_of(persona)
 
     def open(self, stream: int) -> None:
         """Nothing is kept before the first sound."""
@@ -157,19 +159,15 @@ class TorchBackend:
 
     def _latent(self, job: FrameJob) -> Any:
         persona = job.persona
+        return self._latents_of(persona)[persona.source(job.tick)]
+
+    def _latents_of(self, persona: Persona) -> Latents:
+        """Usually read from the persona's folder; made here when nobody made them before."""
         latents = self._latents.get(persona.key)
         if latents is None:
-            latents = self._latents[persona.key] = self._encode(persona)
-        return latents[persona.source(job.tick)]
-
-    def _encode(self, persona: Persona) -> Latents:
-        """Usually read from the persona's folder; made here when nobody made them before."""
-        return prepare_latents(
-            persona,
-            self._encoder_print,
-            lambda: networks.load(self._config.models_dir, "kl", self.dtype, self.device),
-            lambda _done, _all: None,
-        )
+            latents = encode_persona(persona, self._config.models_dir, self.device.type)
+            self._latents[persona.key] = latents
+        return latents
 
     def stop(self) -> None:
         """Give the device's memory back."""
@@ -184,14 +182,3 @@ class TorchBackend:
 
 def _first_line(error: RuntimeError) -> str:
     return str(error).splitlines()[0]
-
-
-def _device(wanted: str) -> torch.device:
-    """Raises BackendUnavailable when a GPU is asked for and there is none."""
-    present = torch.cuda.is_available()
-    if wanted == "cuda" and not present:
-        raise BackendUnavailable(
-            "PyTorch finds no NVIDIA GPU here.",
-            "Set the engine's device to cpu, or look at `nvidia-smi`.",
-        )
-    return torch.device("cuda" if present and wanted != "cpu" else "cpu")

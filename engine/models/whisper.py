@@ -43,6 +43,6 @@ def tokens(states: Tensor, index: Tensor, valid: Tensor, positions: Tensor) -> T
         valid: (batch, 10) of the states' type: 0 where the picture hears a zero vector, else 1.
         positions: (50, 384) the table of §1.6 in the states' type.
     """
-    rows = torch.arange(len(index), device=index.device)[:, None]
+    rows = torch.arange(index.shape[0], device=index.device)[:, None]
     heard = states[rows, index] * valid[:, :, None, None]
-    return heard.reshape(len(index), -1, states.shape[-1]) + positions
+    return heard.reshape(index.shape[0], -1, states.shape[-1]) + positions

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from engine.errors import PersonaError
 from engine.latents import SHAPE, Latents, latents_name, stored_latents
+from engine.models import networks
+from engine.models.device import choose_device, dtype_of
+from engine.models.header import fingerprint
+from engine.models.layout import missing
 from engine.musetalk.image import SCALING_FACTOR, crop_face, vae_input
 from engine.persona import Persona
 from engine.types import Faces
@@ -43,21 +47,21 @@ def encode_faces(vae: Any, faces: Faces) -> NDArray[np.float32]:
 
 
 def prepare_latents(
-    persona: Persona, fingerprint: str, load_vae: Callable[[], Any], progress: Progress
+    persona: Persona, encoder: str, load_vae: Callable[[], Any], progress: Progress
 ) -> Latents:
     """The persona's latents, made unless they are there; a broken-off run goes on where it was.
 
     Args:
-        fingerprint: of the encoder's weights.
+        encoder: fingerprint of its weights.
         load_vae: called when frames remain to be encoded.
 
     Raises:
         PersonaError: the latents cannot be written, or are not finite.
     """
-    ready = stored_latents(persona, fingerprint)
+    ready = stored_latents(persona, encoder)
     if ready is not None:
         return ready
-    name = latents_name(fingerprint)
+    name = latents_name(encoder)
     count = len(persona.frames)
     partial = persona.folder / f"{name}.partial.npy"
     journal = persona.folder / f"{name}.partial.json"
@@ -70,7 +74,7 @@ def prepare_latents(
             rows.flush()
             journal.write_text(json.dumps({"done": last}))
             progress(last, count)
-        manifest = {"encoder": fingerprint, "frames": count, "shape": SHAPE, "posterior": "mode"}
+        manifest = {"encoder": encoder, "frames": count, "shape": SHAPE, "posterior": "mode"}
         (persona.folder / f"{name}.json").write_text(json.dumps(manifest, indent=1))
         partial.replace(persona.folder / f"{name}.npy")
         journal.unlink(missing_ok=True)
@@ -98,3 +102,29 @@ def _encode_frames(vae: Any, persona: Persona, indices: range) -> NDArray[np.flo
             " finite: check the weights with `voipavatar models verify`."
         )
     return latents
+
+
+def _unwatched(_done: int, _all: int) -> None:
+    """Nobody watches the progress."""
+
+
+def encode_persona(
+    persona: Persona, models: Path, device: str, progress: Progress = _unwatched
+) -> Latents:
+    """The latents of a persona by the weights of a models folder, made unless they are there.
+
+    Args:
+        device: auto, cuda or cpu.
+
+    Raises:
+        BackendUnavailable: weights or the device are missing.
+        PersonaError: see `prepare_latents`.
+    """
+    place = choose_device(device)
+    missing(models, ("kl",))
+    return prepare_latents(
+        persona,
+        fingerprint(models, ("kl",)),
+        lambda: networks.load(models, "kl", dtype_of(place), place),
+        progress,
+    )

@@ -1,0 +1,102 @@
+"""Tiny networks exported to ONNX and compiled for an RTX 4090, on a machine without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from app.cli import app
+from engine.backends.trt import (
+    PLANS,
+    find_plan,
+    flavour,
+    load_tensorrt,
+    model_key,
+    plan_name,
+)
+from engine.errors import BackendUnavailable
+from engine.features import Hearing
+from engine.prepare.build_tensorrt import BuildFailed, build_plan
+from engine.prepare.export_onnx import CHECKED_BATCHES, BadExport, check, export, load_painter
+
+pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.timeout(400)]
+
+HEARING = Hearing(left=10, right=0)
+
+
+@pytest.fixture(scope="module")
+def onnx(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "face.onnx"
+    export(load_painter(tiny_models, "v15", "tiny", torch.float16), HEARING, path)
+    return path
+
+
+def test_the_file_computes_what_pytorch_does_at_every_batch_size(
+    onnx: Path, tiny_models: Path
+) -> None:
+    exact = load_painter(tiny_models, "v15", "tiny", torch.float32)
+    seen = list(check(onnx, exact, HEARING, CHECKED_BATCHES))
+    assert [each.batch for each in seen] == list(CHECKED_BATCHES)
+    assert max(each.worst_level for each in seen) <= 2
+
+
+def test_another_network_s_file_is_refused(onnx: Path, tiny_models: Path) -> None:
+    other = load_painter(tiny_models, "v1", "tiny", torch.float32)
+    with torch.inference_mode():
+        other.vae.decoder.layers[-1].bias.add_(0.05)
+    with pytest.raises(BadExport, match="differs from PyTorch at batch 1"):
+        list(check(onnx, other, HEARING, (1,)))
+
+
+def test_a_plan_is_compiled_for_a_gpu_that_is_not_here(onnx: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plans" / "face.plan"
+    build_plan(load_tensorrt(), onnx, path, (1, 25, 50), "sm89")
+    assert path.stat().st_size > 100_000
+    assert not path.with_suffix(".partial").exists()
+
+
+def test_a_target_that_it_does_not_know_is_refused(onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=r"does not compile for sm90; it knows .*sm89"):
+        build_plan(load_tensorrt(), onnx, tmp_path / "face.plan", (1, 2, 4), "sm90")
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "face.onnx"
+    with pytest.raises(BuildFailed, match="voipavatar models export"):
+        build_plan(load_tensorrt(), broken, tmp_path / "face.plan", (1, 2, 4), "sm89")
+    broken.write_bytes(b"not a network")
+    with pytest.raises(BuildFailed, match="does not take"):
+        build_plan(load_tensorrt(), broken, tmp_path / "face.plan", (1, 2, 4), "sm89")
+
+
+def test_only_the_plan_of_these_weights_this_library_and_this_gpu_is_taken(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "ready").symlink_to(tiny_models / "ready")
+    made_by = flavour(load_tensorrt())
+    wanted = ("v15", "tiny", HEARING, made_by, "sm89")
+    with pytest.raises(BackendUnavailable, match="build-tensorrt --decoder tiny --target sm89"):
+        find_plan(models, *wanted)
+    key = model_key(models, "v15", "tiny", HEARING)
+    assert key != model_key(models, "v15", "kl", HEARING)
+    assert key != model_key(models, "v15", "tiny", Hearing(left=11, right=0))
+    (models / PLANS).mkdir()
+    stale = models / PLANS / plan_name("v15", "tiny", key, "trt-1.0", "sm89")
+    stale.touch()
+    with pytest.raises(BackendUnavailable, match=r"trt-1\.0-sm89\.plan is stale"):
+        find_plan(models, *wanted)
+    good = models / PLANS / plan_name("v15", "tiny", key, made_by, "sm89")
+    good.touch()
+    assert find_plan(models, *wanted) == good
+
+
+def test_the_command_says_what_comes_before_it(tiny_models: Path) -> None:
+    run = ["models", "build-tensorrt", "--target", "sm89", "--models", str(tiny_models)]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 1
+    assert "voipavatar models export" in done.output
