@@ -145,7 +145,7 @@ class Features:
         valid = np.empty(index.shape, np.bool_)
         for place, job in enumerate(jobs):
             start = self.hearing.start(job.frame)
-            mels[place] = self._window(job, start * ROWS_PER_POSITION)
+            self._window(job, start * ROWS_PER_POSITION, mels[place])
             positions = windows.window_positions(job.frame, 1)[0]
             valid[place] = (positions >= 0) & (positions < self._end(job) // windows.POSITION)
             index[place] = np.where(valid[place], positions - start, 0)
@@ -156,19 +156,17 @@ class Features:
         own = SAMPLES_PER_FRAME * (job.frame + 1)
         return own + self.hearing.lookahead - job.unheard
 
-    def _window(self, job: FrameJob, first: int) -> NDArray[np.float32]:
-        """(80, rows) log-mel from row `first` of the segment; zeros follow what is known."""
+    def _window(self, job: FrameJob, first: int, mels: NDArray[np.float32]) -> None:
+        """Fill log-mel (80, rows) from row `first` of the segment; zeros follow what is known."""
         segment = self._segment(job, first)
-        fresh = self._log_rows(job, segment.end)
-        final = max(0, (self._end(job) - EDGE) // mel.HOP + 1 - segment.end)
-        log = np.full((self.hearing.rows, mel.BANDS), mel.SILENCE, np.float32)
         kept = len(segment.rows)
-        fresh = fresh[: len(log) - kept]
-        log[:kept] = segment.rows
-        log[kept : kept + len(fresh)] = fresh
+        fresh = self._log_rows(job, segment.end)[: self.hearing.rows - kept]
+        final = max(0, (self._end(job) - EDGE) // mel.HOP + 1 - segment.end)
+        log = np.concatenate([segment.rows, fresh])
         segment.extend(fresh[:final])
         peak = max(float(segment.peaks.max()), float(fresh.max(initial=mel.SILENCE)))
-        return mel.scaled(log, peak).T
+        mels[:, : len(log)] = mel.scaled(log, peak).T
+        mels[:, len(log) :] = mel.scaled(np.float32(mel.SILENCE), peak)
 
     def _segment(self, job: FrameJob, first: int) -> _Segment:
         """The rows kept of the job's segment, from row `first`."""
@@ -182,14 +180,14 @@ class Features:
     def _log_rows(self, job: FrameJob, first: int) -> mel.Log:
         """Rows from `first` to the last that any known sample touches."""
         assert job.audio is not None  # a closing mouth costs no inference
-        begin = SAMPLES_PER_FRAME * job.frame - self.hearing.left_context
-        sound = np.zeros(len(job.audio) + mel.FFT)
-        sound[: len(job.audio)] = job.audio / 32768.0
-        if begin <= -EDGE:  # reflected at the start of the segment, as a file is
-            origin = -begin
-            sound[origin - EDGE : origin] = sound[origin + 1 : origin + 1 + EDGE][::-1]
         touched = (self._end(job) + EDGE - 1) // mel.HOP + 1
-        span = slice(first * mel.HOP - EDGE - begin, (touched - 1) * mel.HOP + EDGE - begin)
         if touched <= first:
             return np.empty((0, mel.BANDS), np.float32)
-        return mel.log_power(mel.sound_frames(sound[span]))
+        low, high = first * mel.HOP - EDGE, (touched - 1) * mel.HOP + EDGE
+        begin = SAMPLES_PER_FRAME * job.frame - self.hearing.left_context
+        known = job.audio[low - begin : high - begin]
+        sound = np.zeros(high - low)
+        sound[: len(known)] = known / 32768.0
+        if low < 0:  # reflected at the start of the segment, as a file is
+            sound[:-low] = sound[1 - low : 1 - 2 * low][::-1]
+        return mel.log_power(mel.sound_frames(sound))

@@ -50,7 +50,7 @@ def log_power(frames: NDArray[np.floating]) -> Log:
     return np.asarray(np.log10(np.maximum(power @ _filters(), FLOOR)), np.float32)
 
 
-def scaled(log: Log, peak: float) -> Log:
+def scaled(log: Log | np.float32, peak: float) -> Log:
     """What the encoder hears: 8 decades below the peak, about -1 … 1."""
     return np.asarray((np.maximum(log, np.float32(peak - RANGE)) + 4.0) / 4.0, np.float32)
 

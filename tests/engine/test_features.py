@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.clips import clip_jobs
@@ -37,6 +37,7 @@ def heard_tokens(pcm: Pcm, hearing: Hearing) -> np.ndarray:
     return np.array(tokens)
 
 
+@settings(deadline=None, max_examples=40)  # the machine may be busy
 @given(
     samples=st.integers(2 * SAMPLES_PER_FRAME, 50_000),
     left=st.integers(6, 60),
