@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -206,6 +207,23 @@ async def test_time_to_the_first_frame_counts_from_the_request(api: Api) -> None
     await api.create()
     after = asyncio.get_running_loop().time()
     assert before < api.stage.runners[0].spec.requested_at < after
+
+
+async def test_many_sessions_leave_nothing_behind(api: Api) -> None:
+    async def cycle(number: int) -> None:
+        session = await api.create(f"r{number % 4}", identity=f"avatar-{number}")
+        await api.http.delete(f"/sessions/{session['id']}")
+        await api.ended(session["id"])
+
+    await asyncio.gather(*(cycle(number) for number in range(4)))
+    tasks, files = len(asyncio.all_tasks()), psutil.Process().num_fds()
+    for first in range(4, 44, 4):
+        await asyncio.gather(*(cycle(number) for number in range(first, first + 4)))
+    assert len(asyncio.all_tasks()) <= tasks + 4
+    assert psutil.Process().num_fds() <= files + 16  # connections come and go
+    rows = (await api.http.get("/sessions?limit=200")).json()["items"]
+    assert [row["state"] for row in rows] == ["ended"] * 44
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("session")] == []
 
 
 async def test_a_shutdown_ends_sessions_and_takes_no_more(api: Api) -> None:
