@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.config import EngineConfig, Stall
+from engine.features import LEAST_LEFT, POSITION_MS, Hearing
 
 
 class Settings(BaseSettings):
@@ -40,6 +41,12 @@ class Settings(BaseSettings):
     max_sessions: int | None = Field(None, ge=1)
     silence_rms: float = Field(0.01, ge=0, lt=1)
     close_frames: int = Field(8, ge=0, le=50)
+    musetalk_version: Literal["v15", "v1"] = "v15"
+    decoder: Literal["kl", "tiny"] = "kl"
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    left_context_ms: int = Field(5000, ge=LEAST_LEFT * POSITION_MS, multiple_of=POSITION_MS)
+    right_context_ms: int = Field(100, ge=0, multiple_of=POSITION_MS)
+    audio_window: Literal["truncated", "padded"] = "truncated"
     video_codec: Literal["h264", "vp8"] = "h264"
     joins_at_once: int = Field(4, ge=1, le=16)  # livekit.md: 24 at once time out, 4 do not
     drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
@@ -59,6 +66,11 @@ class Settings(BaseSettings):
                 "write stalls as SECONDS:MILLISECONDS,…, as in 10:200,20:400"
             ) from error
 
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        self.hearing()
+        return self
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL, with an async driver whichever way it was written."""
@@ -72,8 +84,18 @@ class Settings(BaseSettings):
                 return driver + url.removeprefix(plain)
         return url
 
+    def hearing(self) -> Hearing:
+        """What MuseTalk's encoder hears. Raises ValueError where that is too long for it."""
+        contexts = (self.left_context_ms, self.right_context_ms)
+        left, right = (context // POSITION_MS for context in contexts)
+        return Hearing(left, right, self.audio_window)
+
     def engine_config(self) -> EngineConfig:
         return EngineConfig(
+            hearing=self.hearing(),
+            version=self.musetalk_version,
+            decoder=self.decoder,
+            device=self.device,
             backend=self.engine,
             silence_rms=self.silence_rms,
             close_frames=self.close_frames,

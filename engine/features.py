@@ -20,6 +20,7 @@ from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob
 STEM_REACH = 520
 """Samples after the start of a position that the encoder's convolutions reach (§5.1)."""
 
+POSITION_MS = 1000 // windows.POSITIONS_PER_S
 ROWS_PER_POSITION = windows.POSITION // mel.HOP
 EDGE = mel.FFT // 2  # samples on either side of the centre of a row
 
