@@ -40,14 +40,12 @@ def limit(run: Run) -> str:
     shares = ", ".join(f"{name} {cost.cores:.2f}" for name, cost in costs.of.items())
     if busy >= FULL:
         return f"Limited by one thread of the service: {thread} used {busy:.2f} of a core."
-    if costs.machine_cores >= FULL * costs.cores:
-        return (
-            f"Limited by the machine: {costs.machine_cores:.2f} of {costs.cores} cores busy "
-            f"({shares}, others {costs.others:.2f})."
-        )
+    if costs.machine_cores >= FULL * costs.cores and costs.others <= NOISE_CORES:
+        return f"Limited by the machine: all of {costs.cores} cores busy ({shares})."
     return (
-        f"Cores busy: {costs.machine_cores:.2f} of {costs.cores} ({shares}); fullest thread of "
-        f"the service: {thread}, {busy:.2f} of a core."
+        f"Cores busy: {costs.machine_cores:.2f} of {costs.cores} "
+        f"({shares}, others {costs.others:.2f}); "
+        f"fullest thread of the service: {thread}, {busy:.2f} of a core."
     )
 
 
@@ -61,7 +59,7 @@ def _rooms(run: Run) -> Table:
     title = f"{load.sessions} sessions, {load.seconds:g} s, speaking {load.duty:.0%} ({how})"
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("", "fps", "gap ms", "late ms p50 p95 p99", "rep.", "drop", "sound"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("missed")
     for number, room in enumerate(run.rooms, 1):
         missed = room.missed(load.seconds)

@@ -71,7 +71,9 @@ def run_with(service: float, busiest: float, machine: float) -> Run:
 
 def test_what_limits_is_named() -> None:
     assert "one thread of the service: event loop" in limit(run_with(1.2, 0.95, 1.4))
-    assert "by the machine: 1.95 of 2 cores" in limit(run_with(1.5, 0.4, 1.95))
+    assert "by the machine: all of 2 cores" in limit(run_with(1.9, 0.4, 1.95))
+    assert "others 0.95" in limit(run_with(1.0, 0.4, 1.95))  # others filled it: no limit of ours
+    assert "Limited" not in limit(run_with(1.0, 0.4, 1.95))
     assert "Limited" not in limit(run_with(0.5, 0.2, 0.6))
 
 
