@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 
@@ -77,10 +76,6 @@ def table(report: Report) -> str:
         for row in report.rows
     ]
     return "\n".join(head + rows)
-
-
-def as_json(report: Report) -> str:
-    return json.dumps(asdict(report), indent=2)
 
 
 def _jobs(backend: WarpBackend, persona: Persona, speech: Pcm) -> list[FrameJob]:

@@ -44,7 +44,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def shown(stream: Stream, tick: int) -> Picture:
     """The picture of a tick, taken once it is there: asking sooner would make it late."""
-    await until(lambda: tick in stream._pictures)
+    await until(lambda: stream.has(tick))
     picture = stream.picture(tick)
     assert picture is not None
     return picture

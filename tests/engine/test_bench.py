@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import cv2
 import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.bench import as_json, bench, table
+from engine.bench import bench, table
 from tests.engine.drawn import HEIGHT, WIDTH, drawn_persona
 
 TONE = (8000 * np.sin(np.arange(640 * 6) * 0.3)).astype(np.int16)
@@ -25,7 +23,6 @@ def test_every_rung_is_measured_over_the_talking_frames() -> None:
         assert row.pictures_fps == pytest.approx(1000 / (row.paint_ms + row.paste_ms))
         assert row.faces_fps == pytest.approx(1000 / row.paint_ms)
     assert len(table(report).splitlines()) == 2 + len(report.rows)
-    assert json.loads(as_json(report))["frames"] == 6
     assert cv2.getNumThreads() == threads
 
 

@@ -1,0 +1,40 @@
+"""`voipavatar bench load`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def register_bench(bench: typer.Typer) -> None:
+    """Add this module's command to `voipavatar bench`."""
+    bench.command("load")(_load)
+
+
+def _load(
+    streams: Annotated[int, typer.Option("-n", min=1, help="How many at once.")] = 16,
+    seconds: Annotated[float, typer.Option(min=1, help="How long they speak.")] = 30,
+    engine: Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")] = "",
+    decoder: Annotated[Literal["kl", "tiny"], typer.Option(help="Of MuseTalk.")] = "kl",
+    models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
+    persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
+    json: Annotated[Path | None, typer.Option("--json", help="Write the numbers there.")] = None,
+) -> None:
+    """Streams on the engine in real time, without rooms: is every picture there in time?"""
+    from app.bench.load import Options, run
+    from app.config import settings
+    from app.logging import configure_logging
+
+    configure_logging("auto", "error")
+    config = settings().engine_config()
+    config = replace(
+        config,
+        backend=engine or config.backend,
+        decoder=decoder,
+        models_dir=models or config.models_dir,
+    )
+    raise typer.Exit(asyncio.run(run(Options(streams, seconds, persona, config, json))))

@@ -1,0 +1,48 @@
+"""The load benchmark counts what it says; how much a machine bears is no test's business."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from engine.backends.warp import WarpBackend
+from engine.bench_load import bench, table
+from engine.config import EngineConfig
+from engine.errors import CapacityExhausted
+from engine.types import Faces, FrameJob
+from tests.engine.drawn import drawn_persona
+from tests.engine.pools import SILENCE, TALK, running
+
+PERSONAS = [drawn_persona(shade=shade) for shade in (0, 60)]
+SPEECH = np.concatenate([TALK, SILENCE])
+
+
+async def test_every_picture_that_was_due_is_counted() -> None:
+    async with running() as pool:
+        report = await bench(pool, PERSONAS, SPEECH, streams=3, seconds=2.0)
+        assert report.pictures == 3 * 50
+        assert report.crossed == 0
+        assert 0 < report.inferred < report.pictures
+        assert report.slack_ms["least"] <= report.slack_ms["p50"] <= 360
+        assert pool.stats().frames == report.inferred
+        assert "3 streams for 2 s" in table(report)
+
+
+async def test_pictures_that_nobody_paints_are_missed() -> None:
+    class Blocked(WarpBackend):
+        def run(self, jobs: Sequence[FrameJob]) -> Faces:
+            if jobs[0].due:
+                raise RuntimeError("no faces today")
+            return super().run(jobs)
+
+    async with running(Blocked(EngineConfig())) as pool:
+        report = await bench(pool, PERSONAS, TALK, streams=1, seconds=0.4)
+        assert report.missed == report.pictures == 10
+
+
+async def test_more_streams_than_places_are_refused() -> None:
+    async with running(config=EngineConfig(max_streams=1)) as pool:
+        with pytest.raises(CapacityExhausted):
+            await bench(pool, PERSONAS, TALK, streams=2, seconds=0.4)
