@@ -1,5 +1,9 @@
 """Fixtures by theme, each made only for tests that ask for it; and how logs look under pytest."""
 
+import logging
+from collections.abc import Iterator
+
+import pytest
 import structlog
 
 pytest_plugins = [
@@ -9,13 +13,28 @@ pytest_plugins = [
     "tests.fixtures.models",
 ]
 
-# Its default prints the variables of every frame, which takes half a minute for one of ours.
-structlog.configure(
-    processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        ),
-    ]
-)
+
+def _log_plainly() -> None:
+    # Its default prints the variables of every frame, which takes half a minute for one of ours.
+    structlog.reset_defaults()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    )
+
+
+_log_plainly()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that ran in this process has set up logging for itself, to streams now closed."""
+    yield
+    for handler in [each for each in logging.root.handlers if type(each) is logging.StreamHandler]:
+        logging.root.removeHandler(handler)
+        _log_plainly()
