@@ -75,7 +75,9 @@ FULL: dict[str, Config] = {"unet": _UNET, "kl": _KL, "tiny": _TINY, "whisper": _
 SMALL: dict[str, Config] = {
     "unet": _UNET
     | {
-        "block_out_channels": [16, 16, 32, 32],
+        "block_out_channels": [16, 32],
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
         "layers_per_block": 1,
         "norm_num_groups": 8,
         "attention_head_dim": 2,

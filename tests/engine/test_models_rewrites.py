@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.models import networks, whisper
-from engine.models.configs import SMALL
+from engine.models.configs import FULL, SMALL
 from engine.models.decoder import fast_decoder
 from engine.models.ops import PlainOps
 from engine.models.phases import interleave, phase_weight
@@ -42,9 +42,17 @@ def _inference() -> Any:
         yield
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_the_unet_computes_what_the_published_one_does(layers: int) -> None:
-    unet = module("unet", layers_per_block=layers)
+FOUR_LEVELS = {
+    "block_out_channels": [16, 16, 32, 32],
+    "down_block_types": FULL["unet"]["down_block_types"],
+    "up_block_types": FULL["unet"]["up_block_types"],
+    "layers_per_block": 2,
+}
+
+
+@pytest.mark.parametrize("changes", [{}, FOUR_LEVELS], ids=["two levels", "four, as published"])
+def test_the_unet_computes_what_the_published_one_does(changes: dict[str, Any]) -> None:
+    unet = module("unet", **changes)
     latents, tokens = drawn(BATCH, 8, 16, 16), drawn(BATCH, 50, 384)
     expected = unet(latents, torch.tensor([0]), encoder_hidden_states=tokens).sample
     seen = FastUNet(PlainOps(), unet)(latents, tokens)

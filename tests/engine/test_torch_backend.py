@@ -186,7 +186,7 @@ def test_weights_of_another_shape_are_refused(tiny_models: Path, tmp_path: Path)
         (ready / source.name).write_bytes(source.read_bytes())
     content = (ready / "unet-v15.safetensors").read_bytes()
     # The header is JSON inside JSON; the same length keeps the offsets right.
-    changed = content.replace(b"[16, 16, 32, 32]", b"[16, 16, 32, 48]")
+    changed = content.replace(b"[16, 32]", b"[16, 48]")
     assert changed != content
     (ready / "unet-v15.safetensors").write_bytes(changed)
     with pytest.raises(BackendUnavailable, match="does not fit its configuration"):
