@@ -49,7 +49,7 @@ def draw(mouth: Mouth, opening: float, width: float, teeth: float, out: Bgr) -> 
         return
     left, top, right, bottom = mouth.region
     spread = 1 + (SPREAD if width > 0 else PURSE) * width - NARROW * opening
-    lips = _Lips.of(mouth, opening, spread)
+    lips = _Lips.of(mouth, opening, width, spread)
     moved_x = mouth.columns - mouth.tall * (mouth.near * np.float32(1 - 1 / spread))
     moved_y = _moved_rows(mouth, lips, opening)
     picture = out[top:bottom, left:right]
@@ -68,13 +68,14 @@ class _Lips:
     across: Floats  # place along the moved mouth, -1 and 1 at its corners
 
     @classmethod
-    def of(cls, mouth: Mouth, opening: float, spread: float) -> _Lips:
+    def of(cls, mouth: Mouth, opening: float, width: float, spread: float) -> _Lips:
         across = mouth.across / np.float32(0.95 * spread)
         oval = np.maximum(1 - np.square(across), 0) ** np.float32(0.6)
-        # The corners go down a little with the jaw, and the cheeks beside them less and less.
+        # The corners go down a little with the jaw or when pursed, the cheeks beside them less.
+        sag = opening + 0.8 * max(-width, 0.0)
         shown = mouth.columns - mouth.near * np.float32(1 - 1 / spread)
         rest = np.interp(shown, mouth.columns, mouth.line).astype(np.float32)
-        line = rest + SAG * mouth.half * opening * mouth.beside
+        line = rest + SAG * mouth.half * sag * mouth.beside
         upper = line - LIFT * mouth.half * opening * oval
         lower = line + DROP * mouth.half * opening * oval
         return cls(rest, line, upper, lower, across)
