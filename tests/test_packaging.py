@@ -81,6 +81,17 @@ def test_each_command_explains_itself(command: str) -> None:
     assert "Usage" in shown.output
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["keys", "list"], ["persona", "list"]])
+def test_a_wrong_setting_is_named_in_a_sentence(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOIPAVATAR_PORT", "http")
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 1
+    assert said.stderr.startswith("Wrong setting VOIPAVATAR_PORT: ")
+    assert len(said.stderr.splitlines()) == 1
+
+
 def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).parent / "voipavatar"
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)

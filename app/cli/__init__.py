@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from app.config import Settings
+
+
+class _Commands(TyperGroup):
+    """Whichever command reads the settings, a wrong one is named in a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            if error.title != Settings.__name__:
+                raise
+            for wrong in error.errors():
+                setting = " ".join(_variable(str(part)) for part in wrong["loc"][:1])
+                typer.echo(f"Wrong setting {setting}: {wrong['msg']}.", err=True)
+            raise typer.Exit(1) from None
+
+
+def _variable(field: str) -> str:
+    """The environment's name of a field, which its alias is already."""
+    return field if field.isupper() else f"{Settings.model_config['env_prefix']}{field.upper()}"
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="voipavatar",
     help="Self-hosted lip-synced avatars for LiveKit rooms.",
     no_args_is_help=True,

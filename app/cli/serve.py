@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from app.config import Settings
 
@@ -39,10 +38,6 @@ def _serve(**chosen: Any) -> None:
         configure_logging(settings.log_format, settings.log_level)
         with listen(settings) as listening:
             asyncio.run(serve(settings, listening))
-    except ValidationError as error:
-        first = error.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"])
-        raise _Exit(f"The setting {setting} is wrong: {first['msg']}.") from None
     except (CannotServe, AppError, EngineError) as error:
         raise _Exit(str(error)) from None
     except KeyboardInterrupt:

@@ -127,7 +127,7 @@ def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     result = CliRunner().invoke(command, ["serve"])
     assert result.exit_code == 1
     assert len(result.stderr.strip().splitlines()) == 1
-    assert "joins_at_once" in result.stderr
+    assert "VOIPAVATAR_JOINS_AT_ONCE" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["keys", "list"]])
