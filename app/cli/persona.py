@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from engine.errors import EngineError, PersonaError
 from engine.media import VideoInfo, probe_video
 from engine.persona import Persona
 from engine.prepare.build import prepare
+from engine.prepare.cache import MANIFEST
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools, tools_in
 from engine.types import FPS
@@ -158,6 +160,11 @@ def _copy(video: Path, target: Path) -> None:
         raise PersonaError(f"The video cannot be copied to {target}: {error.strerror}.") from error
 
 
+def _found_by(persona: Persona) -> str:
+    manifest = json.loads((persona.folder / MANIFEST).read_text(encoding="utf-8"))
+    return f"Face: {manifest['faces']}; painted region: {manifest['mask']}."
+
+
 def _tell(console: Console, persona: Persona, source: VideoInfo, is_new: bool) -> None:
     count = len(persona.frames)
     if source.other_rate:
@@ -167,7 +174,7 @@ def _tell(console: Console, persona: Persona, source: VideoInfo, is_new: bool) -
         )
     console.print(
         f"{persona.name} is ready: {count} frames ({count / FPS:.1f} s), "
-        f"{persona.width}x{persona.height}.",
+        f"{persona.width}x{persona.height}. {_found_by(persona)}",
         highlight=False,
     )
     if is_new:

@@ -21,4 +21,5 @@ async def examine(settings: Settings) -> list[Finding]:
         *machine.engines(settings),
         machine.gpu(),
         machine.weights(settings),
+        machine.face_networks(settings),
     ]

@@ -20,6 +20,7 @@ from app.local import SCRIPTS
 from engine import backends
 from engine.errors import BackendUnavailable
 from engine.models.layout import missing, needed
+from engine.prepare.tools import tools_in
 
 NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -107,6 +108,15 @@ def weights(settings: Settings) -> Finding:
             "voipavatar models download && voipavatar models convert",
         )
     return Finding("Weights", "ok", f"MuseTalk 1.5, in {settings.models_dir.resolve()}")
+
+
+def face_networks(settings: Settings) -> Finding:
+    """What finds faces and the region to be painted when a persona is prepared."""
+    tools = tools_in(settings.models_dir)
+    found = f"face: {tools.names['faces']}; painted region: {tools.names['mask']}"
+    if tools.landmarks_path and tools.parser_path:
+        return Finding("Persona preparation", "ok", found)
+    return Finding("Persona preparation", "note", found, "voipavatar models download")
 
 
 def engines(settings: Settings) -> list[Finding]:

@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     sound.positions,
     sound.log_mel,
     pictures.images,
+    networks.device_faces,
     pictures.face_boxes,
     pictures.parser_masks,
     pictures.blending,

@@ -18,7 +18,7 @@ from engine.types import FPS
 
 LATENTS_ALLOWED = 1e-4
 MOST_SAMPLES = 160_000  # of a clip that is gathered in one batch
-INSTALL = "needs the networks' libraries. Run `make setup-all`."
+INSTALL = "needs the networks' libraries. Install them with: make setup-all"
 
 
 def installed() -> bool:
@@ -44,6 +44,20 @@ def device_windows(folder: Path) -> Iterator[Result]:
         samples, fps, left, right = case_of(key)
         if fps == FPS and left == right == PADDING and samples <= MOST_SAMPLES:
             comparison.add(key, device_tokens(samples), vectors[key])
+    yield comparison.result
+
+
+def device_faces(folder: Path) -> Iterator[Result]:
+    """The decoder's output to pictures, as the device does it."""
+    check = "network to image on the device"
+    vectors = Vectors(folder, "c_image_pre_post")
+    if not installed():
+        yield _not_run(check, LEVEL)
+        return
+    from engine.parity import tiny
+
+    comparison = Comparison(check, LEVEL)
+    comparison.add("fp32", tiny.device_faces(vectors["decode_sample"]), vectors["decoded_bgr_fp32"])
     yield comparison.result
 
 

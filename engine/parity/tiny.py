@@ -84,6 +84,20 @@ def device_tokens(samples: int) -> NDArray[np.float32]:
     return np.asarray(tokens.numpy(), np.float32)
 
 
+def device_faces(decoded: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pictures of the decoder's output (n, 3, H, W), as its last pass makes them.
+
+    That pass begins with the decoder's last convolution, which here leaves the planes as they are.
+    """
+    same = torch.zeros(3, 3, 3, 3)
+    same[range(3), range(3), 1, 1] = 1
+    bad = torch.zeros(len(decoded), dtype=torch.int32)
+    planes = torch.from_numpy(decoded)
+    scale, shift = 0.5, 0.5
+    faces = best_ops(planes.device).picture(planes, same, torch.zeros(3), scale, shift, bad)
+    return np.asarray(faces.numpy(), np.uint8)
+
+
 def _reference_weights(module: Any) -> dict[str, torch.Tensor]:
     """Of a generator seeded with each name's checksum."""
     weights = {}
