@@ -48,10 +48,9 @@ def add_and_sum(
             area = (pixels // width // 2 + 1) * (width // 2 + 1)
             start_of = (batch.to(tl.int64) * area + source) * 4 * channels
             at = x + (start_of + (2 * p + q) * channels)[:, None] + column[None, :]
-            value = tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
         else:
             at = x + (place * channels)[:, None] + column[None, :]
-            value = tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
+        value = tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
         value += add[None, :]
         if HAS_RESIDUAL:
             at = residual + (place * channels)[:, None] + column[None, :]
