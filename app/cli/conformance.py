@@ -68,7 +68,7 @@ def conformance(
 
 
 async def _run(arguments: Arguments, *, here: bool) -> int:
-    await asyncio.to_thread(_make_environment)
+    await asyncio.to_thread(make_environment)
     if not here:
         return await _suite(arguments, {})
     with tempfile.TemporaryDirectory(prefix="voipavatar-") as folder:
@@ -92,7 +92,8 @@ async def _everything(folder: Path) -> AsyncIterator[tuple[Arguments, dict[str, 
         yield ["--api-url", service.url, "--service-pid", str(service.child.pid)], access
 
 
-def _make_environment() -> None:
+def make_environment() -> None:
+    """Fill .tools/agents from requirements/agents.txt. Raises LocalError."""
     made = subprocess.run(
         [ROOT / "scripts" / "setup.sh", "agents"],
         env={**os.environ, "VENV": ENV, "PROJECT": PLUGIN},

@@ -36,8 +36,9 @@ CASES: dict[str, Case] = {
     "agents": rooms.agents,
     "bey": plugins.published,
     "voipavatar": plugins.ours,
+    "loss": plugins.loss,
 }
-IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens")
+IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens", "bey", "voipavatar")
 CASE_S = 900.0
 
 

@@ -14,4 +14,4 @@ class Plan:
     soak: int = 500
 
 
-SHORT = Plan(lengths=(1.0, 3.0), turns=4, interrupts=4, storm=15, soak=0)
+SHORT = Plan(lengths=(1.0,), turns=3, interrupts=2, storm=10, soak=0)

@@ -14,6 +14,7 @@ from conftest import Service
 from livekit import api, rtc
 from livekit.agents import Agent, AgentSession, APIConnectOptions, APIStatusError
 from livekit.plugins import voipavatar
+from livekit.plugins.voipavatar import output
 
 RATE = 24_000
 QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=2.0)

@@ -76,14 +76,26 @@ async def published(target: Target, plan: Plan) -> list[Check]:
 
 
 async def ours(target: Target, plan: Plan) -> list[Check]:
-    """Our plugin: speaks, survives the loss of its avatar, and gets another."""
-    plugin = voipavatar.AvatarSession(
-        persona=target.avatar_id, api_url=target.api_url or "", api_key=target.api_key or ""
-    )
+    """Our plugin speaks, and tells how quick the avatar is."""
+    plugin = _of(target)
     async with on_stage(target, plugin) as scene:
         begun, whole = await scene.say()
         await asyncio.sleep(SETTLE_S)
         heard = scene.ears.heard(begun)
+        metrics = scene.metrics
+    return [
+        must("plugins", "ours: say() ends", whole),
+        Check("plugins", "ours: heard", abs(heard.seconds() - SAY_S), 0.1, "s"),
+        must("plugins", "ours: AvatarMetrics of joining", _joined(metrics)),
+        must("plugins", "ours: AvatarMetrics of playback", _latency(metrics)),
+    ]
+
+
+async def loss(target: Target, plan: Plan) -> list[Check]:
+    """Our plugin survives the loss of its avatar in mid-speech, and gets another."""
+    plugin = _of(target)
+    async with on_stage(target, plugin) as scene:
+        await scene.say(0.5)
         first = plugin.session_id
         lost = await _lose(target, scene)
         plain, _ = await scene.say(0.5)
@@ -91,20 +103,21 @@ async def ours(target: Target, plan: Plan) -> list[Check]:
         back = await _another(scene, plugin, first)
         again, _ = await scene.say()
         await asyncio.sleep(SETTLE_S)
-        heard_again = scene.ears.heard(again)
+        heard = scene.ears.heard(again)
         silent_itself = not _own_voice(scene.room)
-        metrics = scene.metrics
     return [
-        must("plugins", "ours: say() ends", whole),
-        Check("plugins", "ours: heard", abs(heard.seconds() - SAY_S), 0.1, "s"),
-        Check("plugins", "ours: avatar lost in mid-speech, say() ends", lost, 6.0, "s"),
-        must("plugins", "ours: goes on in plain audio", spoke_itself and plain > 0),
-        Check("plugins", "ours: another avatar after", back, 15.0, "s"),
-        Check("plugins", "ours: heard by it", abs(heard_again.seconds() - SAY_S), 0.1, "s"),
-        must("plugins", "ours: its own track is gone again", silent_itself),
-        must("plugins", "ours: AvatarMetrics of joining", _joined(metrics)),
-        must("plugins", "ours: AvatarMetrics of playback", _latency(metrics)),
+        Check("plugins", "ours, avatar lost in mid-speech: say() ends", lost, 6.0, "s"),
+        must("plugins", "ours, avatar lost: goes on in plain audio", spoke_itself and plain > 0),
+        Check("plugins", "ours, avatar lost: another after", back, 15.0, "s"),
+        Check("plugins", "ours, avatar lost: heard by it", abs(heard.seconds() - SAY_S), 0.1, "s"),
+        must("plugins", "ours, avatar lost: its own track is gone again", silent_itself),
     ]
+
+
+def _of(target: Target) -> voipavatar.AvatarSession:
+    return voipavatar.AvatarSession(
+        persona=target.avatar_id, api_url=target.api_url or "", api_key=target.api_key or ""
+    )
 
 
 @contextlib.asynccontextmanager
@@ -184,4 +197,3 @@ async def _frames(seconds: float) -> AsyncIterator[rtc.AudioFrame]:
     for start in range(0, len(pcm), step):
         piece = pcm[start : start + step]
         yield rtc.AudioFrame(piece.tobytes(), RATE, 1, len(piece))
-

@@ -13,7 +13,7 @@ from .log import logger
 
 SAMPLE_RATE = 24_000  # Hz: what most voices are made at; the service takes any rate
 PIECE_S = 0.05
-OVERDUE_S = 5.0  # an avatar so late with its report will not report any more
+OVERDUE_S = 8.0  # an avatar so late with its report will not report any more
 
 
 class VoiceOutput(AudioOutput):
