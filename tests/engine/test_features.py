@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.audio import Speech, Window
 from engine.clips import clip_jobs
 from engine.features import Features, Hearing
 from engine.musetalk import windows
 from engine.musetalk.mel import log_mel
-from engine.types import SAMPLES_PER_FRAME, Pcm
+from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
 from tests.engine.speech import speech_like
 
 WHOLE = Hearing(left=200, right=250, form="padded")
@@ -150,3 +151,56 @@ def test_look_ahead_is_what_is_proved_necessary_and_the_configured_context() -> 
 def test_a_window_that_cannot_be_is_refused(left: int, right: int) -> None:
     with pytest.raises(ValueError, match="context"):
         Hearing(left=left, right=right, form="padded")
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    chunks=st.lists(st.integers(1, 5000), min_size=3, max_size=12),
+    right=st.integers(0, 6),
+)
+def test_a_stream_hears_its_segments_as_clips_whatever_the_sizes_they_come_in(
+    chunks: list[int], right: int
+) -> None:
+    hearing = Hearing(left=30, right=right)
+    speech = Speech(hearing.left_context, hearing.lookahead)
+    streamed, whole = Features(hearing), Features(hearing)
+    clips = [speech_like(sum(chunks), seed) for seed in range(2)]
+    asked = 0
+    for segment, clip in enumerate(clips):
+        expected = [whole.listen([job]) for job in clip_jobs(clip, hearing, segment=segment)]
+        place, begun = 0, asked
+        for size in [*chunks, None]:
+            if size is None:
+                speech.end_segment()
+            else:
+                speech.push(clip[place : place + size])
+                place += size
+            while asked < min(speech.complete, begun + len(expected)):
+                job = job_of(speech.window(asked))
+                heard = streamed.listen([job])
+                assert np.array_equal(heard.mels, expected[asked - begun].mels)
+                assert np.array_equal(heard.valid, expected[asked - begun].valid)
+                asked += 1
+        assert asked - begun == len(expected)
+        asked = speech.frames  # a last picture of less than 40 ms is not the reference's
+
+
+def job_of(window: Window) -> FrameJob:
+    """The job of a stream's window."""
+    nobody = next(clip_jobs(np.zeros(640, np.int16), Hearing())).persona
+    return FrameJob(
+        *(0, 0, window.frame, 0.0, nobody, window.audio),
+        segment=window.segment,
+        frame=window.frame,
+        unheard=window.unheard,
+    )
+
+
+def test_the_floor_forgets_what_is_more_than_30_s_ago() -> None:
+    loud = np.full(640, 20_000, np.int16)
+    pcm = np.concatenate([loud, np.zeros(31 * 16_000, np.int16)])
+    hearing = Hearing(left=6, right=0)
+    features = Features(hearing)
+    floors = [float(features.listen([job]).mels[0].min()) for job in clip_jobs(pcm, hearing)]
+    assert floors[700] > -1.5  # 28 s later: still 8 decades under the loud sound
+    assert floors[-1] == -1.5  # of silence alone
