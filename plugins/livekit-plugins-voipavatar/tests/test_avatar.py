@@ -86,7 +86,10 @@ async def test_without_an_avatar_the_agent_speaks_into_the_room(
     assert ("DELETE", "/sessions/ses_1") in service.asked
 
 
-async def test_an_avatar_that_reports_nothing_is_given_up(service: Service, room: rtc.Room) -> None:
+async def test_an_avatar_that_reports_nothing_is_given_up(
+    service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "OVERDUE_S", 1.0)
     deaf = await avatar_without_ears(room)
     async with speaking(service, room, join_timeout=5.0) as (session, _):
         handle = session.say("la la", audio=speech(0.5))
