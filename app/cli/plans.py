@@ -34,14 +34,12 @@ def export_command(
 ) -> None:
     """Write the networks as ONNX, and check the file against PyTorch."""
     with plainly():
-        import torch
-
         from engine.prepare.export_onnx import CHECKED_BATCHES, check, export, load_painter
 
         path, hearing = _onnx(models, version, decoder), Hearing()
-        export(load_painter(models, version, decoder, torch.float16), hearing, path)
+        export(load_painter(models, version, decoder, "float16"), hearing, path)
         typer.echo(f"{path}: written")
-        exact = load_painter(models, version, decoder, torch.float32)
+        exact = load_painter(models, version, decoder, "float32")
         for seen in check(path, exact, hearing, tuple(batches or CHECKED_BATCHES)):
             typer.echo(
                 f"batch {seen.batch}: worst {seen.worst_level} levels, mean {seen.mean_level:.3f}"

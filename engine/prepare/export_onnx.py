@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -75,9 +75,11 @@ class Painter(nn.Module):  # type: ignore[misc]  # the libraries are Any to the 
         return levels.to(torch.uint8), broken.to(torch.int32)
 
 
-def load_painter(models: Path, version: str, decoder: str, dtype: torch.dtype) -> Painter:
+def load_painter(
+    models: Path, version: str, decoder: str, precision: Literal["float16", "float32"]
+) -> Painter:
     """On the CPU. Raises BackendUnavailable when weights are missing or damaged."""
-    cpu = torch.device("cpu")
+    cpu, dtype = torch.device("cpu"), getattr(torch, precision)
     painter: Painter = Painter(
         networks.load(models, "whisper", dtype, cpu),
         networks.load(models, f"unet-{version}", dtype, cpu),

@@ -30,21 +30,21 @@ HEARING = Hearing(left=10, right=0)
 @pytest.fixture(scope="module")
 def onnx(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "face.onnx"
-    export(load_painter(tiny_models, "v15", "tiny", torch.float16), HEARING, path)
+    export(load_painter(tiny_models, "v15", "tiny", "float16"), HEARING, path)
     return path
 
 
 def test_the_file_computes_what_pytorch_does_at_every_batch_size(
     onnx: Path, tiny_models: Path
 ) -> None:
-    exact = load_painter(tiny_models, "v15", "tiny", torch.float32)
+    exact = load_painter(tiny_models, "v15", "tiny", "float32")
     seen = list(check(onnx, exact, HEARING, CHECKED_BATCHES))
     assert [each.batch for each in seen] == list(CHECKED_BATCHES)
     assert max(each.worst_level for each in seen) <= 2
 
 
 def test_another_network_s_file_is_refused(onnx: Path, tiny_models: Path) -> None:
-    other = load_painter(tiny_models, "v1", "tiny", torch.float32)
+    other = load_painter(tiny_models, "v1", "tiny", "float32")
     with torch.inference_mode():
         other.vae.decoder.layers[-1].bias.add_(0.05)
     with pytest.raises(BadExport, match="differs from PyTorch at batch 1"):
