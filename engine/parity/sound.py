@@ -16,7 +16,6 @@ from engine.parity.vectors import Comparison, Result, Vectors
 from engine.types import FPS, SAMPLES_PER_FRAME
 
 TABLE_ALLOWED = 1e-5
-HALF_ALLOWED = 2.0**-8  # a step of half precision between 4 and 8
 MEL_ALLOWED = 1e-4
 
 _CASE = re.compile(r"(?:full_)?prompt_n(\d+)_fps([\d.]+?)(?:_L(\d+)R(\d+))?$")
@@ -103,8 +102,10 @@ def positions(folder: Path) -> Iterator[Result]:
     single = Comparison("tokens with positions, fp32", TABLE_ALLOWED)
     single.add("y_fp32", positional.with_positions(tokens), vectors["y_fp32"])
     yield single.result
-    half = Comparison("tokens with positions, fp16", HALF_ALLOWED)
-    half.add("y_fp16", positional.with_positions(tokens.astype(np.float16)), vectors["y_fp16"])
+    expected = vectors["y_fp16"].astype(np.float16)
+    step = float(np.spacing(np.abs(expected).max()))  # of half precision
+    half = Comparison("tokens with positions, fp16", step)
+    half.add("y_fp16", positional.with_positions(tokens.astype(np.float16)), expected)
     yield half.result
 
 
