@@ -1,0 +1,144 @@
+"""What agents and their plugins ask of the service: data_stream, auto, /v1/sessions, interrupt."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from livekit import api as livekit_api
+
+from app.local import LiveKit
+from tests.fixtures.api import Api
+
+
+def token(server: LiveKit, agent: str | None, *, room: str = "lounge", ttl_s: int = 600) -> str:
+    """As the published plugin makes it: livekit.md §1.7."""
+    minted = (
+        livekit_api.AccessToken(server.key, server.secret)
+        .with_kind("agent")
+        .with_identity("bey-avatar-agent")
+        .with_ttl(timedelta(seconds=ttl_s))
+        .with_grants(livekit_api.VideoGrants(room_join=bool(room), room=room))
+    )
+    if agent is not None:
+        minted = minted.with_attributes({"lk.publish_on_behalf": agent})
+    return str(minted.to_jwt())
+
+
+def launch(server: LiveKit, agent: str | None, **more: Any) -> dict[str, Any]:
+    return {
+        "transport": "livekit",
+        "avatar_id": "default",
+        "url": server.url,
+        "token": token(server, agent, **more),
+    }
+
+
+async def test_the_published_plugins_request_starts_a_session(
+    api: Api, livekit_server: LiveKit
+) -> None:
+    answer = await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
+    assert answer.status_code == 201
+    session = answer.json()
+    assert session["room"] == "lounge"
+    assert session["persona"] == "default"
+    assert session["identity"] == "bey-avatar-agent"
+    assert session["audio"] == {"source": "data_stream", "participant": None, "agent": "agent-1"}
+    assert (await api.http.get(f"/sessions/{session['id']}")).json()["id"] == session["id"]
+
+
+async def test_an_older_plugins_request_does_too(api: Api, livekit_server: LiveKit) -> None:
+    body = {
+        "avatar_id": "default",
+        "livekit_url": livekit_server.url,
+        "livekit_token": token(livekit_server, "agent-1"),
+    }
+    answer = await api.http.post("/v1/session", json=body)
+    assert answer.status_code == 201
+    assert answer.json()["audio"]["agent"] == "agent-1"
+
+
+async def test_asked_again_it_is_the_same_session(api: Api, livekit_server: LiveKit) -> None:
+    answers = await asyncio.gather(
+        *(api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1")) for _ in range(4))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(api.stage.runners) == 1
+
+
+async def test_another_agent_takes_the_place_over(api: Api, livekit_server: LiveKit) -> None:
+    first = await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
+    second = await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-2"))
+    assert second.status_code == 201
+    assert second.json()["id"] != first.json()["id"]
+    ended = await api.ended(first.json()["id"])
+    assert (ended["state"], ended["end_reason"]) == ("ended", "superseded")
+    assert second.json()["audio"]["agent"] == "agent-2"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"token": "no token"}, "livekit_token_rejected"),
+        ({"avatar_id": "nobody"}, "persona_not_found"),
+        ({"transport": "daily"}, "validation_error"),
+        ({"url": "file:///etc/passwd"}, "validation_error"),
+    ],
+)
+async def test_what_cannot_be_is_refused(
+    api: Api, livekit_server: LiveKit, change: dict[str, str], code: str
+) -> None:
+    body = launch(livekit_server, "agent-1") | change
+    answer = await api.http.post("/v1/sessions", json=body)
+    assert answer.json()["code"] == code
+    assert api.stage.runners == []
+
+
+async def test_tokens_that_cannot_serve_are_refused(api: Api, livekit_server: LiveKit) -> None:
+    for body, code in (
+        (launch(livekit_server, None), "validation_error"),
+        (launch(livekit_server, "agent-1", ttl_s=-300), "livekit_token_rejected"),
+        (launch(livekit_server, "agent-1", room=""), "livekit_token_rejected"),
+        (launch(livekit_server, "agent-1", room="x" * 300), "livekit_token_rejected"),
+    ):
+        answer = await api.http.post("/v1/sessions", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert api.stage.runners == []
+
+
+async def test_auto_follows_an_agent_where_one_is_known(api: Api, livekit_server: LiveKit) -> None:
+    plain = await api.create("one")
+    named = await api.create("two", audio={"agent": "agent-1"})
+    foreign = {"url": livekit_server.url, "token": token(livekit_server, "agent-2", room="three")}
+    by_token = await api.create("three", livekit=foreign)
+    asked = await api.create("four", audio={"source": "track", "agent": "agent-1"})
+    found = [(s["audio"]["source"], s["audio"]["agent"]) for s in (plain, named, by_token, asked)]
+    assert found == [
+        ("track", None),
+        ("data_stream", "agent-1"),
+        ("data_stream", "agent-2"),
+        ("track", None),
+    ]
+
+
+async def test_an_avatar_cannot_speak_for_itself(api: Api) -> None:
+    body = {"room": "r", "persona": "default", "audio": {"agent": "avatar"}}
+    answer = await api.http.post("/sessions", json=body)
+    assert answer.json()["code"] == "validation_error"
+
+
+async def test_interrupt_reaches_the_session_while_it_lives(api: Api) -> None:
+    session = await api.create()
+    url = f"/sessions/{session['id']}"
+    answer = await api.http.post(f"{url}/interrupt")
+    assert (answer.status_code, answer.json()["id"]) == (202, session["id"])
+    assert api.stage.runners[0].interrupted == 1
+    await api.http.delete(url)
+    await api.ended(session["id"])
+    assert (await api.http.post(f"{url}/interrupt")).status_code == 202
+    assert api.stage.runners[0].interrupted == 1
+    missing = await api.http.post("/sessions/ses_none/interrupt")
+    assert missing.json()["code"] == "session_not_found"
