@@ -12,6 +12,7 @@ from app.db.models import SessionRow
 from app.deps import Calls, RequestedAt
 from app.problems import describe
 from app.rtc.tokens import read_claims
+from app.rtc.validate import ask_livekit
 from app.sessions.endpoints import view
 from app.sessions.schemas import (
     AudioBody,
@@ -95,6 +96,8 @@ async def _start_or_find(
         if held.state != State.ENDING:
             if held.audio["agent"] == claims.agent:
                 return held, False
+            # Nobody is sent away for a token that LiveKit would refuse.
+            await ask_livekit(held.livekit_url, body.token.get_secret_value(), ours=False)
             await sessions.delete(held.id, EndReason.SUPERSEDED)
         await sessions.ended(held.id, END_S)
     raise errors.RoomConflict(
