@@ -13,6 +13,7 @@ from rich.console import Console
 
 from app.config import Settings
 from app.errors import AppError
+from app.logging import configure_logging
 from app.personas.service import Catalogue
 from app.rtc.stage import open_stage, runner_on
 from app.rtc.tokens import avatar_token
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
         """Join one room with one avatar and stay until it ends or Ctrl-C."""
         console = Console(stderr=True)
         settings = Settings()
+        configure_logging(settings.log_format, settings.log_level)
         if chosen := "tensorrt" if use_tensorrt else engine:
             settings = settings.model_copy(update={"engine": chosen})
         room = room or settings.livekit_room

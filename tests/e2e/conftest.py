@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from app.config import Settings
-from app.local import local_livekit
+from app.local import LiveKit
 from app.personas.service import Catalogue
 from app.rtc.av_out import OutputConfig
 from app.rtc.measure.participant import LiveKitAccess
@@ -38,16 +37,8 @@ class Live:
 
 
 @pytest.fixture(scope="session")
-def livekit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKitAccess]:
-    with asyncio.Runner() as runner:
-        exits = AsyncExitStack()
-        server = runner.run(
-            exits.enter_async_context(local_livekit(tmp_path_factory.mktemp("livekit")))
-        )
-        try:
-            yield LiveKitAccess(server.url, server.key, server.secret)
-        finally:
-            runner.run(exits.aclose())
+def livekit(livekit_server: LiveKit) -> LiveKitAccess:
+    return LiveKitAccess(livekit_server.url, livekit_server.key, livekit_server.secret)
 
 
 @pytest.fixture(scope="session")
