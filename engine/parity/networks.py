@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.musetalk.boxes import blend_squares
 from engine.musetalk.windows import PADDING
+from engine.parity.avatar import prepared
 from engine.parity.sound import case_of
 from engine.parity.vectors import EXACT, LEVEL, Comparison, Result, Vectors
 from engine.persona import ping_pong
-from engine.prepare.masks import jaw_masks
 from engine.types import FPS
 
 LATENTS_ALLOWED = 1e-4
@@ -69,10 +68,12 @@ def avatar_preparation(folder: Path) -> Iterator[Result]:
     comparison = Comparison("avatar preparation")
     order = [ping_pong(k, count) for k in range(len(coords))]
     comparison.add("coords", coords[:count][order], coords)
-    comparison.add("mask_coords", blend_squares(coords[:count])[order], squares)
-    masks = jaw_masks(coords[:count])
-    sizes = np.array([masks[source].shape[::-1] for source in order])
-    comparison.add("mask sizes", sizes, squares[:, 2:] - squares[:, :2])
+    for source, persona in enumerate(prepared(coords[:count])):
+        same = [place for place in range(len(coords)) if order[place] == source]
+        comparison.add(f"box {source}", persona.boxes[[0] * len(same)], coords[same])
+        comparison.add(f"square {source}", persona.crops[[0] * len(same)], squares[same])
+        sides = squares[same[0], 2:] - squares[same[0], :2]
+        comparison.add(f"mask {source}", persona.masks[0].shape[::-1], sides)
     yield comparison.result
     if not installed():
         yield _not_run("avatar latents", EXACT)
@@ -81,8 +82,8 @@ def avatar_preparation(folder: Path) -> Iterator[Result]:
 
     networks = TinyNetworks(Vectors(folder, "c_tiny_end_to_end"))
     latents = Comparison("avatar latents")
-    prepared = networks.prepared(coords[:count])
-    shapes = [prepared[source][None].shape for source in order]
+    rows = networks.latents_of(coords[:count])
+    shapes = [rows[source][None].shape for source in order]
     latents.add("shapes", shapes, vectors["latent_shapes"])
     yield latents.result
 

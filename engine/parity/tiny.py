@@ -40,7 +40,7 @@ class TinyNetworks:
     def latents(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         return encode_faces(self._vae, faces)
 
-    def prepared(self, boxes: NDArray[np.integer]) -> NDArray[np.float16]:
+    def latents_of(self, boxes: NDArray[np.integer]) -> NDArray[np.float16]:
         """Latents of an avatar of one frame a box, as they come to lie on disk."""
         with TemporaryDirectory() as folder:
             persona = blank_persona(boxes.astype(np.int32), Path(folder))

@@ -20,7 +20,7 @@ from engine.musetalk import boxes, image, masks, mel, parsing, positional, windo
 from engine.parity import checks, networks, pictures, sound
 from engine.parity.checks import CHECKS, Check, compare
 from engine.parity.vectors import BrokenVectors, Comparison, Result, Vectors
-from engine.prepare import latents
+from engine.prepare import build, latents
 from engine.prepare import masks as jaw
 from engine.scheduler import Scheduler
 
@@ -89,6 +89,7 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (networks.avatar_preparation, "preparation", (networks, "ping_pong"), lambda k, n: k % n),
     (networks.avatar_preparation, "preparation", (boxes, "EXPAND"), 1.48),
     (networks.avatar_preparation, "preparation", (jaw, "blend_mask"), lambda region, _: region),
+    (networks.avatar_preparation, "preparation", (build, "lengthened"), lambda b, *_: b + 1),
     (networks.avatar_preparation, "latents", (latents, "SHAPE"), (8, 32, 31)),
     (networks.tiny_end_to_end, "latents in", (latents, "SCALING_FACTOR"), 0.183),
     (networks.tiny_end_to_end, "latents out", (positional, "BASE"), 9_000.0),

@@ -1,0 +1,42 @@
+"""A persona prepared for comparison: real preparation of a plain video with given face boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.media import Mp4Writer
+from engine.persona import Persona
+from engine.prepare.build import MIN_FRAMES, prepare
+from engine.prepare.settings import PersonaSettings
+from engine.types import SAMPLE_RATE
+
+GRAY = 128
+
+
+def prepared(boxes: NDArray[np.integer]) -> Iterator[Persona]:
+    """A persona for each box (n, 4), as preparation leaves it; the box holds in all its frames.
+
+    The boxes already have their margin below the chin, so that none is added.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        width, height = (int(boxes[:, edge].max()) + 2 & ~1 for edge in (2, 3))
+        video = _gray_video(folder / "gray.mp4", width, height)
+        for x1, y1, x2, y2 in boxes.tolist():
+            settings = PersonaSettings(
+                video.name, face_box=(x1, y1, x2, y2), extra_margin=0, display_name="gray"
+            )
+            yield prepare("gray", settings, video, folder / "cache")
+
+
+def _gray_video(path: Path, width: int, height: int) -> Path:
+    picture = np.full(width * height * 3 // 2, GRAY, np.uint8)
+    with Mp4Writer(path, width, height, SAMPLE_RATE) as file:
+        for _ in range(MIN_FRAMES):
+            file.picture(picture)
+    return path
