@@ -17,7 +17,19 @@ from typer.testing import CliRunner
 from app.cli import app
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("serve", "run", "render", "persona", "keys", "demo", "bench", "doctor", "models")
+COMMANDS = (
+    "serve",
+    "run",
+    "render",
+    "persona",
+    "keys",
+    "demo",
+    "bench",
+    "conformance",
+    "doctor",
+    "models",
+    "parity",
+)
 
 
 def pins(name: str) -> dict[str, str]:
