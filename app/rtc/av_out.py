@@ -33,7 +33,9 @@ SILENCE = np.zeros(OUT_SAMPLES, np.int16)
 @dataclass(frozen=True, slots=True)
 class OutputConfig:
     lead_s: float = 0.06  # audio handed over ahead of time: the longest hold-up that isn't heard
-    jitter_s: float = 0.04  # how unevenly live speech may arrive without a gap
+    # How unevenly live speech may arrive without a gap; also the slack of its pictures: at 40 ms
+    # six sessions on two busy cores repeated a tenth of theirs (docs/benchmarks.md).
+    jitter_s: float = 0.06
     run_ahead_s: float = 0.32  # pictures are asked for at most so early: an interruption is cheap
     # How much later than its audio a picture leaves: on its way the audio is held longer (Opus
     # frames, jitter buffer). Without it a viewer sees the picture 22 ms early; docs/benchmarks.md.
@@ -176,10 +178,9 @@ class AvOut:
 
     def _ask(self, now: float) -> None:
         """Ask for the pictures of all speech that has its place on the clock by now."""
-        # One tick beyond what is handed out next, so that no chunk leaves without its picture
-        # asked for.
-        urgent = now + max(self._pool.start_latency_s, self._config.lead_s) + FRAME_S
-        until = now + max(self._config.run_ahead_s, urgent - now)
+        # This is called once a tick at least: what can't wait for another tick is asked for now.
+        urgent = now + self._pool.start_latency_s + FRAME_S
+        until = max(now + self._config.run_ahead_s, urgent)
         for tick, chunk in self._playout.plan(self._stream.complete, urgent, until):
             self._stream.request(chunk.frame, tick, self._due(tick))
 
@@ -199,6 +200,8 @@ class AvOut:
             tick = self._playout.next_tick
             chunk = self._playout.take()
             if chunk is None:
+                for passed, spoken in self._playout.overdue():
+                    self._stream.request(spoken.frame, passed, self._due(passed))
                 self._stream.request_idle(tick, self._due(tick))
             else:
                 self._ledger.handed(chunk.segment, self._clock.time_of(tick))

@@ -48,7 +48,8 @@ class Playout:
         self._live = live
         self._queue: deque[Chunk] = deque()
         self._start: int | None = None  # first tick of the queue's head, while it waits to start
-        self._planned = 0  # chunks of the queue that were handed to `plan` already
+        self._planned = 0  # chunks of the queue that `plan` has yielded already
+        self._unplanned: deque[tuple[int, Chunk]] = deque()  # handed out before they could be
         self._playing = False
         self._shortest = 0  # queue length: the least since the watch began
         self._watched = 0  # ticks since the watch began
@@ -80,8 +81,11 @@ class Playout:
         if not self._queue:
             self._playing = False
             return None
-        self._planned = max(0, self._planned - 1)
         chunk = self._queue.popleft()
+        if self._planned == 0:
+            # Its sound goes its way ahead of time; the picture may still wait for more sound.
+            self._unplanned.append((tick, chunk))
+        self._planned = max(0, self._planned - 1)
         self._watch_backlog()
         return chunk
 
@@ -93,21 +97,32 @@ class Playout:
             urgent: seconds; what is heard by then can't wait for its look-ahead any longer.
             until: seconds; nothing that is heard later is planned (the run-ahead cap).
         """
+
+        def ripe(tick: int, chunk: Chunk) -> bool:
+            heard = self._clock.time_of(tick)
+            return heard <= until and (chunk.frame < complete or heard <= urgent)
+
+        while self._unplanned and ripe(*self._unplanned[0]):
+            yield self._unplanned.popleft()
         first = self.next_tick if self._playing else self._start
-        if first is None:
+        if first is None or self._unplanned:
             return
         while self._planned < len(self._queue):
-            chunk = self._queue[self._planned]
-            tick = first + self._planned
-            heard = self._clock.time_of(tick)
-            if heard > until or (chunk.frame >= complete and heard > urgent):
+            tick, chunk = first + self._planned, self._queue[self._planned]
+            if not ripe(tick, chunk):
                 return
             self._planned += 1
             yield tick, chunk
 
+    def overdue(self) -> Iterator[tuple[int, Chunk]]:
+        """What was handed out and not planned, when silence follows: no more sound will come."""
+        while self._unplanned:
+            yield self._unplanned.popleft()
+
     def clear(self) -> None:
         """Forget all speech that has not gone out."""
         self._queue.clear()
+        self._unplanned.clear()
         self._planned = 0
         self._start = None
         self._playing = False

@@ -74,6 +74,7 @@ def test_a_dry_queue_gives_silence_and_speech_starts_anew() -> None:
     while line.take() is None:
         pass
     assert line.take() is None
+    assert [c.frame for _, c in line.overdue()] == [0]
     now = OutputClock(LEAD).time_of(line.next_tick)
     line.add(chunk(1), now=now)
     ((tick, _),) = line.plan(complete=2, urgent=0.0, until=now + 1)
@@ -135,9 +136,14 @@ def test_every_chunk_is_heard_once_in_order_on_its_planned_tick(
         taken = line.take()
         if taken is not None:
             heard[tick] = taken.frame
+        else:
+            for passed, c in line.overdue():
+                assert passed not in planned
+                planned[passed] = c.frame
+    assert list(planned) == sorted(planned), "asked for in the order of showing"
     assert list(heard.values()) == list(range(frame)), "all, once, in order"
     assert heard == {tick: f for tick, f in planned.items() if tick in heard}
-    assert set(heard) <= set(planned), "nothing leaves without its picture asked for"
+    assert set(heard) <= set(planned), "no chunk is shown without its picture asked for"
 
 
 def test_the_clock_slips_only_later() -> None:
