@@ -86,18 +86,23 @@ def even(region: Region, width: int, height: int) -> Region:
 
 def put_i420(picture: Picture, width: int, height: int, patch: Bgr, region: Region) -> None:
     """Overwrite an even region of an I420 picture with BGR pixels."""
+    converted = cv2.cvtColor(patch, cv2.COLOR_BGR2YUV_I420).reshape(-1)
+    place_i420(picture, width, height, np.asarray(converted, np.uint8), region)
+
+
+def place_i420(
+    picture: Picture, width: int, height: int, patch: NDArray[np.uint8], region: Region
+) -> None:
+    """Overwrite an even region of an I420 picture with (n,) bytes, themselves I420."""
     left, top, right, bottom = region
     columns, rows = right - left, bottom - top
-    converted = cv2.cvtColor(patch, cv2.COLOR_BGR2YUV_I420).reshape(-1)
-    luma, chroma = columns * rows, columns * rows // 4
-    half = np.s_[top // 2 : bottom // 2, left // 2 : right // 2]
-    size = width * height
-    planes = picture[size:].reshape(2, height // 2, width // 2)
-    picture[:size].reshape(height, width)[top:bottom, left:right] = converted[:luma].reshape(
+    luma, size = columns * rows, width * height
+    picture[:size].reshape(height, width)[top:bottom, left:right] = patch[:luma].reshape(
         rows, columns
     )
-    planes[0][half] = converted[luma : luma + chroma].reshape(rows // 2, columns // 2)
-    planes[1][half] = converted[luma + chroma :].reshape(rows // 2, columns // 2)
+    half = np.s_[:, top // 2 : bottom // 2, left // 2 : right // 2]
+    planes = picture[size:].reshape(2, height // 2, width // 2)
+    planes[half] = patch[luma:].reshape(2, rows // 2, columns // 2)
 
 
 class Canvas:
