@@ -1,4 +1,4 @@
-"""`voipavatar bench engine`: MuseTalk's networks on this machine's device."""
+"""`voipavatar bench engine` and `bench blending`: what this machine's device does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from app.cli.models import DEFAULT, Folder, plainly
 from engine.config import EngineConfig
 
+Device = Annotated[Literal["auto", "cuda", "cpu"], typer.Option(help="cpu leaves a GPU out.")]
 Decoder = Annotated[
     Literal["both", "kl", "tiny"], typer.Option(help="kl as trained, tiny is TAESD.")
 ]
@@ -21,13 +22,14 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers the
 def register_bench(bench: typer.Typer) -> None:
     """Add this module's commands to `voipavatar bench`."""
     bench.command("engine")(_engine)
+    bench.command("blending")(_blending)
 
 
 def _engine(
     decoder: Decoder = "both",
     backend: Annotated[Literal["torch"], typer.Option(help="What runs the networks.")] = "torch",
     seconds: Seconds = 10,
-    device: Annotated[Literal["auto", "cuda", "cpu"], typer.Option()] = "auto",
+    device: Device = "auto",
     version: Annotated[Literal["v15", "v1"], typer.Option(help="Of MuseTalk.")] = "v15",
     models: Folder = DEFAULT,
     json: Json = None,
@@ -43,3 +45,19 @@ def _engine(
             typer.echo(table(reports[-1]))
         if json is not None:
             json.write_text(as_json(reports))
+
+
+def _blending(
+    threads: Annotated[int, typer.Option(min=1, help="Of the parallel way.")] = 4,
+    device: Device = "auto",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 1,
+    json: Json = None,
+) -> None:
+    """Faces into pictures: one thread, several threads, and the GPU."""
+    with plainly():
+        from engine.bench_blending import as_json, bench, table
+
+        report = bench(device, threads, seconds)
+        typer.echo(table(report))
+        if json is not None:
+            json.write_text(as_json(report))

@@ -28,7 +28,7 @@ def load_tensorrt() -> Any:
             continue
     raise BackendUnavailable(
         "TensorRT is not installed.",
-        "Run `pip install 'voipavatar[tensorrt]'`, or voipavatar[tensorrt-rtx] for RTX cards.",
+        "Run `uv pip install -e '.[tensorrt]'`, or '.[tensorrt-rtx]' for RTX cards.",
     )
 
 
