@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TextIO
 
-from .cases import interruption, plugins, rooms, segments
+from .cases import interruption, plugins, rooms, segments, soak, sync
 from .plan import SHORT, Plan
 from .report import Check, failed, table, write_json
 from .target import LiveKit, Target
@@ -37,9 +37,11 @@ CASES: dict[str, Case] = {
     "bey": plugins.published,
     "voipavatar": plugins.ours,
     "loss": plugins.loss,
+    "sync": sync.offsets,
+    "soak": soak.soak,
 }
 IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens", "bey", "voipavatar")
-CASE_S = 900.0
+CASE_S = 1800.0
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Somebody who listens to an avatar, in a process of its own, so that speech sent by the agent's
-process cannot hold up what is heard. Writes each 10 ms and its arrival to standard output.
+process cannot hold up what is heard. Writes each 10 ms, and with LISTENER_PICTURES each picture,
+with the moment of arrival to standard output.
 """
 
 from __future__ import annotations
@@ -10,24 +11,30 @@ import struct
 import sys
 import time
 
+import numpy as np
 from livekit import rtc
 
 RATE = 48_000  # Hz: Opus's own, nothing is resampled on the way
 SAMPLES = RATE // 100
-HEAD = struct.Struct("<d")  # seconds of the system's monotonic clock
-PIECE_BYTES = HEAD.size + 2 * SAMPLES
+HEAD = struct.Struct("<cd")  # what follows, and seconds of the system's monotonic clock
+SOUND, PICTURE = b"s", b"p"
+SIDE = 48  # pixels of a picture that is passed on: enough to see lips move
+BYTES = {SOUND: 2 * SAMPLES, PICTURE: SIDE * SIDE}
 
 
 async def main(avatar: str) -> None:
     room = rtc.Room()
+    pictures = "LISTENER_PICTURES" in os.environ
     listening: dict[str, asyncio.Task[None]] = {}  # by track
 
     def published(publication: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant) -> None:
-        if who.identity == avatar and publication.kind == rtc.TrackKind.KIND_AUDIO:
+        wanted = publication.kind == rtc.TrackKind.KIND_AUDIO or pictures
+        if who.identity == avatar and wanted:
             publication.set_subscribed(True)
 
     def subscribed(track: rtc.Track, *_: object) -> None:
-        listening[track.sid] = asyncio.create_task(listen(track))
+        take = listen if track.kind == rtc.TrackKind.KIND_AUDIO else watch
+        listening[track.sid] = asyncio.create_task(take(track))
 
     def unsubscribed(track: rtc.Track, *_: object) -> None:
         listening.pop(track.sid).cancel()  # else it goes on as silence
@@ -46,11 +53,22 @@ async def main(avatar: str) -> None:
 
 
 async def listen(track: rtc.Track) -> None:
-    stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
-    out = sys.stdout.buffer
-    async for event in stream:
-        out.write(HEAD.pack(time.monotonic()) + bytes(event.frame.data))
-        out.flush()
+    async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
+        tell(SOUND, bytes(event.frame.data))
+
+
+async def watch(track: rtc.Track) -> None:
+    async for event in rtc.VideoStream(track):
+        frame = event.frame
+        luma = np.frombuffer(frame.data, np.uint8, frame.width * frame.height)
+        rows, columns = (np.arange(SIDE) * size // SIDE for size in (frame.height, frame.width))
+        small = luma.reshape(frame.height, frame.width)[np.ix_(rows, columns)]
+        tell(PICTURE, small.tobytes())
+
+
+def tell(kind: bytes, data: bytes) -> None:
+    sys.stdout.buffer.write(HEAD.pack(kind, time.monotonic()) + data)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import numpy as np
 from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent
+from numpy.typing import NDArray
 
-from .listener import HEAD, PIECE_BYTES
+from .listener import BYTES, HEAD, SOUND
 from .sounds import Heard, Pcm
 from .target import LiveKit, Target
 
@@ -112,9 +113,11 @@ class Talker:
 class Ears:
     """A subscriber to one avatar's voice, in a process of its own: listener.py."""
 
-    def __init__(self, avatar: str) -> None:
+    def __init__(self, avatar: str, *, pictures: bool = False) -> None:
         self._avatar = avatar
+        self._watches = {"LISTENER_PICTURES": "1"} if pictures else {}
         self._pieces: list[tuple[float, Pcm]] = []
+        self.seen: list[tuple[float, NDArray[np.uint8]]] = []  # (SIDE * SIDE,) luma each
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -126,6 +129,7 @@ class Ears:
             stdout=asyncio.subprocess.PIPE,
             env={
                 **os.environ,
+                **self._watches,
                 "LISTENER_URL": livekit.url,
                 "LISTENER_TOKEN": livekit.token(name, identity),
             },
@@ -153,9 +157,12 @@ class Ears:
         assert stream is not None
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
-                data = await stream.readexactly(PIECE_BYTES)
-                pcm = np.frombuffer(data, np.int16, offset=HEAD.size)
-                self._pieces.append((HEAD.unpack_from(data)[0], pcm))
+                kind, arrived = HEAD.unpack(await stream.readexactly(HEAD.size))
+                data = await stream.readexactly(BYTES[kind])
+                if kind == SOUND:
+                    self._pieces.append((arrived, np.frombuffer(data, np.int16)))
+                else:
+                    self.seen.append((arrived, np.frombuffer(data, np.uint8)))
 
 
 @dataclass(slots=True)
@@ -190,14 +197,14 @@ async def until(held: Callable[[], bool], timeout_s: float) -> None:
 
 @contextlib.asynccontextmanager
 async def meet(
-    target: Target, *, agent: str = AGENT, avatar: str | None = None, name: str | None = None
+    target: Target, *, agent: str = AGENT, pictures: bool = False
 ) -> AsyncIterator[Meeting]:
     """All three in a new room; afterwards the room is deleted, which ends the avatar."""
-    name = name or f"conformance-{secrets.token_hex(4)}"
+    name = f"conformance-{secrets.token_hex(4)}"
     # The sink keeps handlers by this identity, process-wide: livekit.md §1.4.
-    avatar = avatar or f"avatar-{next(_numbers)}"
+    avatar = f"avatar-{next(_numbers)}"
     room = await join_agent(target.livekit, name, agent)
-    ears = Ears(avatar)
+    ears = Ears(avatar, pictures=pictures)
     await ears.join(target.livekit, name)
     process = await target.launch(target.livekit.avatar_token(name, avatar, agent))
     meeting = Meeting(target, name, avatar, Talker(room, avatar), ears, process)

@@ -11,7 +11,8 @@ class Plan:
     turns: int = 30
     interrupts: int = 50
     storm: int = 200
-    soak: int = 500
+    sync_s: float = 600.0
+    soak: int = 500  # sessions
 
 
-SHORT = Plan(lengths=(1.0,), turns=3, interrupts=2, storm=10, soak=0)
+SHORT = Plan(lengths=(1.0,), turns=3, interrupts=2, storm=10, sync_s=60.0, soak=40)
