@@ -38,7 +38,8 @@ class OutputConfig:
     jitter_s: float = 0.06
     run_ahead_s: float = 0.32  # pictures are asked for at most so early: an interruption is cheap
     # How much later than its audio a picture leaves: on its way the audio is held longer (Opus
-    # frames, jitter buffer). Without it a viewer sees the picture some 35 ms early; docs/benchmarks.md.
+    # frames, jitter buffer). Without it a viewer sees the picture some 35 ms early, as
+    # `voipavatar demo` measures it.
     video_trim_s: float = 0.035
     silence_rms: float = 0.01
 
