@@ -53,6 +53,7 @@ _COMMANDS = (
     "doctor",
     "models",
     "parity",
+    "samples",
 )
 
 for _name in _COMMANDS:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import bench_gpu, bench_load, bench_musetalk
+from app.cli import bench_gpu, bench_load, bench_musetalk, bench_realtime
 
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=10, help="How long they are measured.")]
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     bench_musetalk.register_bench(bench)
     bench_gpu.register_bench(bench)
     bench_load.register_bench(bench)
+    bench_realtime.register_bench(bench)
     app.add_typer(bench, name="bench")
 
 

@@ -13,7 +13,6 @@ from rich.progress import Progress, TaskID
 from app.cli.models import DEFAULT, Folder, models_app, plainly
 from app.config import Settings
 from app.personas.service import Catalogue
-from engine.features import Hearing
 
 Decoder = Annotated[Literal["kl", "tiny"], typer.Option(help="kl as trained, tiny is TAESD.")]
 Version = Annotated[Literal["v15", "v1"], typer.Option(help="Of MuseTalk.")]
@@ -36,7 +35,7 @@ def export_command(
     with plainly():
         from engine.prepare.export_onnx import CHECKED_BATCHES, check, export, load_painter
 
-        path, hearing = _onnx(models, version, decoder), Hearing()
+        path, hearing = _onnx(models, version, decoder), Settings().hearing()
         export(load_painter(models, version, decoder, "float16"), hearing, path)
         typer.echo(f"{path}: written")
         exact = load_painter(models, version, decoder, "float32")
@@ -65,7 +64,7 @@ def build_command(
         from engine.prepare.build_tensorrt import build_plan, this_gpu
 
         trt = load_tensorrt()
-        key = model_key(models, version, decoder, Hearing())
+        key = model_key(models, version, decoder, Settings().hearing())
         name = plan_name(version, decoder, key, flavour(trt), target or this_gpu())
         path = models / PLANS / name
         build_plan(trt, _onnx(models, version, decoder), path, batch_size, target)

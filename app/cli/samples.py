@@ -1,0 +1,53 @@
+"""`voipavatar samples`: speech to try an avatar with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from app.measure.speech import SAMPLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the main command."""
+    app.command("samples")(_samples)
+
+
+def _samples(
+    out: Annotated[Path, typer.Option(help="The WAV file to write.")] = Path("speech.wav"),
+    text: Annotated[
+        str, typer.Option(help="Said by espeak-ng; without it the sample of the repository is it.")
+    ] = "",
+    voice: Annotated[str, typer.Option(help="Of espeak-ng, as in en-us or de.")] = "en-us",
+) -> None:
+    """Write half a minute of sample speech, or what you want said."""
+    if out.exists():
+        _refuse(f"{out} exists; name another file with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if text:
+        _speak(text, voice, out)
+        typer.echo(f"{out}: made by espeak-ng, voice {voice}")
+        return
+    if not SAMPLE.is_file():
+        _refuse("The sample speech is in a checkout only; say what to speak with --text.")
+    shutil.copyfile(SAMPLE, out)
+    typer.echo(f"{out}: a copy of the repository's samples/speech.wav")
+
+
+def _speak(text: str, voice: str, out: Path) -> None:
+    """Exits with a sentence where that does not work."""
+    if shutil.which("espeak-ng") is None:
+        _refuse("espeak-ng is not installed; on Debian run `apt install espeak-ng`.")
+    command = ["espeak-ng", "-v", voice, "-w", str(out), "--", text]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0 or not out.is_file():
+        _refuse(f"espeak-ng did not speak: {done.stderr.strip() or 'it gave no reason'}.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(1)
