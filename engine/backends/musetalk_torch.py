@@ -15,7 +15,7 @@ from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault
 from engine.features import Features
 from engine.latents import Latents
-from engine.models.device import choose_device, dtype_of
+from engine.models.device import choose_device, dtype_of, keep_kernels
 from engine.models.layout import missing, needed
 from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
@@ -73,6 +73,8 @@ class TorchBackend:
         config, device = self._config, self.device
         cuda = device.type == "cuda"
         torch.backends.cudnn.benchmark = True
+        if cuda:
+            keep_kernels(config.models_dir)
         # Kept: the graphs read its weights, but do not hold them.
         self._pipeline = load_pipeline(
             config.models_dir, config.version, config.decoder, self.dtype, device

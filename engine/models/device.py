@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 
 from engine.errors import BackendUnavailable
@@ -25,3 +28,13 @@ def choose_device(wanted: str) -> torch.device:
 def dtype_of(device: torch.device) -> torch.dtype:
     """Half precision on a GPU; CPUs are faster in single."""
     return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def keep_kernels(models: Path) -> None:
+    """Let Triton keep compiled kernels beside the weights, so that a restart need not compile.
+
+    Wherever somebody has told Triton to keep them, or the folder cannot be written to, nothing
+    changes.
+    """
+    if os.access(models, os.W_OK):
+        os.environ.setdefault("TRITON_CACHE_DIR", str((models / "kernels").resolve()))

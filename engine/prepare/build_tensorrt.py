@@ -32,11 +32,11 @@ def build_plan(
     """
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
-    network = _parsed(trt, builder, logger, onnx)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
     if target is not None:
         _aim(trt, config, target)
+    network = _parsed(trt, builder, logger, onnx)
     profile = builder.create_optimization_profile()
     for place in range(network.num_inputs):
         tensor = network.get_input(place)

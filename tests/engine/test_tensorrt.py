@@ -20,7 +20,7 @@ from engine.backends.trt import (
 from engine.errors import BackendUnavailable
 from engine.features import Hearing
 from engine.prepare.build_tensorrt import BuildFailed, build_plan
-from engine.prepare.export_onnx import CHECKED_BATCHES, BadExport, check, export, load_painter
+from engine.prepare.export_onnx import BadExport, check, export, load_painter
 
 pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.timeout(400)]
 
@@ -34,12 +34,13 @@ def onnx(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_file_computes_what_pytorch_does_at_every_batch_size(
+def test_the_file_computes_what_pytorch_does_at_other_batch_sizes(
     onnx: Path, tiny_models: Path
 ) -> None:
+    """It was exported at 2; the command checks 25 and 50 as well, which takes its time."""
     exact = load_painter(tiny_models, "v15", "tiny", "float32")
-    seen = list(check(onnx, exact, HEARING, CHECKED_BATCHES))
-    assert [each.batch for each in seen] == list(CHECKED_BATCHES)
+    seen = list(check(onnx, exact, HEARING, (1, 7)))
+    assert [each.batch for each in seen] == [1, 7]
     assert max(each.worst_level for each in seen) <= 2
 
 
@@ -58,7 +59,8 @@ def test_a_plan_is_compiled_for_a_gpu_that_is_not_here(onnx: Path, tmp_path: Pat
     assert not path.with_suffix(".partial").exists()
 
 
-def test_a_target_that_it_does_not_know_is_refused(onnx: Path, tmp_path: Path) -> None:
+def test_a_target_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
+    onnx = tmp_path / "face.onnx"
     with pytest.raises(BuildFailed, match=r"does not compile for sm90; it knows .*sm89"):
         build_plan(load_tensorrt(), onnx, tmp_path / "face.plan", (1, 2, 4), "sm90")
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import triton
 
 from engine.backends.musetalk_torch import TorchBackend
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.features import Hearing
 from engine.latents import latents_name
+from engine.models.device import keep_kernels
 from engine.models.header import fingerprint
 from engine.models.layout import NETWORKS
 from engine.offline import render
@@ -191,6 +193,19 @@ def test_weights_of_another_shape_are_refused(tiny_models: Path, tmp_path: Path)
     (ready / "unet-v15.safetensors").write_bytes(changed)
     with pytest.raises(BackendUnavailable, match="does not fit its configuration"):
         TorchBackend(config(tmp_path)).start()
+
+
+def test_compiled_kernels_are_kept_beside_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", "elsewhere")
+    keep_kernels(tmp_path)
+    assert triton.knobs.cache.dir == "elsewhere"
+    monkeypatch.delenv("TRITON_CACHE_DIR")
+    keep_kernels(tmp_path / "absent")
+    assert not triton.knobs.cache.dir.startswith(str(tmp_path))
+    keep_kernels(tmp_path)
+    assert triton.knobs.cache.dir == str(tmp_path / "kernels")
 
 
 def test_a_device_that_fails_is_an_engine_fault(tiny_models: Path, persona: Persona) -> None:
