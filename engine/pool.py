@@ -18,8 +18,9 @@ from engine.stream import Stream
 from engine.types import FPS, SAMPLE_RATE, EngineStats, Rendered
 from engine.warmup import Measured
 
-SESSION_CORES = 0.13
-"""Of a core, what a session costs beside its pictures: encoding 512 x 512, Opus, network."""
+SESSION_CORES = 0.18
+"""Of a core, what a session costs beside its pictures: encoding 512 x 512, Opus, network, and the
+event loop. `voipavatar bench sessions` on two cores; docs/benchmarks.md."""
 
 LATENCY_MARGIN_S = 0.01
 """Hand-over between threads, and a batch that may be running when an urgent job comes."""

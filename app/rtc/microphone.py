@@ -15,8 +15,10 @@ from app.rtc.speech_in import OUT_RATE, Pcm
 
 log = structlog.get_logger(__name__)
 
-FRAME_MS = 20  # of the incoming stream: half a picture's audio, so that chunks wait less
-CAPACITY = 50  # frames held for a loop that lags: 1 s, then the oldest go
+# Of the incoming stream: what speech is cut into, so that smaller frames would come no earlier,
+# while each frame of each session is an event to all of the process (livekit.md §2.8).
+FRAME_MS = 40
+CAPACITY = 25  # frames held for a loop that lags: 1 s, then the oldest go
 
 
 class Speech(Protocol):
