@@ -15,6 +15,21 @@ def _neighbours(place, side, length):
 
 
 @triton.jit
+def _level(below, face, top, bottom, left, right, across, down, weight, boxed):
+    """A channel of the face, resized and pasted over the frame's."""
+    a = tl.load(face + top + left, mask=boxed, other=0).to(tl.int32)
+    b = tl.load(face + top + right, mask=boxed, other=0).to(tl.int32)
+    c = tl.load(face + bottom + left, mask=boxed, other=0).to(tl.int32)
+    d = tl.load(face + bottom + right, mask=boxed, other=0).to(tl.int32)
+    upper = a * (2048 - across) + b * across
+    lower = c * (2048 - across) + d * across
+    sized = ((upper >> 4) * (2048 - down) >> 16) + ((lower >> 4) * down >> 16)
+    above = tl.where(boxed, sized + 2 >> 2, below)
+    total = above * weight + below * (255 - weight) + 128
+    return (total >> 8) + total >> 8
+
+
+@triton.jit
 def blend_patches(
     table, faces, out,
     FIELDS: tl.constexpr, SIDE: tl.constexpr, BLOCK: tl.constexpr,
@@ -50,38 +65,22 @@ def blend_patches(
         boxed = here & (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
         x0, x1, across = _neighbours(x - left, side, width)
         y0, y1, down = _neighbours(y - top, side, height)
+        a, b, c, d = y0 * SIDE * 3, y1 * SIDE * 3, x0 * 3, x1 * 3
         weight = tl.load(mask + at, mask=here, other=0).to(tl.int32) * share >> 8
-        # A little more than BT.601's luma and chroma, in 20 bits after the point.
-        luma = tl.full([BLOCK], (16 << 20) + (1 << 19), tl.int32)
-        blue = tl.full([BLOCK], (128 << 20) + (1 << 19), tl.int32)
-        red = tl.full([BLOCK], (128 << 20) + (1 << 19), tl.int32)
-        for channel in tl.static_range(3):
-            below = tl.load(frame + at * 3 + channel, mask=here, other=0).to(tl.int32)
-            a = tl.load(face + (y0 * SIDE + x0) * 3 + channel, mask=boxed, other=0).to(tl.int32)
-            b = tl.load(face + (y0 * SIDE + x1) * 3 + channel, mask=boxed, other=0).to(tl.int32)
-            c = tl.load(face + (y1 * SIDE + x0) * 3 + channel, mask=boxed, other=0).to(tl.int32)
-            d = tl.load(face + (y1 * SIDE + x1) * 3 + channel, mask=boxed, other=0).to(tl.int32)
-            upper = a * (2048 - across) + b * across
-            lower = c * (2048 - across) + d * across
-            sized = ((upper >> 4) * (2048 - down) >> 16) + ((lower >> 4) * down >> 16)
-            above = tl.where(boxed, sized + 2 >> 2, below)
-            total = above * weight + below * (255 - weight) + 128
-            level = (total >> 8) + total >> 8
-            if channel == 0:
-                luma += level * 102760
-                blue += level * 460324
-                red += level * -74448
-            elif channel == 1:
-                luma += level * 528482
-                blue += level * -305135
-                red += level * -385875
-            else:
-                luma += level * 269484
-                blue += level * -155188
-                red += level * 460324
+        own = frame + at * 3
+        blue = tl.load(own, mask=here, other=0).to(tl.int32)
+        green = tl.load(own + 1, mask=here, other=0).to(tl.int32)
+        red = tl.load(own + 2, mask=here, other=0).to(tl.int32)
+        blue = _level(blue, face, a, b, c, d, across, down, weight, boxed)
+        green = _level(green, face + 1, a, b, c, d, across, down, weight, boxed)
+        red = _level(red, face + 2, a, b, c, d, across, down, weight, boxed)
+        # BT.601 in 20 bits after the point.
+        luma = red * 269484 + green * 528482 + blue * 102760 + (16 << 20) + (1 << 19)
         tl.store(patch + at, (luma >> 20).to(tl.uint8), mask=here)
         # OpenCV, too, takes chroma from the upper left of four pixels.
         if corner == 0:
+            u = blue * 460324 - green * 305135 - red * 155188 + (128 << 20) + (1 << 19)
+            v = red * 460324 - green * 385875 - blue * 74448 + (128 << 20) + (1 << 19)
             planes = patch + columns * rows
-            tl.store(planes + block, (blue >> 20).to(tl.uint8), mask=here)
-            tl.store(planes + half * (rows // 2) + block, (red >> 20).to(tl.uint8), mask=here)
+            tl.store(planes + block, (u >> 20).to(tl.uint8), mask=here)
+            tl.store(planes + half * (rows // 2) + block, (v >> 20).to(tl.uint8), mask=here)
