@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeAlias
 
 import structlog
 from livekit import rtc
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give up
 CONNECT_TIMEOUT_S = 5.0
+SETTLE_S = 3.0  # for a connection under way that nobody wants any more
 STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
 
 Reason: TypeAlias = rtc.DisconnectReason.ValueType
@@ -76,7 +77,7 @@ class AvatarRoom:
             self._listen(room, left)
             try:
                 options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT_S)
-                await room.connect(self._url, self._token(), options)
+                await _connect(room, room.connect(self._url, self._token(), options))
                 # From here on the room's first speaker may be heard, published or not.
                 self._on_joined(room)
                 await self._publish(room)
@@ -191,6 +192,31 @@ def _audio_options() -> rtc.TrackPublishOptions:
         red=True,
         stream=STREAM,
     )
+
+
+_unwanted: set[asyncio.Task[None]] = set()  # a task that nothing refers to may vanish
+
+
+async def _connect(room: rtc.Room, connecting: Coroutine[Any, Any, None]) -> None:
+    """Connect. Called off, let the SDK finish, and leave at once.
+
+    A call that is merely cancelled goes on inside the SDK: an avatar stays in the room that nobody
+    holds, and 10 s later the SDK ends the whole process, since nobody took the connection.
+    """
+    work = asyncio.create_task(connecting)
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        settling = asyncio.create_task(_settle(room, work))
+        _unwanted.add(settling)
+        settling.add_done_callback(_unwanted.discard)
+        await asyncio.wait({settling}, timeout=SETTLE_S)
+        raise
+
+
+async def _settle(room: rtc.Room, connecting: asyncio.Task[None]) -> None:
+    await asyncio.gather(connecting, return_exceptions=True)
+    await _leave(room)
 
 
 async def _leave(room: rtc.Room) -> None:

@@ -150,6 +150,18 @@ async def test_a_server_that_never_answers_is_a_join_timeout(perform: Perform) -
     assert outcome.state is State.FAILED
 
 
+async def test_nobody_stays_behind_when_a_session_ends_while_it_joins(
+    perform: Perform, livekit: LiveKitAccess
+) -> None:
+    patience = {f"early-{ms}": ms / 1000 for ms in (20, 50, 90, 140)}
+    for room, seconds in patience.items():
+        live = await perform(room, limits=Limits(join_timeout_s=seconds))
+        live.session.stop(EndReason.DELETED)  # on a fast machine it may be inside by then
+        await live.outcome()
+    await asyncio.sleep(1.5)  # a connection that nobody holds would show by then
+    assert [await livekit.participants(room) for room in patience] == [[]] * len(patience)
+
+
 async def test_a_lost_server_is_waited_for_and_then_given_up(
     perform: Perform,
     tmp_path_factory: pytest.TempPathFactory,
