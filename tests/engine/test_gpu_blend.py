@@ -17,6 +17,8 @@ from engine.prepare.masks import jaw_masks
 from engine.types import FACE_SIZE
 from tests.engine.drawn import drawn_persona
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread", "interpreter")
+
 BLOCK = 4096  # the interpreter takes its time for each program, however small
 SOURCE = np.random.default_rng(5)
 

@@ -12,7 +12,7 @@ from engine.models.ops import Norm, Ops, PlainOps, Sum
 from engine.models.phases import phase_weight
 from engine.models.triton_ops import TritonOps
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
+pytestmark = pytest.mark.usefixtures("one_torch_thread", "interpreter")
 CHANNELS, MORE = 24, 8
 
 
