@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,6 +26,7 @@ from engine.pool import EnginePool
 
 log = structlog.get_logger(__name__)
 
+COLLECT_AFTER_S = 0.5  # by then nothing of an ended session is in use
 REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
 FAULT = "The session ended by a fault of the service; its log says more."
 
@@ -75,6 +77,9 @@ class RoomSession:
         except Exception:
             log.exception("session failed")
             self._end(Outcome(FailureCode.INTERNAL, FAULT))
+        # A room refers to itself in many ways, and keeps some ten threads and sockets until it is
+        # collected. What the process began with is frozen (stage.py), so this takes milliseconds.
+        asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
         outcome = self._ended.result()
         log.info("session ended", reason=str(outcome.reason), detail=outcome.detail)
         return outcome
