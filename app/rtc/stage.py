@@ -47,9 +47,13 @@ def runner_on(stage: Stage) -> Callable[[SessionSpec], RoomSession]:
 
 
 def _loader(catalogue: Catalogue, pool: EnginePool) -> Callable[[SessionSpec], Awaitable[Persona]]:
+    # One at a time: what the first of a burst of sessions makes, the others find.
+    admission = asyncio.Lock()
+
     async def load(spec: SessionSpec) -> Persona:
         persona = await catalogue.load(spec.persona, spec.video.width, spec.video.height)
-        await asyncio.to_thread(pool.admit, persona)
+        async with admission:
+            await asyncio.to_thread(pool.admit, persona)
         return persona
 
     return load
