@@ -29,6 +29,7 @@ class Claims:
     identity: str
     attributes: dict[str, str] = field(default_factory=dict)
     expires: float | None = None  # seconds since 1970
+    may_publish: bool = True  # LiveKit's own default
 
     @property
     def agent(self) -> str | None:
@@ -95,12 +96,13 @@ def read_claims(token: str) -> Claims:
 
 
 def _claims(body: dict[str, Any]) -> Claims:
-    expires = body.get("exp")
+    expires, grants = body.get("exp"), body.get("video", {})
     return Claims(
-        room=str(body.get("video", {}).get("room", "")),
+        room=str(grants.get("room", "")),
         identity=str(body.get("sub", "")),
         attributes={str(name): str(value) for name, value in body.get("attributes", {}).items()},
         expires=None if expires is None else float(expires),
+        may_publish=grants.get("canPublish") is not False,
     )
 
 

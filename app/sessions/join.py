@@ -82,5 +82,7 @@ def _check_claims(claims: Claims, wanted: CreateSession) -> None:
         raise LiveKitTokenRejected("`livekit.token` names no identity to join as.")
     if wanted.identity is not None and wanted.identity != claims.identity:
         raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
+    if not claims.may_publish:
+        raise LiveKitTokenRejected("`livekit.token` does not allow to publish: set `canPublish`.")
     if claims.expires is not None and claims.expires + LEEWAY_S < time.time():
         raise LiveKitTokenRejected("`livekit.token` has expired.")

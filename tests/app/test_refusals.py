@@ -181,6 +181,9 @@ async def test_foreign_tokens_that_livekit_would_refuse(
     await refused(api, foreign(livekit_server, "a.b.c"), 422, code)
     other = avatar_token(api.settings, "s", "other-room", "theirs", AudioSpec())
     await refused(api, foreign(livekit_server, other), 422, code)
+    mute, _ = viewer_token(api.settings, "r", "theirs", None, can_publish=False)
+    problem = await refused(api, foreign(livekit_server, mute), 422, code)
+    assert "canPublish" in problem["detail"]
     wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
     await refused(api, wrong, 422, code)
     monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
