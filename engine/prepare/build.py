@@ -38,6 +38,7 @@ from engine.types import FPS
 log = logging.getLogger(__name__)
 
 MIN_FRAMES = FPS  # a second; less is a twitch when it plays forwards and backwards
+LEAST_BOX = 32  # pixels of the source; a box from a detector is larger, unless it was shifted
 MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
 
 Progress = Callable[[float], None]  # 0 … 1
@@ -169,10 +170,19 @@ class _Build:
     def _find(self) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
         """Smooth face boxes and mouths of all frames, and how many boxes are interpolated."""
         faces, filled = self._given() if self._settings.face_box else self._found()
+        self._check_sides(faces)
         mouth = MouthFinder()
         for frame, box in zip(read_video(self._video), faces, strict=True):
             mouth.add(frame, box)
         return faces, mouth.mouths(), filled
+
+    def _check_sides(self, faces: NDArray[np.float64]) -> None:
+        side = (faces[:, 2:] - faces[:, :2]).min()
+        if side < LEAST_BOX:
+            raise PersonaError(
+                f"face_box and bbox_shift leave {max(0.0, side):.0f} pixels of the face in "
+                f"{self._video.name} to be painted, at least {LEAST_BOX} are needed."
+            )
 
     def _found(self) -> tuple[NDArray[np.float64], int]:
         finder = self._tools.finder(self._video.name, self._settings)

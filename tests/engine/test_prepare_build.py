@@ -105,6 +105,13 @@ def test_a_face_box_by_hand_is_taken_as_it_is(video: Path, tmp_path: Path) -> No
     assert json.loads((persona.folder / "manifest.json").read_text())["faces"] == "given"
 
 
+def test_a_shift_that_leaves_no_face_is_refused(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(PersonaError, match="bbox_shift leave 0 pixels of the face"):
+        prepare("ada", settings(bbox_shift=999), video, tmp_path)
+    with pytest.raises(PersonaError, match="leave 4 pixels"):
+        prepare("ada", settings(face_box=(60, 60, 64, 64)), video, tmp_path)
+
+
 def test_another_size_is_cut_about_the_face(video: Path, tmp_path: Path, persona: Persona) -> None:
     wide = prepare("ada", settings(), video, tmp_path, size=(320, 240))
     assert (wide.width, wide.height) == (320, 240)
