@@ -17,7 +17,7 @@ from app.config import Settings
 from app.logging import configure_logging
 from app.personas.service import Catalogue
 from engine.errors import EngineError
-from engine.media import Mp4Writer, Pcm, read_audio
+from engine.media import MediaError, Mp4Writer, Pcm, read_audio
 from engine.offline import render
 from engine.persona import Persona
 from engine.pool import EnginePool
@@ -46,6 +46,8 @@ def register(app: typer.Typer) -> None:
         if engine:
             settings = settings.model_copy(update={"engine": engine})
         try:
+            if audio.exists() and out.exists() and out.samefile(audio):
+                raise MediaError(f"{out} is the sound itself; name another file with --out.")
             asyncio.run(_render(settings, persona, (width, height), audio, out, console))
         except EngineError as error:
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -110,6 +110,15 @@ def test_what_is_no_sound_is_refused_in_one_sentence(
     assert not out.exists()
 
 
+def test_render_does_not_write_over_its_sound(place: Path, ada: str) -> None:
+    sound = write_sound(place / "own.wav", tone(0.2, 16_000), 16_000)
+    before = sound.read_bytes()
+    refused = voipavatar(place, "render", "--persona", ada, "--audio", sound, "--out", sound)
+    assert refused.exit_code == 1
+    assert "is the sound itself" in refused.output
+    assert sound.read_bytes() == before
+
+
 def test_render_says_whom_there_is(place: Path, ada: str) -> None:
     sound = write_sound(place / "s.wav", tone(0.2, 16_000), 16_000)
     refused = voipavatar(
