@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give up
 CONNECT_TIMEOUT_S = 5.0
+PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
 SETTLE_S = 3.0  # for a connection under way that nobody wants any more
 STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
 
@@ -71,7 +72,7 @@ class AvatarRoom:
     async def join(self) -> None:
         """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
         # Many joins at once time out one another (livekit.md, head).
-        async with self._joins:
+        async with _place(self._joins):
             room = rtc.Room()
             left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
             self._listen(room, left)
@@ -192,6 +193,29 @@ def _audio_options() -> rtc.TrackPublishOptions:
         red=True,
         stream=STREAM,
     )
+
+
+@contextlib.asynccontextmanager
+async def _place(joins: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of the places to join, given back early by a join whose server does not answer.
+
+    Sessions bring servers of their own: a few that hang must not keep all others waiting.
+    """
+    await joins.acquire()
+    held = True
+
+    def give_back() -> None:
+        nonlocal held
+        if held:
+            held = False
+            joins.release()
+
+    timer = asyncio.get_running_loop().call_later(PLACE_S, give_back)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        give_back()
 
 
 _unwanted: set[asyncio.Task[None]] = set()  # a task that nothing refers to may vanish

@@ -162,6 +162,29 @@ async def test_nobody_stays_behind_when_a_session_ends_while_it_joins(
     assert [await livekit.participants(room) for room in patience] == [[]] * len(patience)
 
 
+async def test_a_server_that_hangs_keeps_nobody_else_from_joining(
+    perform: Perform, livekit: LiveKitAccess
+) -> None:
+    hanging: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: hanging.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    nowhere = LiveKitAccess(f"ws://127.0.0.1:{port}", "key", "s" * 32)
+    limits = Limits(join_timeout_s=7.0)
+    stuck = [
+        asyncio.ensure_future(perform(f"stuck-{n}", access=nowhere, limits=limits))
+        for n in range(4)
+    ]
+    await asyncio.sleep(0.5)  # they hold every place by now
+    live = await perform("beside", limits=limits)
+    assert not live.task.done()
+    for each in await asyncio.gather(*stuck):
+        assert (await each.outcome()).reason is FailureCode.JOIN_TIMEOUT
+    for writer in hanging:
+        writer.close()
+    silent.close()
+    await silent.wait_closed()
+
+
 async def test_a_lost_server_is_waited_for_and_then_given_up(
     perform: Perform,
     tmp_path_factory: pytest.TempPathFactory,
