@@ -63,15 +63,18 @@ def pool() -> Iterator[EnginePool]:
 
 
 @pytest.fixture
-async def perform(
-    livekit: LiveKitAccess, pool: EnginePool, persona: Persona
-) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
-    """Start a session in a room and wait until it is ready."""
-
+def stage(pool: EnginePool, persona: Persona) -> Stage:
     async def load(_: SessionSpec) -> Persona:
         return persona
 
-    stage = Stage(pool, load, asyncio.Semaphore(4), OutputConfig(), "h264")
+    return Stage(pool, load, asyncio.Semaphore(4), OutputConfig(), "h264")
+
+
+@pytest.fixture
+async def perform(
+    livekit: LiveKitAccess, stage: Stage
+) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
+    """Start a session in a room and wait until it is ready."""
     started: list[Live] = []
 
     async def start(

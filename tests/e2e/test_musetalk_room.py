@@ -1,0 +1,107 @@
+"""MuseTalk's networks, tiny and random, in a real room: how it looks is no test's business."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.config import Settings
+from app.measure.mouth import MouthRegion
+from app.personas.service import Catalogue
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.measure.speaker import Speaker
+from app.rtc.measure.viewer import Viewer
+from app.rtc.session import Stage
+from app.rtc.stage import open_stage
+from app.sessions.spec import Limits
+from engine.persona import Persona
+from tests.e2e.conftest import Live
+from tests.e2e.scripted import tone
+from tests.videos import SIDE, persona_frames, write_video
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_torch_thread")]
+
+RATE = 48_000
+PREPARING_S = 60.0  # the first session of a persona waits for its latents
+
+
+@pytest.fixture
+async def catalogue(tmp_path: Path) -> AsyncIterator[Catalogue]:
+    """One persona, of a second."""
+    write_video(tmp_path / "short.mp4", persona_frames(25))
+    (tmp_path / "personas.yaml").write_text("default:\n  video_path: short.mp4\n")
+    catalogue = Catalogue(tmp_path, tmp_path / "cache")
+    yield catalogue
+    await catalogue.aclose()
+
+
+@pytest.fixture
+async def persona(catalogue: Catalogue) -> Persona:
+    return await catalogue.load("default")
+
+
+@pytest.fixture
+async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[Stage]:
+    settings = Settings(
+        _env_file=None,
+        engine="torch",
+        device="cpu",
+        models_dir=tiny_models,
+        decoder="tiny",
+        left_context_ms=200,
+        right_context_ms=0,
+    )
+    async with open_stage(settings, catalogue) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def viewer(livekit: LiveKitAccess, persona: Persona) -> AsyncIterator[Viewer]:
+    region = MouthRegion.of(persona.mouths, SIDE, SIDE)
+    viewer = Viewer(livekit, "avatar", region=region)
+    await viewer.start("musetalk")
+    yield viewer
+    await viewer.aclose()
+
+
+@pytest.fixture
+async def speaker(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
+    speaker = Speaker(livekit, RATE)
+    await speaker.start("musetalk")
+    yield speaker
+    await speaker.aclose()
+
+
+async def test_the_networks_paint_the_mouth_of_who_is_heard(
+    perform: Callable[..., Awaitable[Live]], stage: Stage, viewer: Viewer, speaker: Speaker
+) -> None:
+    live = await perform("musetalk", limits=Limits(join_timeout_s=PREPARING_S))
+    assert stage.pool.backend_name == "torch"
+    await asyncio.wait_for(viewer.first_picture.wait(), 5)
+    await asyncio.sleep(1.0)
+    silent = len(viewer.crops)
+    before = stage.pool.stats().frames  # none: silence costs nothing
+    await speaker.say(tone(1.5, RATE))
+    await asyncio.sleep(1.0)
+    stats = stage.pool.stats()
+    assert before == 0
+    assert 0 < stats.frames <= 45
+    assert sum(size * count for size, count in stats.batch_sizes.items()) == stats.frames
+    assert stats.invalid == stats.restarts == 0
+    changes = away(viewer.crops, silent)
+    assert changes[silent:].max() > 2 * changes[:silent].max()
+    assert np.abs(viewer.heard.pcm).max() > 3000
+    assert live.session.stats()["turn_start_ms"]["count"] == 1
+    assert not live.task.done()
+
+
+def away(crops: NDArray[np.uint8], silent: int) -> NDArray[np.float64]:
+    """(n,) levels by which pictures of the mouth differ from the usual one of silence."""
+    usual = np.median(crops[:silent], axis=0)
+    changes: NDArray[np.float64] = np.abs(crops - usual).mean(axis=(1, 2))
+    return changes
