@@ -171,12 +171,14 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
     async def guarded() -> int:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        # Both by ourselves: Python leaves Ctrl-C alone in what a shell started in the background.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await main
 
     try:
         return asyncio.run(guarded())
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         return 130
 
 
