@@ -32,7 +32,10 @@ SILENCE = np.zeros(OUT_SAMPLES, np.int16)
 
 @dataclass(frozen=True, slots=True)
 class OutputConfig:
-    lead_s: float = 0.06  # audio handed over ahead of time: the longest hold-up that isn't heard
+    # Audio handed over ahead of time: the longest hold-up that isn't heard. An utterance made
+    # faster than it is spoken begins that much later; live speech waits longer anyhow.
+    lead_s: float = 0.06
+    live_lead_s: float = 0.1
     # How unevenly live speech may arrive without a gap; also the slack of its pictures: at 40 ms
     # six sessions on two busy cores repeated a tenth of theirs (docs/benchmarks.md).
     jitter_s: float = 0.06
@@ -58,11 +61,12 @@ class AvOut:
         self._picture: Picture = stream.idle(0)
         self._video = rtc.VideoSource(self._width, self._height)
         self._audio = rtc.AudioSource(OUT_RATE, 1, QUEUE_MS)
-        self._clock = OutputClock(time.monotonic() + config.lead_s)
+        self._lead_s = config.live_lead_s if live else config.lead_s
+        self._clock = OutputClock(time.monotonic() + self._lead_s)
         self._filled_until = 0.0  # the audio source has something to play until then
         self._playout = Playout(
             self._clock,
-            lead_s=config.lead_s,
+            lead_s=self._lead_s,
             # Live speech arrives unevenly, and the look-ahead of a frame 40 ms at a time.
             start_delay_s=pool.start_latency_s
             + (pool.lookahead_s + config.jitter_s if live else 0.0),
@@ -188,7 +192,7 @@ class AvOut:
     async def _speak(self) -> None:
         """Hand each tick's audio to the source, `lead_s` before it is due."""
         while True:
-            due = self._clock.time_of(self._playout.next_tick) - self._config.lead_s
+            due = self._clock.time_of(self._playout.next_tick) - self._lead_s
             if await self._cleared_before(due):
                 # A piece on its way while the source was emptied got there after. And without
                 # sound in the source nothing is sent, which hearers fill up with the last of it.
