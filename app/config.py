@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     audio_window: Literal["truncated", "padded"] = "truncated"
     video_codec: Literal["h264", "vp8"] = "h264"
     joins_at_once: int = Field(4, ge=1, le=16)  # livekit.md: 24 at once time out, 4 do not
+    realtime: bool = True  # the threads that keep time go before ordinary work, where permitted
     drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
     test_stalls: Annotated[tuple[Stall, ...], NoDecode] = ()
 
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
             close_frames=self.close_frames,
             max_streams=self.max_sessions,
             models_dir=self.models_dir,
+            realtime=self.realtime,
             stalls=self.test_stalls,
         )
 

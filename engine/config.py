@@ -29,4 +29,5 @@ class EngineConfig:
     version: str = "v15"  # of MuseTalk: v15 | v1
     decoder: str = "kl"  # kl, as trained | tiny (TAESD), faster and less exact
     device: str = "auto"  # of the torch backend: auto | cuda | cpu
+    realtime: bool = False  # the device's thread goes before ordinary work, where permitted
     stalls: tuple[Stall, ...] = field(default=())

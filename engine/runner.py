@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from engine.backends.base import Backend, Relaxing
@@ -15,6 +16,7 @@ from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
 from engine.errors import BackendUnavailable, EngineError
+from engine.priority import DEVICE, going_first
 from engine.scheduler import Scheduler
 from engine.types import FPS, EngineStats, FrameJob, Rendered
 from engine.warmup import Measured, measure
@@ -42,6 +44,7 @@ class Runner:
         deliver: Callable[[list[Rendered] | str], None],
     ) -> None:
         self._backend = backend
+        self._config = config
         self._deliver = deliver
         self._scheduler: Scheduler[FrameJob] = Scheduler(backend.rungs)
         self._device = Device(backend)
@@ -115,8 +118,9 @@ class Runner:
         finally:
             self._beat = time.monotonic()
             self._started.set()
-        while not self._stopping:
-            self._turn()
+        with going_first(DEVICE) if self._config.realtime else nullcontext():
+            while not self._stopping:
+                self._turn()
         self._backend.stop()
 
     def _turn(self) -> None:

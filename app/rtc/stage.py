@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from app.config import Settings
 from app.personas.service import Catalogue
@@ -14,6 +14,7 @@ from app.rtc.session import RoomSession, Stage
 from app.sessions.spec import SessionSpec
 from engine.persona import Persona
 from engine.pool import EnginePool
+from engine.priority import LOOP, going_first
 
 
 @asynccontextmanager
@@ -29,13 +30,14 @@ async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
         # keeps their pauses off the sessions' clocks (field.md §5.2).
         gc.collect()
         gc.freeze()
-        yield Stage(
-            pool=pool,
-            load_persona=_loader(catalogue, pool),
-            joins=asyncio.Semaphore(settings.joins_at_once),
-            output=OutputConfig(silence_rms=settings.silence_rms),
-            codec=settings.video_codec,
-        )
+        with going_first(LOOP) if settings.realtime else nullcontext():
+            yield Stage(
+                pool=pool,
+                load_persona=_loader(catalogue, pool),
+                joins=asyncio.Semaphore(settings.joins_at_once),
+                output=OutputConfig(silence_rms=settings.silence_rms),
+                codec=settings.video_codec,
+            )
     finally:
         await pool.aclose()
         gc.unfreeze()

@@ -1,0 +1,45 @@
+"""Threads that go first: they alone, only while they are meant to, and only where permitted."""
+
+import os
+import threading
+
+import pytest
+
+from engine.priority import DEVICE, going_first
+
+
+def policy() -> int:
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+
+
+def test_a_thread_goes_first_and_those_it_starts_do_not() -> None:
+    seen: dict[str, int] = {}
+
+    def look(name: str) -> None:
+        seen[name] = policy()
+
+    def work() -> None:
+        with going_first(DEVICE) as permitted:
+            look("inside")
+            child = threading.Thread(target=look, args=("child",))
+            child.start()
+            child.join()
+        look("after")
+        expected = os.SCHED_RR if permitted else os.SCHED_OTHER
+        assert seen == {"inside": expected, "child": os.SCHED_OTHER, "after": os.SCHED_OTHER}
+        seen["done"] = True
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen["done"]
+
+
+def test_where_it_is_not_permitted_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with going_first(DEVICE) as permitted:
+        assert not permitted
+        assert policy() == os.SCHED_OTHER
