@@ -20,6 +20,7 @@ from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome, SessionSpec
 from engine.config import EngineConfig
 from engine.persona import Persona
 from engine.pool import EnginePool
+from tests.e2e.scripted import Agent
 
 PERSONAS = Path(__file__).parents[2] / "personas"
 SIZE = 256
@@ -120,3 +121,10 @@ async def perform(
     for live in started:
         live.session.stop(EndReason.SHUTDOWN)
     await asyncio.gather(*(live.task for live in started))
+
+
+@pytest.fixture
+async def agent(livekit: LiveKitAccess) -> AsyncIterator[Agent]:
+    agent = Agent(livekit)
+    yield agent
+    await agent.leave()

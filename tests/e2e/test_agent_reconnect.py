@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from livekit import rtc
@@ -17,13 +17,6 @@ pytestmark = pytest.mark.e2e
 
 Perform = Callable[..., Awaitable[Live]]
 STREAM = AudioSpec("data_stream", agent="agent")
-
-
-@pytest.fixture
-async def agent(livekit: LiveKitAccess) -> AsyncIterator[Agent]:
-    agent = Agent(livekit)
-    yield agent
-    await agent.leave()
 
 
 @pytest.mark.parametrize(
