@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -15,15 +16,42 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from app.observed import EDGES, Observed
 
 if TYPE_CHECKING:
     from app.sessions.registry import Engine
     from app.sessions.spec import State
 
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+# What sessions observe (app/rtc/timing.py says what each one is), by name.
+HISTOGRAMS = {
+    "turn_start": "From the first sound of a turn coming in to it leaving with its picture",
+    "interrupt": "From being asked to fall silent to nothing of the speech left to be sent",
+    "join": "From the request to ready",
+    "first_frame": "From the request to the first picture captured in the room",
+    "picture_lateness": "Pictures captured later than they were due",
+    "av_offset": "Pictures later than their own sound, as they leave",
+    "picture_gap": "Between one captured picture and the next",
+    "sound_gap": "Speech held up: nothing was there to be sent for so long",
+}
+COUNTED = {
+    "pictures_repeated": "Ticks that showed the last picture again",
+    "pictures_dropped": "Ticks that passed without a picture",
+    "segments_started": "Segments of speech that began to be heard",
+    "segments_finished": "Segments heard to their end",
+    "segments_interrupted": "Segments cut off",
+    "barge_ins": "Interruptions by a person who began to speak",
+}
 
 
 class Metrics:
@@ -56,6 +84,8 @@ class Metrics:
             buckets=HTTP_BUCKETS,
             registry=self.registry,
         )
+        self.observed = Observed()  # of all sessions, those that have ended too
+        self.registry.register(_SessionsCollector(self.observed))
 
     def watch(self, engine: Engine) -> None:
         """Read the engine's own counters at every scrape."""
@@ -68,6 +98,24 @@ class Metrics:
         for state, count in live.items():
             self.sessions.labels(state).set(count)
         return generate_latest(self.registry)
+
+
+class _SessionsCollector(Collector):
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+
+    def collect(self) -> Iterable[Metric]:
+        for name, text in HISTOGRAMS.items():
+            tally = self._observed.tally(name)
+            edges = [*map(floatToGoString, EDGES[name]), "+Inf"]
+            buckets = list(zip(edges, accumulate(tally.counts), strict=True))
+            yield HistogramMetricFamily(
+                f"voipavatar_{name}_seconds", text, buckets=buckets, sum_value=tally.total
+            )
+        for name, text in COUNTED.items():
+            yield CounterMetricFamily(
+                f"voipavatar_{name}", text, value=self._observed.counters[name]
+            )
 
 
 class _EngineCollector(Collector):

@@ -50,4 +50,5 @@ async def metrics(services: All) -> Response:
             live = await SessionRepository(session).count_live()
     except (AppError, TimeoutError):
         live = {}
+    services.sessions.report_observations()
     return Response(services.metrics.page(live), media_type=CONTENT_TYPE_LATEST)

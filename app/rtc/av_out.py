@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from livekit import rtc
 
+from app.rtc.accounts import Accounts
 from app.rtc.clock import OutputClock
-from app.rtc.ledger import Finished, Ledger, Started
+from app.rtc.ledger import Finished, Started
 from app.rtc.names import AUDIO_TRACK, VIDEO_TRACK
 from app.rtc.playout import Chunk, Playout
 from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
-from app.rtc.timing import Timing
 from engine.pool import EnginePool
 from engine.stream import Stream
 from engine.types import FRAME_S, Picture
@@ -75,11 +75,9 @@ class AvOut:
         self._converter: Converter | None = None
         self._cutter = Cutter(OUT_SAMPLES)
         self._next_frame = stream.frames  # the engine's frame that the next chunk belongs to
-        self._ledger = Ledger()
-        self._segment = 0
-        self._begun: dict[int, float] = {}  # when each open segment began to come in
         self.on_playback: Callable[[Started | Finished], None] = lambda _: None
-        self.timing = Timing()
+        self.accounts = Accounts(live=live, on_playback=lambda event: self.on_playback(event))
+        self.timing = self.accounts.timing
         self._captured = asyncio.Event()
         self._cleared = asyncio.Event()
         self._started = False
@@ -113,19 +111,24 @@ class AvOut:
         """Speech of a rate and channel count follows; the number its playback is told under."""
         self.end_segment()
         self._converter = Converter(rate, channels)
-        self._segment = self._ledger.begin()
-        self._begun[self._segment] = time.monotonic()
-        return self._segment
+        return self.accounts.begin()
 
     def push(self, pcm: Pcm) -> None:
         """Add speech to the segment: (n * channels,) interleaved int16."""
-        if self._converter is not None:
-            self._take_in(*self._converter.feed(pcm))
+        if self._converter is None or not len(pcm):
+            return
+        self.accounts.came_in(time.monotonic())
+        self._take_in(*self._converter.feed(pcm))
+
+    @property
+    def speaking(self) -> bool:
+        """A segment is open, or waits to be heard to its end."""
+        return self.accounts.open > 0
 
     @property
     def waiting_s(self) -> float:
         """Seconds of speech that have come in and have not gone out."""
-        return self._ledger.waiting_s()
+        return self.accounts.waiting_s
 
     def end_segment(self, *, lost: bool = False) -> None:
         """The speech pushed so far is all of it: its last pictures wait for nothing more.
@@ -139,8 +142,8 @@ class AvOut:
         if len(heard):
             self._stream.push(heard)
         self._stream.end_segment()
-        self._ledger.pushed(len(out) / OUT_RATE)
-        self._ledger.end(lost=lost)
+        self.accounts.pushed(len(out) / OUT_RATE)
+        self.accounts.end(lost=lost)
         chunks = self._cutter.feed(out) + self._cutter.flush()
         # The filters may round the end apart by a sample: a chunk of nothing else is left out.
         self._queue(chunks[: self._stream.frames - self._next_frame])
@@ -150,6 +153,7 @@ class AvOut:
     def clear(self) -> None:
         """Fall silent now: queued speech, pictures and samples on their way out are dropped."""
         now = time.monotonic()
+        waiting = self._playout.loud
         self._converter = None
         self._cutter = Cutter(OUT_SAMPLES)
         self._playout.clear()
@@ -161,13 +165,12 @@ class AvOut:
         # Ticks whose audio was handed out and is dropped now show the mouth closing, too.
         for tick in range(self._clock.tick_at(now) + 1, self._playout.next_tick):
             self._stream.request_idle(tick, self._due(tick))
-        self._tell(self._ledger.interrupt(now), now)
-        self.timing.interrupted(time.monotonic() - now)
+        self.accounts.cleared(now, waiting=waiting)
 
     def _take_in(self, out: Pcm, heard: Pcm) -> None:
         if len(heard):
             self._stream.push(heard)
-        self._ledger.pushed(len(out) / OUT_RATE)
+        self.accounts.pushed(len(out) / OUT_RATE)
         self._queue(self._cutter.feed(out))
         self._ask(time.monotonic())
 
@@ -175,7 +178,7 @@ class AvOut:
         now = time.monotonic()
         for pcm in chunks:
             silent = loudness(pcm) < self._config.silence_rms
-            self._playout.add(Chunk(self._next_frame, pcm, silent, self._segment), now)
+            self._playout.add(self.accounts.chunk(self._next_frame, pcm, now, silent=silent), now)
             self._next_frame += 1
 
     def _due(self, tick: int) -> float:
@@ -197,33 +200,26 @@ class AvOut:
                 # A piece on its way while the source was emptied got there after. And without
                 # sound in the source nothing is sent, which hearers fill up with the last of it.
                 self._audio.clear_queue()
+                self.accounts.silenced(time.monotonic())
                 await self._fill_gap(time.monotonic())
                 continue
             now = time.monotonic()
             self._ask(now)
             await self._fill_gap(now)
-            tick = self._playout.next_tick
-            chunk = self._playout.take()
-            if chunk is None:
-                for passed, spoken in self._playout.overdue():
-                    self._stream.request(spoken.frame, passed, self._due(passed))
-                self._stream.request_idle(tick, self._due(tick))
-            else:
-                self._ledger.handed(chunk.segment, self._clock.time_of(tick))
-            self._tell(self._ledger.due(now), now)
+            chunk = self._take(self._playout.next_tick)
+            self.accounts.due(now)
             self._filled_until = self._clock.time_of(self._playout.next_tick)
             await self._hand_over(SILENCE if chunk is None else chunk.pcm)
 
-    def _tell(self, events: list[Started | Finished], now: float) -> None:
-        for event in events:
-            begun = self._begun.get(event.segment, now)
-            if isinstance(event, Started):
-                self.timing.segments["started"] += 1
-                self.timing.turn_started(now - begun)
-            else:
-                self.timing.segments["interrupted" if event.interrupted else "finished"] += 1
-                self._begun.pop(event.segment, None)
-            self.on_playback(event)
+    def _take(self, tick: int) -> Chunk | None:
+        """The next tick's speech, entered into every account; None: silence."""
+        chunk, leaves = self._playout.take(), self._clock.time_of(tick)
+        if chunk is None:
+            for passed, spoken in self._playout.overdue():
+                self._stream.request(spoken.frame, passed, self._due(passed))
+            self._stream.request_idle(tick, self._due(tick))
+        self.accounts.handed(tick, chunk, leaves)
+        return chunk
 
     async def _fill_gap(self, now: float) -> None:
         """Keep the clock true when the source ran dry: at the start, after a clear or a hold-up."""
@@ -231,6 +227,7 @@ class AvOut:
             return
         wait = self._clock.time_of(self._playout.next_tick) - now
         if wait < 0:
+            self.accounts.ran_dry(self._filled_until, now)
             self._clock.slip(-wait)
         else:
             self._filled_until = now + wait
@@ -261,10 +258,10 @@ class AvOut:
             if current > tick:
                 self.timing.dropped(now, current - tick)
                 tick, due = current, self._due(current)
-            self._capture(tick, now, due)
+            self._capture(tick, due)
             tick += 1
 
-    def _capture(self, tick: int, now: float, due: float) -> None:
+    def _capture(self, tick: int, due: float) -> None:
         picture = self._stream.picture(tick)
         self._picture = self._picture if picture is None else picture
         self._video.capture_frame(
@@ -275,7 +272,8 @@ class AvOut:
                 self._picture.data,
             )
         )
-        self.timing.shown(now, due, fresh=picture is not None)
+        trim = self._config.video_trim_s
+        self.accounts.shown(tick, time.monotonic(), due, trim, fresh=picture is not None)
         self._captured.set()
 
 

@@ -24,6 +24,7 @@ class Chunk:
     pcm: NDArray[np.int16]  # (1920,) mono 48 kHz
     silent: bool  # below the silence gate
     segment: int = 0  # of the ledger
+    opens: bool = False  # a turn begins with it
 
 
 class Playout:
@@ -59,6 +60,11 @@ class Playout:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def loud(self) -> bool:
+        """Anything but silence waits."""
+        return any(not chunk.silent for chunk in self._queue)
 
     def add(self, chunk: Chunk, now: float) -> None:
         """Queue speech that has just arrived; a silent chunk may be left out to cut latency."""

@@ -96,6 +96,9 @@ class RoomSession:
     def stats(self) -> dict[str, Any]:
         return self._timing.body(time.monotonic())
 
+    def observations(self) -> dict[str, Any]:
+        return self._timing.observed.drain()
+
     async def _live(self, exits: AsyncExitStack, on_ready: Callable[[], Awaitable[None]]) -> None:
         limit = self._spec.limits.join_timeout_s
         start = asyncio.create_task(self._start(exits))
@@ -108,6 +111,7 @@ class RoomSession:
             self._end(Outcome(FailureCode.JOIN_TIMEOUT, detail))
             return
         start.result()
+        self._timing.ready(self._age_s())
         await on_ready()
         self._limit_duration(exits)
         await self._ended
@@ -138,7 +142,7 @@ class RoomSession:
         exits.push_async_callback(self.room.leave)
         await self._join(self.room)
         await out.next_picture()
-        out.timing.first_frame_ms = (time.monotonic() - spec.requested_at) * 1000
+        out.timing.first_frame(self._age_s())
         self._background(exits, self._stay(self.room))
 
     def _listen(self, out: AvOut, exits: AsyncExitStack) -> Ear:
@@ -209,6 +213,10 @@ class RoomSession:
         task.add_done_callback(finished)
         exits.push_async_callback(cancel)
 
+    def _age_s(self) -> float:
+        return time.monotonic() - self._spec.requested_at
+
     def _end(self, outcome: Outcome) -> None:
         if not self._ended.done():
+            self._timing.end(time.monotonic())
             self._ended.set_result(outcome)

@@ -1,4 +1,8 @@
-"""What a session's output did on time, over the last ten seconds. Pure: time is an argument."""
+"""What a session's output did on time. Pure: time is an argument, seconds of time.monotonic().
+
+Each measurement is taken once and feeds both `GET /sessions/{id}/stats` (contract.md, Sessions)
+and, through `observed`, the histograms of `/metrics`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from app.observed import Observed
+from app.rtc.ledger import Finished, Started
+from engine.types import FRAME_S
 
 WINDOW_S = 10.0
 
@@ -20,54 +28,103 @@ class _Shown:
 
 
 class Timing:
-    """Feeds `GET /sessions/{id}/stats`: contract.md, Sessions."""
+    """One session's measurements. The window stands still once the session has ended."""
 
     def __init__(self) -> None:
         self._shown: deque[_Shown] = deque()
+        self._last: float | None = None  # when the last picture was captured
+        self._ended: float | None = None
         self._dropped: deque[tuple[float, int]] = deque()
         self._turns: deque[float] = deque(maxlen=1000)
         self._interrupts: deque[float] = deque(maxlen=1000)
+        self._counts = {"turns": 0, "interrupts": 0}
         self.first_frame_ms: float | None = None
         self.segments = {"started": 0, "finished": 0, "interrupted": 0}
+        self.observed = Observed()
+
+    def first_frame(self, seconds: float) -> None:
+        """From the request to the first picture captured in the room."""
+        self.first_frame_ms = seconds * 1000
+        self.observed.observe("first_frame", seconds)
+
+    def ready(self, seconds: float) -> None:
+        """From the request to `ready`."""
+        self.observed.observe("join", seconds)
 
     def shown(self, now: float, due: float, *, fresh: bool) -> None:
-        """A picture was captured; `fresh` when it is the tick's own."""
-        self._shown.append(_Shown(now, now - due, fresh))
+        """A picture has been captured; `fresh` when it is the tick's own."""
+        if self._ended is not None:
+            return
+        late = now - due
+        self._shown.append(_Shown(now, late, fresh))
+        self.observed.observe("picture_lateness", late)
+        if fresh:
+            self.observed.observe("av_offset", late)
+        else:
+            self.observed.count("pictures_repeated")
+        if self._last is not None:
+            self.observed.observe("picture_gap", now - self._last)
+        self._last = now
         self._forget(now)
 
     def dropped(self, now: float, ticks: int) -> None:
         """So many ticks passed without any picture captured."""
-        self._dropped.append((now, ticks))
+        if self._ended is None:
+            self._dropped.append((now, ticks))
+            self.observed.count("pictures_dropped", ticks)
+
+    def sound_gap(self, seconds: float) -> None:
+        """Speech was held up: nothing was there to be sent for so long in the midst of it."""
+        self.observed.observe("sound_gap", seconds)
 
     def turn_started(self, seconds: float) -> None:
-        """First audio in to its first picture out."""
+        """First sound in to the first sound out that left with its own picture."""
         self._turns.append(seconds)
+        self._counts["turns"] += 1
+        self.observed.observe("turn_start", seconds)
 
     def interrupted(self, seconds: float) -> None:
-        """Request to fall silent until nothing of the old speech is left to be sent."""
+        """Request to fall silent until nothing of the old speech was left to be sent."""
         self._interrupts.append(seconds)
+        self._counts["interrupts"] += 1
+        self.observed.observe("interrupt", seconds)
+
+    def played(self, event: Started | Finished) -> None:
+        """What became of a segment."""
+        outcome = "started"
+        if isinstance(event, Finished):
+            outcome = "interrupted" if event.interrupted else "finished"
+        self.segments[outcome] += 1
+        self.observed.count(f"segments_{outcome}")
+
+    def end(self, now: float) -> None:
+        """The session is over: pictures captured while it leaves its room count no more."""
+        self._ended = now if self._ended is None else self._ended
 
     def body(self, now: float) -> dict[str, Any]:
         """The stats of the last ten seconds; counts of turns and segments are of the session."""
-        self._forget(now)
+        until = now if self._ended is None else min(now, self._ended)
+        self._forget(until)
         late = [shown.late_s * 1000 for shown in self._shown]
         fresh = [shown.late_s * 1000 for shown in self._shown if shown.fresh]
         return {
-            "fps": self._fps(),
+            "fps": self._fps(until),
             "lateness_ms": quantiles(late, 50, 95, 99),
             "repeated_frames": sum(not shown.fresh for shown in self._shown),
             "dropped_frames": sum(ticks for _, ticks in self._dropped),
             "av_offset_ms": quantiles(fresh, 50)["p50"],
             "time_to_first_frame_ms": self.first_frame_ms,
-            "turn_start_ms": _of_session(self._turns),
-            "interrupt_ms": _of_session(self._interrupts),
+            "turn_start_ms": _of_session(self._turns, self._counts["turns"]),
+            "interrupt_ms": _of_session(self._interrupts, self._counts["interrupts"]),
             "segments": dict(self.segments),
         }
 
-    def _fps(self) -> float | None:
+    def _fps(self, now: float) -> float | None:
+        """Pictures a second up to now: a standstill counts while it lasts."""
         if len(self._shown) < 2:
-            return None
-        seconds = self._shown[-1].at - self._shown[0].at
+            return None if self._last is None or now - self._last < WINDOW_S else 0.0
+        # One that is due within a tick is not missing yet.
+        seconds = max(self._shown[-1].at, now - FRAME_S) - self._shown[0].at
         return round((len(self._shown) - 1) / seconds, 2) if seconds > 0 else None
 
     def _forget(self, now: float) -> None:
@@ -86,5 +143,6 @@ def quantiles(values: Iterable[float], *percents: int) -> dict[str, float | None
     return {f"p{p}": round(float(v), 2) for p, v in zip(percents, found, strict=True)}
 
 
-def _of_session(seconds: deque[float]) -> dict[str, float | int | None]:
-    return {**quantiles((s * 1000 for s in seconds), 50, 95), "count": len(seconds)}
+def _of_session(seconds: deque[float], count: int) -> dict[str, float | int | None]:
+    """Quantiles of the last thousand, and how many there were in all."""
+    return {**quantiles((s * 1000 for s in seconds), 50, 95), "count": count}

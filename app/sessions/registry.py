@@ -37,6 +37,10 @@ class Runner(Protocol):
         """The body of `GET /sessions/{id}/stats`."""
         ...
 
+    def observations(self) -> dict[str, Any]:
+        """What was observed since the last call: `app.observed.Observed.drain`."""
+        ...
+
 
 class Engine(Protocol):
     """What the control plane asks of the engine pool."""
@@ -62,6 +66,8 @@ class Reporter(Protocol):
     async def ready(self, session_id: str) -> None: ...
 
     async def finished(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None: ...
+
+    def observed(self, observations: dict[str, Any]) -> None: ...
 
 
 class Registry:
@@ -95,6 +101,11 @@ class Registry:
         live = self._live.get(session_id)
         return live[0].stats() if live else None
 
+    def report_observations(self) -> None:
+        """Report what live sessions have observed since the last time."""
+        for runner, _ in self._live.values():
+            self._report.observed(runner.observations())
+
     def running(self) -> int:
         return len(self._live)
 
@@ -119,6 +130,7 @@ class Registry:
             log.exception("session task failed", session_id=session_id)
             outcome = Outcome(FailureCode.INTERNAL, "The session ended by a fault of the service.")
         finally:
+            self._report.observed(runner.observations())
             await self._finish(session_id, outcome, runner.stats())
 
     async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:

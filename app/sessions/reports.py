@@ -50,6 +50,10 @@ class Reports:
             self._metrics.ended.labels(outcome.state, outcome.reason).inc()
         self.ring()
 
+    def observed(self, observations: dict[str, Any]) -> None:
+        """Add what sessions measured since they were last asked."""
+        self._metrics.observed.merge(observations)
+
     def ring(self) -> None:
         """Wake everybody who waits for a change."""
         self.changed.set()

@@ -151,9 +151,12 @@ class Sessions:
 
     async def interrupt(self, session_id: str) -> SessionRow:
         """Let it fall silent; nothing happens to one that has ended."""
-        row = await self.get(session_id)
-        self._registry.interrupt(session_id)
-        return row
+        self._registry.interrupt(session_id)  # first: every millisecond is heard
+        return await self.get(session_id)
+
+    def report_observations(self) -> None:
+        """Bring `/metrics` up to date with what live sessions measured."""
+        self._registry.report_observations()
 
     async def stats(self, session_id: str) -> dict[str, Any]:
         row = await self.get(session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -166,3 +167,30 @@ async def test_an_agent_that_does_not_come_back_ends_the_session(
     live = await perform("gone", audio=STREAM, limits=Limits(participant_left_timeout_s=0.5))
     await agent.leave()
     assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)
+
+
+async def test_the_numbers_of_turns_and_interruptions_are_those_of_the_room(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("numbers")
+    live = await perform("numbers", audio=STREAM)
+    await agent.say(tone(0.4))
+    await agent.until_finished(1)
+    await agent.clear()  # nothing is being said
+    begun = time.monotonic()
+    await agent.say(tone(5.0))
+    await agent.until_started(2)
+    heard_of = time.monotonic() - begun
+    await agent.clear()
+    await agent.until_finished(2)
+    stats, observed = live.session.stats(), live.session.observations()
+    assert stats["turn_start_ms"]["count"] == 2
+    assert 0 < stats["turn_start_ms"]["p50"] < 1000 * max(heard_of, 1.0)
+    assert stats["interrupt_ms"]["count"] == 1
+    assert stats["interrupt_ms"]["p50"] > 0
+    assert stats["segments"] == {"started": 2, "finished": 1, "interrupted": 1}
+    assert sum(observed["histograms"]["turn_start"]["counts"]) == 2
+    assert sum(observed["histograms"]["interrupt"]["counts"]) == 1
+    assert sum(observed["histograms"]["join"]["counts"]) == 1
+    assert observed["counters"]["segments_interrupted"] == 1
+    assert "turn_start" not in live.session.observations()["histograms"]  # told once
