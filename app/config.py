@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     audio_window: Literal["truncated", "padded"] = "truncated"
     video_codec: Literal["h264", "vp8"] = "h264"
     joins_at_once: int = Field(4, ge=1, le=16)  # livekit.md: 24 at once time out, 4 do not
+    barge_in: bool = False  # people who begin to speak interrupt an agent's avatar
+    barge_in_rms: float = Field(0.02, gt=0, lt=1)
+    barge_in_ms: int = Field(160, ge=40, le=2000)
     realtime: bool = True  # the threads that keep time go before ordinary work, where permitted
     drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
     test_stalls: Annotated[tuple[Stall, ...], NoDecode] = ()

@@ -48,7 +48,9 @@ def register(app: typer.Typer) -> None:
         room = room or settings.livekit_room
         if not room:
             raise typer.BadParameter("Say which room: --room NAME, or set LIVEKIT_ROOM.")
-        audio = AudioSpec("track" if agent is None else "data_stream", participant, agent)
+        audio = AudioSpec("track", participant)
+        if agent is not None:
+            audio = AudioSpec("data_stream", participant, agent, settings.barge_in)
         try:
             spec = _spec(settings, room, persona or settings.persona_name, identity, audio)
             outcome = asyncio.run(_run(settings, spec, console))

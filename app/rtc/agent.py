@@ -36,6 +36,9 @@ class Output(Protocol):
     on_playback: Callable[[Started | Finished], None]
 
     @property
+    def speaking(self) -> bool: ...
+
+    @property
     def waiting_s(self) -> float: ...
 
     def begin_segment(self, rate: int, channels: int) -> int: ...
@@ -99,6 +102,11 @@ class AgentVoice:
             # A method left registered keeps the room and its tracks, and a thread of each, in
             # LiveKit's library for ever: measured with livekit 1.2.1, docs/agents.md.
             room.local_participant.unregister_rpc_method(CLEAR)
+
+    @property
+    def speaking(self) -> bool:
+        """Speech is being heard, or has begun to come in."""
+        return self._out.speaking or bool(self._waiting)
 
     def interrupt(self) -> None:
         """Fall silent now; of streams that are open, nothing more is played."""

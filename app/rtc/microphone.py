@@ -54,19 +54,8 @@ class Microphone:
     def attach(self, room: rtc.Room) -> None:
         """Use a room just joined. Events only tell of changes, so look around once, too."""
         self._room = room
-        review = self._review
-        for event in (
-            "participant_connected",
-            "participant_disconnected",
-            "participant_attributes_changed",
-            "track_published",
-            "track_unpublished",
-            "track_subscribed",
-            "track_unsubscribed",
-            "reconnected",  # what was asked for while the connection was away got lost
-        ):
-            room.on(event, lambda *_: review(room))
-        review(room)
+        on_change(room, lambda: self._review(room))
+        self._review(room)
 
     async def aclose(self) -> None:
         self._room = None
@@ -90,7 +79,7 @@ class Microphone:
         self._note_presence(speaker)
         for participant in room.remote_participants.values():
             for publication in participant.track_publications.values():
-                wanted = participant is speaker and publication is _voice(participant)
+                wanted = participant is speaker and publication is voice_of(participant)
                 if publication.subscribed != wanted:
                     publication.set_subscribed(wanted)
         track = _voice_track(speaker)
@@ -103,7 +92,7 @@ class Microphone:
         if self._wanted is not None:
             return next((p for p in people if p.identity == self._wanted), None)
         kept = next((p for p in people if p.identity == self._followed), None)
-        speakers = [p for p in people if _voice(p) is not None]
+        speakers = [p for p in people if voice_of(p) is not None]
         agents = [p for p in speakers if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
         if kept is not None and (kept in agents or not agents):
             return kept
@@ -143,6 +132,21 @@ class Microphone:
                 self._reading = None
 
 
+def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
+    """Call whenever others may be there to be heard."""
+    for event in (
+        "participant_connected",
+        "participant_disconnected",
+        "participant_attributes_changed",
+        "track_published",
+        "track_unpublished",
+        "track_subscribed",
+        "track_unsubscribed",
+        "reconnected",  # what was asked for while the connection was away got lost
+    ):
+        room.on(event, lambda *_: review())
+
+
 def is_avatar(participant: rtc.RemoteParticipant) -> bool:
     """Ours or another vendor's: stamped as speaking for somebody, or publishing avatar tracks."""
     if any(name in participant.attributes for name in AVATAR_ATTRIBUTES):
@@ -150,7 +154,7 @@ def is_avatar(participant: rtc.RemoteParticipant) -> bool:
     return any(p.name in AVATAR_TRACKS for p in participant.track_publications.values())
 
 
-def _voice(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | None:
+def voice_of(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | None:
     """The participant's microphone; a track of unknown source will do, shared screens won't."""
     voices = [
         publication
@@ -163,5 +167,5 @@ def _voice(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | N
 
 
 def _voice_track(speaker: rtc.RemoteParticipant | None) -> rtc.Track | None:
-    publication = _voice(speaker) if speaker is not None else None
+    publication = voice_of(speaker) if speaker is not None else None
     return publication.track if publication is not None else None

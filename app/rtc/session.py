@@ -16,8 +16,10 @@ from livekit import rtc
 
 from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
+from app.rtc.barge_in import BargeIn
 from app.rtc.microphone import Microphone
 from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
+from app.rtc.speech_gate import USUAL, GateConfig
 from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
 from engine.errors import EngineError, PersonaError
@@ -40,10 +42,11 @@ class Stage:
     joins: asyncio.Semaphore
     output: OutputConfig
     codec: Literal["h264", "vp8"]
+    gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
 
 class Ear(Protocol):
-    """Where a session's speech comes from: `Microphone` or `AgentVoice`."""
+    """Where a session's speech comes from: `Microphone`, or `AgentVoice` (within `BargeIn`)."""
 
     def attach(self, room: rtc.Room) -> None: ...
 
@@ -153,7 +156,9 @@ class RoomSession:
             raise ValueError("data_stream needs the agent's identity")
         voice = AgentVoice(out, audio.agent, on_absence)
         self._background(exits, voice.run())
-        return voice
+        if not audio.barge_in:
+            return voice
+        return BargeIn(voice, audio.participant, audio.agent, self._stage.gate, out.timing)
 
     async def _join(self, room: AvatarRoom) -> None:
         """Join, again and again until the time for it is over (the caller's business)."""

@@ -11,6 +11,7 @@ from app.config import Settings
 from app.personas.service import Catalogue
 from app.rtc.av_out import OutputConfig
 from app.rtc.session import RoomSession, Stage
+from app.rtc.speech_gate import GateConfig
 from app.sessions.spec import SessionSpec
 from engine.persona import Persona
 from engine.pool import EnginePool
@@ -37,6 +38,7 @@ async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
                 joins=asyncio.Semaphore(settings.joins_at_once),
                 output=OutputConfig(silence_rms=settings.silence_rms),
                 codec=settings.video_codec,
+                gate=GateConfig(settings.barge_in_rms, settings.barge_in_ms / 1000),
             )
     finally:
         await pool.aclose()

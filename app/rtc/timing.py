@@ -89,6 +89,10 @@ class Timing:
         self._counts["interrupts"] += 1
         self.observed.observe("interrupt", seconds)
 
+    def barged_in(self) -> None:
+        """A person began to speak, and the avatar is asked to fall silent for that."""
+        self.observed.count("barge_ins")
+
     def played(self, event: Started | Finished) -> None:
         """What became of a segment."""
         outcome = "started"

@@ -36,7 +36,7 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
     """
     if wanted.livekit is None:
         identity = wanted.identity or IDENTITY
-        audio = resolve_audio(wanted.audio, identity, wanted.audio.agent)
+        audio = resolve_audio(wanted.audio, identity, wanted.audio.agent, settings.barge_in)
         return Joining(
             livekit_url=livekit_address(settings.livekit_url),
             room=wanted.room,
@@ -52,27 +52,35 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
         livekit_url=wanted.livekit.url,
         room=wanted.room,
         identity=claims.identity,
-        audio=resolve_audio(wanted.audio, claims.identity, claims.agent),
+        audio=resolve_audio(wanted.audio, claims.identity, claims.agent, settings.barge_in),
         external=True,
         token=secret.get_secret_value,
     )
 
 
-def resolve_audio(wanted: AudioBody, identity: str, agent: str | None) -> AudioSpec:
-    """Decides `auto`: an agent's stream where one is known, else a microphone."""
+def resolve_audio(
+    wanted: AudioBody, identity: str, agent: str | None, barge_in: bool = False
+) -> AudioSpec:
+    """Decides `auto`: an agent's stream where one is known, else a microphone.
+
+    `barge_in` is what counts where the caller says nothing of it.
+    """
     if identity in (wanted.participant, agent):
         raise ValidationFailed("`audio` names the avatar itself as the one to follow.")
     source = wanted.source
     if source == "auto":
         source = "track" if agent is None else "data_stream"
     if source == "track":
+        if wanted.barge_in:
+            raise ValidationFailed("`audio.barge_in` is for `data_stream`, with an agent.")
         return AudioSpec(source, wanted.participant, None)
     if agent is None:
         raise ValidationFailed(
             "`audio.source` data_stream needs `audio.agent`, or a `livekit.token` with the "
             f"attribute {PUBLISH_ON_BEHALF}."
         )
-    return AudioSpec(source, None, agent)
+    barge_in = barge_in if wanted.barge_in is None else wanted.barge_in
+    return AudioSpec(source, wanted.participant if barge_in else None, agent, barge_in)
 
 
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:

@@ -80,6 +80,12 @@ class AudioBody(Body):
     source: Literal["auto", "track", "data_stream"] = "auto"
     participant: Name | None = Field(None, description="whose microphone to follow in `track`")
     agent: Name | None = Field(None, description="the agent's identity in `data_stream`")
+    barge_in: bool | None = Field(
+        None,
+        exclude_if=lambda value: not value,  # a session that has it says so
+        description="in `data_stream`: whether people interrupt the avatar by beginning to speak "
+        "(only `participant`, if given); else as the service is configured",
+    )
 
 
 class LiveKitBody(Body):

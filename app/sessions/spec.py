@@ -50,6 +50,7 @@ class AudioSpec:
     source: Literal["track", "data_stream"] = "track"  # `auto` is resolved before
     participant: str | None = None  # whose microphone to follow in `track`
     agent: str | None = None  # whose byte stream to play in `data_stream`
+    barge_in: bool = False  # there, people who begin to speak interrupt it: `participant` or all
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from livekit import api as livekit_api
 
+from app.config import Settings
 from app.local import LiveKit
-from tests.fixtures.api import Api
+from app.sessions.spec import AudioSpec
+from tests.fixtures.api import Api, Serve
 
 
 def token(server: LiveKit, agent: str | None, *, room: str = "lounge", ttl_s: int = 600) -> str:
@@ -152,3 +154,30 @@ async def test_interrupt_reaches_the_session_while_it_lives(api: Api) -> None:
     assert api.stage.runners[0].interrupted == 1
     missing = await api.http.post("/sessions/ses_none/interrupt")
     assert missing.json()["code"] == "session_not_found"
+
+
+async def test_people_may_interrupt_where_the_caller_says_so(api: Api) -> None:
+    audio = {"agent": "agent-1", "participant": "ann", "barge_in": True}
+    session = await api.create(audio=audio)
+    assert session["audio"] == {"source": "data_stream", **audio}
+    assert api.stage.runners[0].spec.audio == AudioSpec("data_stream", "ann", "agent-1", True)
+    plain = await api.create("other", audio={"agent": "agent-1", "participant": "ann"})
+    assert "barge_in" not in plain["audio"]
+    assert api.stage.runners[1].spec.audio == AudioSpec("data_stream", None, "agent-1")
+    answer = await api.http.post(
+        "/sessions", json={"room": "r", "persona": "default", "audio": {"barge_in": True}}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_setting_counts_where_the_caller_says_nothing(
+    serve: Serve, service_settings: Settings, database_url: str
+) -> None:
+    changed = {"database_url": database_url, "barge_in": True}
+    api = await serve(service_settings.model_copy(update=changed))
+    wanted = [{"agent": "a"}, {"agent": "a", "barge_in": False}, {"participant": "ann"}]
+    for number, audio in enumerate(wanted):
+        await api.create(str(number), audio=audio)
+    heard = [runner.spec.audio for runner in api.stage.runners]
+    assert [audio.barge_in for audio in heard] == [True, False, False]

@@ -1,0 +1,105 @@
+"""A person who begins to speak silences an agent's avatar, where that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.measure.speaker import Speaker
+from app.rtc.measure.viewer import Viewer
+from app.sessions.spec import AudioSpec
+from tests.e2e.conftest import Live
+from tests.e2e.scripted import Agent, tone
+
+pytestmark = pytest.mark.e2e
+
+Perform = Callable[..., Awaitable[Live]]
+RATE = 48_000
+
+
+@pytest.fixture
+async def person(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
+    person = Speaker(livekit, RATE)
+    yield person
+    await person.aclose()
+
+
+@pytest.fixture
+async def viewer(livekit: LiveKitAccess) -> AsyncIterator[Viewer]:
+    viewer = Viewer(livekit, "avatar")
+    yield viewer
+    await viewer.aclose()
+
+
+async def test_who_speaks_interrupts_and_is_not_repeated(
+    perform: Perform, agent: Agent, person: Speaker, viewer: Viewer
+) -> None:
+    await agent.join("barge")
+    await person.start("barge")
+    await viewer.start("barge")
+    live = await perform("barge", audio=AudioSpec("data_stream", agent="agent", barge_in=True))
+    await person.say(tone(0.5, RATE))  # nothing is being said yet
+    await asyncio.sleep(1.0)
+    await agent.say(tone(20.0))
+    await agent.until_started()
+    await asyncio.sleep(0.5)
+    assert agent.finished == []
+    await person.say(tone(0.08, RATE))  # no more than a cough
+    await asyncio.sleep(0.5)
+    assert agent.finished == []
+    speaking = asyncio.create_task(person.say(tone(3.0, RATE)))
+    await agent.until_finished(1)
+    await asyncio.sleep(0.5)  # for what is on its way to the viewer
+    heard = len(viewer.heard.pcm)
+    await asyncio.sleep(1.0)
+    assert not speaking.done()
+    silence = viewer.heard.pcm[heard:]
+    assert len(silence) > RATE // 2
+    assert np.abs(silence.astype(np.int32)).max() < 100
+    await speaking
+    assert agent.finished[0]["interrupted"]
+    assert 0.5 < agent.finished[0]["playback_position"] < 6.0
+    assert live.session.stats()["segments"]["interrupted"] == 1
+    assert live.session.stats()["interrupt_ms"]["count"] == 1
+    assert live.session.observations()["counters"]["barge_ins"] == 1
+    await agent.say(tone(0.2))  # and the agent goes on
+    await agent.until_finished(2)
+    assert not agent.finished[1]["interrupted"]
+
+
+async def test_only_the_one_who_was_named_interrupts(
+    perform: Perform, livekit: LiveKitAccess, agent: Agent, person: Speaker
+) -> None:
+    other = Speaker(livekit, RATE)
+    await agent.join("named")
+    await person.start("named", "guest")
+    await other.start("named", "stranger")
+    try:
+        await perform("named", audio=AudioSpec("data_stream", "guest", "agent", barge_in=True))
+        await agent.say(tone(20.0))
+        await agent.until_started()
+        await other.say(tone(1.0, RATE))
+        await asyncio.sleep(0.5)
+        assert agent.finished == []
+        await person.say(tone(1.0, RATE))
+        await agent.until_finished(1)
+        assert agent.finished[0]["interrupted"]
+    finally:
+        await other.aclose()
+
+
+async def test_nobody_interrupts_where_it_was_not_asked_for(
+    perform: Perform, agent: Agent, person: Speaker
+) -> None:
+    await agent.join("polite")
+    await person.start("polite")
+    await perform("polite", audio=AudioSpec("data_stream", agent="agent"))
+    await agent.say(tone(2.0))
+    await agent.until_started()
+    await person.say(tone(1.0, RATE))
+    await agent.until_finished(1)
+    assert not agent.finished[0]["interrupted"]
