@@ -101,6 +101,11 @@ class Accounts:
             self.timing.interrupted(now - asked)
         self._asked.clear()
 
+    def close(self, now: float) -> None:
+        """The session is over: what was still being said ended with it, interrupted."""
+        self.cleared(now if self.timing.ended is None else self.timing.ended, waiting=False)
+        self._asked.clear()
+
     def shown(self, tick: int, now: float, due: float, trim_s: float, *, fresh: bool) -> None:
         """A picture was captured, `trim_s` later than its sound left if it was on time."""
         self.timing.shown(now, due, fresh=fresh)

@@ -104,6 +104,7 @@ class AvOut:
             self._stream.started(time.monotonic())
 
     async def aclose(self) -> None:
+        self.accounts.close(time.monotonic())
         await self._audio.aclose()
         await self._video.aclose()
 

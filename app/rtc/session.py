@@ -22,6 +22,7 @@ from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
 from app.rtc.speech_gate import USUAL, GateConfig
 from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from app.tracing import NO_TRACING, Tracing
 from engine.errors import EngineError, PersonaError
 from engine.persona import Persona
 from engine.pool import EnginePool
@@ -42,6 +43,7 @@ class Stage:
     joins: asyncio.Semaphore
     output: OutputConfig
     codec: Literal["h264", "vp8"]
+    tracing: Tracing = NO_TRACING
     gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
 
@@ -63,6 +65,7 @@ class RoomSession:
         self._stage = stage
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._timing = Timing()
+        self._trace = stage.tracing.session(spec)
         self._trouble = ""  # what LiveKit said last while joining failed
         self._ear: Ear | None = None
         self.room: AvatarRoom | None = None
@@ -84,6 +87,7 @@ class RoomSession:
         # collected. What the process began with is frozen (stage.py), so this takes milliseconds.
         asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
         outcome = self._ended.result()
+        self._trace.end(time.monotonic(), outcome)
         log.info("session ended", reason=str(outcome.reason), detail=outcome.detail)
         return outcome
 
@@ -115,6 +119,7 @@ class RoomSession:
             return
         start.result()
         self._timing.ready(self._age_s())
+        self._trace.ready(time.monotonic())
         await on_ready()
         self._limit_duration(exits)
         await self._ended
@@ -130,6 +135,7 @@ class RoomSession:
         out = AvOut(stage.pool, stream, stage.output, live=live)
         exits.push_async_callback(out.aclose)
         self._timing = out.timing
+        out.accounts.on_turn = self._trace.turn
         self._background(exits, out.run())
         self._ear = ear = self._listen(out, exits)
         exits.push_async_callback(ear.aclose)

@@ -13,6 +13,7 @@ from app.rtc.av_out import OutputConfig
 from app.rtc.session import RoomSession, Stage
 from app.rtc.speech_gate import GateConfig
 from app.sessions.spec import SessionSpec
+from app.tracing import open_tracing
 from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.priority import LOOP, going_first
@@ -27,19 +28,21 @@ async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
     pool = EnginePool(settings.engine_config())
     await asyncio.to_thread(pool.start)
     try:
-        # What exists now lives as long as the process: collections need not walk it again, which
-        # keeps their pauses off the sessions' clocks (field.md §5.2).
-        gc.collect()
-        gc.freeze()
-        with going_first(LOOP) if settings.realtime else nullcontext():
-            yield Stage(
-                pool=pool,
-                load_persona=_loader(catalogue, pool),
-                joins=asyncio.Semaphore(settings.joins_at_once),
-                output=OutputConfig(silence_rms=settings.silence_rms),
-                codec=settings.video_codec,
-                gate=GateConfig(settings.barge_in_rms, settings.barge_in_ms / 1000),
-            )
+        async with open_tracing(settings.otel_endpoint) as tracing:
+            # What exists now lives as long as the process: collections need not walk it again,
+            # which keeps their pauses off the sessions' clocks (field.md §5.2).
+            gc.collect()
+            gc.freeze()
+            with going_first(LOOP) if settings.realtime else nullcontext():
+                yield Stage(
+                    pool=pool,
+                    load_persona=_loader(catalogue, pool),
+                    joins=asyncio.Semaphore(settings.joins_at_once),
+                    output=OutputConfig(silence_rms=settings.silence_rms),
+                    codec=settings.video_codec,
+                    tracing=tracing,
+                    gate=GateConfig(settings.barge_in_rms, settings.barge_in_ms / 1000),
+                )
     finally:
         await pool.aclose()
         gc.unfreeze()

@@ -33,7 +33,7 @@ class Timing:
     def __init__(self) -> None:
         self._shown: deque[_Shown] = deque()
         self._last: float | None = None  # when the last picture was captured
-        self._ended: float | None = None
+        self.ended: float | None = None  # since then the window stands still
         self._dropped: deque[tuple[float, int]] = deque()
         self._turns: deque[float] = deque(maxlen=1000)
         self._interrupts: deque[float] = deque(maxlen=1000)
@@ -53,7 +53,7 @@ class Timing:
 
     def shown(self, now: float, due: float, *, fresh: bool) -> None:
         """A picture has been captured; `fresh` when it is the tick's own."""
-        if self._ended is not None:
+        if self.ended is not None:
             return
         late = now - due
         self._shown.append(_Shown(now, late, fresh))
@@ -69,7 +69,7 @@ class Timing:
 
     def dropped(self, now: float, ticks: int) -> None:
         """So many ticks passed without any picture captured."""
-        if self._ended is None:
+        if self.ended is None:
             self._dropped.append((now, ticks))
             self.observed.count("pictures_dropped", ticks)
 
@@ -103,11 +103,11 @@ class Timing:
 
     def end(self, now: float) -> None:
         """The session is over: pictures captured while it leaves its room count no more."""
-        self._ended = now if self._ended is None else self._ended
+        self.ended = now if self.ended is None else self.ended
 
     def body(self, now: float) -> dict[str, Any]:
         """The stats of the last ten seconds; counts of turns and segments are of the session."""
-        until = now if self._ended is None else min(now, self._ended)
+        until = now if self.ended is None else min(now, self.ended)
         self._forget(until)
         late = [shown.late_s * 1000 for shown in self._shown]
         fresh = [shown.late_s * 1000 for shown in self._shown if shown.fresh]
