@@ -6,7 +6,7 @@ WORKDIR /srv/voipavatar
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 # base, or otel: the same with what sends spans to a collector.
 ARG LOCK=base
-COPY requirements/uv.txt requirements/$LOCK.txt requirements/
+COPY requirements/uv.txt requirements/base.txt requirements/otel.txt requirements/
 RUN python -m pip install --no-cache-dir --require-hashes -r requirements/uv.txt
 RUN uv venv -q .venv && uv pip install -q --python .venv/bin/python --require-hashes -r requirements/$LOCK.txt
 COPY pyproject.toml README.md LICENSE alembic.ini ./
