@@ -57,6 +57,7 @@ class AvatarRoom:
         codec: Literal["h264", "vp8"],
         pixels: int,
         on_joined: Callable[[rtc.Room], None],
+        on_presence: Callable[[bool], None],
     ) -> None:
         self._url = url
         self._token = token
@@ -65,6 +66,7 @@ class AvatarRoom:
         self._codec = codec
         self._pixels = pixels
         self._on_joined = on_joined
+        self._on_presence = on_presence  # whether tracks are published in the room
         self._room: rtc.Room | None = None
         self._left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._lost_at: float | None = None
@@ -89,6 +91,7 @@ class AvatarRoom:
                 await _leave(room)
                 raise
         self._room, self._left, self._lost_at = room, left, None
+        self._on_presence(True)
 
     async def stay(self) -> EndReason:
         """Remain in the room until it ends for a reason of its own; rejoin when it is lost.
@@ -106,6 +109,7 @@ class AvatarRoom:
     async def leave(self) -> None:
         """Leave if inside. Idempotent."""
         room, self._room = self._room, None
+        self._on_presence(False)
         if room is not None:
             await _leave(room)
 

@@ -135,6 +135,7 @@ class RoomSession:
         out = AvOut(stage.pool, stream, stage.output, live=live)
         exits.push_async_callback(out.aclose)
         self._timing = out.timing
+        self._timing.present(False)
         out.accounts.on_turn = self._trace.turn
         self._background(exits, out.run())
         self._ear = ear = self._listen(out, exits)
@@ -147,6 +148,7 @@ class RoomSession:
             codec=stage.codec,
             pixels=persona.width * persona.height,
             on_joined=ear.attach,
+            on_presence=out.timing.present,
         )
         exits.push_async_callback(self.room.leave)
         await self._join(self.room)

@@ -33,6 +33,7 @@ class Timing:
     def __init__(self) -> None:
         self._shown: deque[_Shown] = deque()
         self._last: float | None = None  # when the last picture was captured
+        self._away = False
         self.ended: float | None = None  # since then the window stands still
         self._dropped: deque[tuple[float, int]] = deque()
         self._turns: deque[float] = deque(maxlen=1000)
@@ -51,9 +52,13 @@ class Timing:
         """From the request to `ready`."""
         self.observed.observe("join", seconds)
 
+    def present(self, there: bool) -> None:
+        """Whether the avatar is in its room: what is captured elsewhere nobody can see."""
+        self._away = not there
+
     def shown(self, now: float, due: float, *, fresh: bool) -> None:
         """A picture has been captured; `fresh` when it is the tick's own."""
-        if self.ended is not None:
+        if self._away or self.ended is not None:
             return
         late = now - due
         self._shown.append(_Shown(now, late, fresh))
@@ -69,7 +74,7 @@ class Timing:
 
     def dropped(self, now: float, ticks: int) -> None:
         """So many ticks passed without any picture captured."""
-        if self.ended is None:
+        if not self._away and self.ended is None:
             self._dropped.append((now, ticks))
             self.observed.count("pictures_dropped", ticks)
 

@@ -83,3 +83,20 @@ def test_the_count_goes_on_beyond_what_quantiles_are_made_of() -> None:
     for _ in range(1200):
         timing.turn_started(0.1)
     assert timing.body(now=1.0)["turn_start_ms"] == {"p50": 100.0, "p95": 100.0, "count": 1200}
+
+
+def test_what_is_captured_outside_the_room_does_not_count() -> None:
+    timing = Timing()
+    timing.present(False)
+    timing.shown(0.5, 0.4, fresh=False)
+    timing.dropped(0.5, 3)
+    assert timing.body(now=0.6)["fps"] is None
+    timing.present(True)
+    for n in range(26):
+        timing.shown(1 + n * 0.04, 1 + n * 0.04, fresh=True)
+    timing.present(False)
+    for n in range(26, 51):
+        timing.shown(1 + n * 0.04, 1 + n * 0.04, fresh=True)
+    body = timing.body(now=3.04)
+    assert body["fps"] == 12.5
+    assert (body["repeated_frames"], body["dropped_frames"]) == (0, 0)
