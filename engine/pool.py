@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import itertools
 import os
+from collections.abc import Callable
 
 from engine.audio import Speech
 from engine.backends import load
 from engine.backends.base import Backend
 from engine.config import EngineConfig
 from engine.errors import CapacityExhausted, EngineFault
+from engine.painter import Deliver, Painter
 from engine.persona import Persona
 from engine.runner import Runner
 from engine.stream import Stream
@@ -35,10 +37,20 @@ class EnginePool:
     25 pictures. At least 1: a slow machine then drops pictures, but shows what it can.
     """
 
-    def __init__(self, config: EngineConfig, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        backend: Backend | None = None,
+        *,
+        painter: Callable[[Deliver], Painter] | None = None,
+    ) -> None:
+        """`backend` or `painter` in the place of what `config` names."""
         self._config = config
-        self._backend = load(config) if backend is None else backend
-        self._runner = Runner(self._backend, config, self._hand_over)
+        self._painter = (
+            Runner(backend or load(config), config, self._hand_over)
+            if painter is None
+            else painter(self._hand_over)
+        )
         self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -49,31 +61,31 @@ class EnginePool:
 
     def start(self) -> None:
         """Load and measure the backend. Blocks; raises BackendUnavailable."""
-        measured = self._runner.start()
+        measured = self._painter.start()
         self._running = True
         self.start_latency_s = 2 * measured.latency_s + LATENCY_MARGIN_S
         self.capacity = self._config.max_streams or self._bearable(measured)
 
     @property
     def backend_name(self) -> str:
-        return self._backend.name
+        return self._painter.name
 
     @property
     def lookahead_s(self) -> float:
         """Sound after a frame's own that its picture needs; delays live speech by so much."""
-        return self._backend.lookahead / SAMPLE_RATE
+        return self._painter.lookahead / SAMPLE_RATE
 
     @property
     def fault(self) -> str | None:
         """Why nothing is painted any more; None while all is well."""
-        return self._runner.fault
+        return self._painter.fault
 
     def beat_age_s(self) -> float:
         """Seconds since the device thread last showed that it lives."""
-        return self._runner.beat_age_s()
+        return self._painter.beat_age_s()
 
     def stats(self) -> EngineStats:
-        stats = self._runner.stats()
+        stats = self._painter.stats()
         for each in self._streams.values():
             stats.late += each.late
             stats.stale += each.stale
@@ -86,7 +98,7 @@ class EnginePool:
 
         Raises PersonaError if the backend can't paint it.
         """
-        self._backend.admit(persona)
+        self._painter.admit(persona)
 
     def open_stream(self, persona: Persona) -> Stream:
         """A place for one session; on the event loop that its pictures come back to.
@@ -107,17 +119,17 @@ class EnginePool:
         self.admit(persona)
         self._loop = asyncio.get_running_loop()
         number = next(self._numbers)
-        speech = Speech(self._backend.left_context, self._backend.lookahead)
-        stream = Stream(number, persona, speech, self._runner, self._config, self._left)
+        speech = Speech(self._painter.left_context, self._painter.lookahead)
+        stream = Stream(number, persona, speech, self._painter, self._config, self._left)
         self._streams[number] = stream
-        self._runner.open(number)
+        self._painter.open(number, persona)
         return stream
 
     async def aclose(self) -> None:
         """End the device thread. Idempotent."""
         if self._running:
             self._running = False
-            await asyncio.to_thread(self._runner.stop)
+            await asyncio.to_thread(self._painter.stop)
 
     def _bearable(self, measured: Measured) -> int:
         share = self._config.utilisation
@@ -129,7 +141,7 @@ class EnginePool:
         stream = self._streams.pop(number)
         self._gone.late += stream.late
         self._gone.stale += stream.stale
-        self._runner.close(number)
+        self._painter.close(number)
 
     def _hand_over(self, results: list[Rendered] | str) -> None:
         """On the device thread."""

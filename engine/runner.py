@@ -16,9 +16,11 @@ from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
 from engine.errors import BackendUnavailable, EngineError
+from engine.painter import Deliver
+from engine.persona import Persona
 from engine.priority import DEVICE, going_first
 from engine.scheduler import Scheduler
-from engine.types import FPS, EngineStats, FrameJob, Rendered
+from engine.types import FPS, EngineStats, FrameJob
 from engine.warmup import Measured, measure
 
 log = logging.getLogger(__name__)
@@ -30,19 +32,9 @@ Order = Callable[[], None]  # something for the device thread to do between two 
 
 
 class Runner:
-    """Runs a backend in a thread of its own.
+    """A `Painter` that runs a backend in a thread of its own; it delivers on that thread."""
 
-    Args:
-        deliver: called on the device thread with the pictures of a batch, or with the sentence
-            that says why there will be none any more.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        config: EngineConfig,
-        deliver: Callable[[list[Rendered] | str], None],
-    ) -> None:
+    def __init__(self, backend: Backend, config: EngineConfig, deliver: Deliver) -> None:
         self._backend = backend
         self._config = config
         self._deliver = deliver
@@ -64,6 +56,18 @@ class Runner:
         self._measured: Measured | None = None
         self.fault: str | None = None
 
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    @property
+    def left_context(self) -> int:
+        return self._backend.left_context
+
+    @property
+    def lookahead(self) -> int:
+        return self._backend.lookahead
+
     def start(self) -> Measured:
         """Start the backend and measure it. Blocks; raises BackendUnavailable."""
         self._thread.start()
@@ -84,7 +88,10 @@ class Runner:
     def stats(self) -> EngineStats:
         return replace(self._stats, batch_sizes=dict(self._stats.batch_sizes))
 
-    def open(self, stream: int) -> None:
+    def admit(self, persona: Persona) -> None:
+        self._backend.admit(persona)
+
+    def open(self, stream: int, persona: Persona) -> None:
         self._order(lambda: self._open(stream))
 
     def close(self, stream: int) -> None:

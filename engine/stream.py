@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from engine.audio import Speech
 from engine.config import EngineConfig
+from engine.painter import Painter
 from engine.persona import Persona
-from engine.runner import Runner
 from engine.types import FrameJob, Pcm, Picture, Rendered
 
 
@@ -26,13 +26,13 @@ class Stream:
         number: int,
         persona: Persona,
         speech: Speech,
-        runner: Runner,
+        painter: Painter,
         config: EngineConfig,
         on_close: Callable[[int], None],
     ) -> None:
         self._number = number
         self._speech = speech
-        self._runner = runner
+        self._painter = painter
         self._config = config
         self._on_close = on_close
         self._generation = 0
@@ -124,12 +124,12 @@ class Stream:
         self._speech.clear()
         self._pictures.clear()
         self._quiet = 0
-        self._runner.clear(self._number, self._generation)
+        self._painter.clear(self._number, self._generation)
 
     def started(self, now: float) -> None:
         """The session showed its first picture: injected stalls count from here."""
         for stall in self._config.stalls:
-            self._runner.stall(now + stall.at_s, stall.duration_s)
+            self._painter.stall(now + stall.at_s, stall.duration_s)
 
     def close(self) -> None:
         """Leave the pool. Idempotent."""
@@ -152,4 +152,4 @@ class Stream:
 
     def _submit(self, job: FrameJob) -> None:
         if not self._closed:
-            self._runner.submit(job)
+            self._painter.submit(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.musetalk.boxes import blend_squares
-from engine.persona import Persona
+from engine.persona import Persona, load
 from engine.prepare.masks import jaw_masks
 
 WIDTH, HEIGHT = 322, 286
@@ -35,6 +36,16 @@ def drawn_persona(frames: int = 4, shade: int = 0) -> Persona:
         masks=tuple(jaw_masks(boxes)),
         settings={},
     )
+
+
+def kept(persona: Persona, folder: Path) -> Persona:
+    """The same persona as another process finds it: written to a folder and mapped."""
+    for name in ("frames", "pictures", "boxes", "crops", "mouths"):
+        np.save(folder / f"{name}.npy", getattr(persona, name))
+    np.save(folder / "masks.npy", np.concatenate([mask.ravel() for mask in persona.masks]))
+    manifest = {"video": persona.name, "key": persona.key, "settings": persona.settings}
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    return load(folder)
 
 
 def _face(shift: int, shade: int) -> NDArray[np.uint8]:

@@ -1,0 +1,216 @@
+"""A pool's way to the engine's process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import socket
+import threading
+import time
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BackendUnavailable, PersonaError
+from engine.painter import Deliver
+from engine.persona import Persona
+from engine.remote import messages
+from engine.remote.arena import ArenaView
+from engine.remote.link import HEAD, Link
+from engine.remote.messages import Kind, pack_job, pack_json, unpack_pictures
+from engine.remote.sound import SoundSender
+from engine.types import EngineStats, FrameJob, Picture, Rendered
+from engine.warmup import Measured
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 0.25  # between attempts to reach the engine
+GONE = "The engine's process ended; the service starts another."
+NOT_YET = "The engine has not been reached yet."
+
+
+@dataclass(slots=True)
+class _Connection:
+    """What belongs to one life of the engine's process."""
+
+    link: Link
+    view: ArenaView
+    senders: dict[int, SoundSender] = field(default_factory=dict)
+    held: dict[int, weakref.ref[Picture]] = field(default_factory=dict)  # by offset
+
+
+class RemotePainter:
+    """A `Painter` whose jobs are painted by an `EngineServer`.
+
+    When that ends, every stream hears of it as of a fault, and streams opened after the next one
+    was reached live on it.
+
+    Args:
+        path: of the server's socket.
+        deliver: called on this painter's own thread.
+    """
+
+    def __init__(self, path: Path, deliver: Deliver) -> None:
+        self._path = path
+        self._deliver = deliver
+        self._thread = threading.Thread(target=self._live, name="voipavatar-remote", daemon=True)
+        self._reached = threading.Event()
+        self._stopping = threading.Event()
+        self._connection: _Connection | None = None
+        self._hello: dict[str, Any] = {}
+        self._numbers = itertools.count()
+        self._answers: dict[int, tuple[threading.Event, list[str]]] = {}
+        self._stats = EngineStats()
+        self._beat = time.monotonic()
+        self.fault: str | None = NOT_YET
+
+    @property
+    def name(self) -> str:
+        return str(self._hello["name"])
+
+    @property
+    def left_context(self) -> int:
+        return int(self._hello["left_context"])
+
+    @property
+    def lookahead(self) -> int:
+        return int(self._hello["lookahead"])
+
+    def start(self) -> Measured:
+        """Reach the server, which must listen already. Raises BackendUnavailable."""
+        self._thread.start()
+        if not self._reached.wait(timeout=10.0):
+            self.stop()
+            raise BackendUnavailable("The engine's process does not answer.")
+        return Measured(**self._hello["measured"])
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if (connection := self._connection) is not None:
+            connection.link.close()
+        self._thread.join()
+
+    def admit(self, persona: Persona) -> None:
+        """Blocks; raises PersonaError, also when the engine went away meanwhile."""
+        if (connection := self._connection) is None:
+            raise PersonaError(self.fault or GONE)
+        number, answered, problem = next(self._numbers), threading.Event(), [GONE]
+        self._answers[number] = (answered, problem)
+        body = {"number": number, "folder": str(persona.folder.resolve())}
+        connection.link.send(Kind.ADMIT, pack_json(body))
+        while self._connection is connection and not answered.wait(timeout=AGAIN_S):
+            pass
+        del self._answers[number]
+        if problem:
+            raise PersonaError(problem[0])
+
+    def open(self, stream: int, persona: Persona) -> None:
+        if (connection := self._connection) is not None:
+            connection.senders[stream] = SoundSender(self.left_context)
+        body = {"stream": stream, "folder": str(persona.folder.resolve())}
+        self._send(Kind.OPEN, pack_json(body))
+
+    def close(self, stream: int) -> None:
+        if (connection := self._connection) is not None:
+            connection.senders.pop(stream, None)
+        self._send(Kind.CLOSE, messages.STREAM.pack(stream))
+
+    def submit(self, job: FrameJob) -> None:
+        connection = self._connection
+        if connection is None or (sender := connection.senders.get(job.stream)) is None:
+            return  # it was opened in an earlier life of the engine, and has been told
+        piece = messages.NO_SOUND
+        if job.audio is not None:
+            name = (job.generation, job.segment)
+            piece = sender.cut(name, job.frame, job.audio, job.unheard)
+        connection.link.send(Kind.JOB, pack_job(job, piece))
+
+    def clear(self, stream: int, generation: int) -> None:
+        self._send(Kind.CLEAR, messages.STREAM_AND_GENERATION.pack(stream, generation))
+
+    def stall(self, moment: float, seconds: float) -> None:
+        self._send(Kind.STALL, messages.STALL.pack(moment, seconds))
+
+    def beat_age_s(self) -> float:
+        return time.monotonic() - self._beat
+
+    def stats(self) -> EngineStats:
+        return self._stats
+
+    def _send(self, kind: Kind, body: bytes) -> None:
+        if (connection := self._connection) is not None:
+            connection.link.send(kind, body)
+
+    def _live(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._connection = connection = self._connect()
+            except OSError:
+                self._stopping.wait(AGAIN_S)
+                continue
+            self.fault = None
+            self._reached.set()
+            for kind, body in connection.link.messages():
+                self._hear(connection, Kind(kind), body)
+            self._connection = None
+            connection.link.close()
+            if not self._stopping.is_set():
+                self._lost(self.fault or GONE)
+
+    def _connect(self) -> _Connection:
+        """Raises OSError while nobody listens."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self._path))
+            head, files, _, _ = socket.recv_fds(connection, HEAD.size, 1)
+            if len(head) < HEAD.size or not files:
+                raise ConnectionError("the engine's process hung up")
+            body = b""
+            _, size = HEAD.unpack(head)
+            while len(body) < size:
+                if not (more := connection.recv(size - len(body))):
+                    raise ConnectionError("the engine's process hung up")
+                body += more
+        except OSError:
+            connection.close()
+            raise
+        self._hello = json.loads(body)
+        self._beat = time.monotonic()
+        return _Connection(Link(connection), ArenaView(files[0], self._hello["arena"]))
+
+    def _hear(self, connection: _Connection, kind: Kind, body: bytes) -> None:
+        match kind:
+            case Kind.PICTURES:
+                self._deliver([self._rendered(connection, p) for p in unpack_pictures(body)])
+            case Kind.BEAT:
+                told = json.loads(body)
+                sizes = {int(size): n for size, n in told["stats"].pop("batch_sizes").items()}
+                self._stats = EngineStats(**told["stats"], batch_sizes=sizes)
+                self._beat = time.monotonic() - told["age_s"]
+            case Kind.ADMITTED:
+                told = json.loads(body)
+                if (waiting := self._answers.get(told["number"])) is not None:
+                    waiting[1][:] = [told["problem"]] if told["problem"] else []
+                    waiting[0].set()
+            case Kind.FAULT:
+                self.fault = body.decode()
+            case _:
+                raise ValueError(f"the engine's process sent a message of kind {kind}")
+
+    def _rendered(self, connection: _Connection, placed: messages.Placed) -> Rendered:
+        picture = connection.view.picture(placed.offset, placed.size)
+        offset, link = placed.offset, connection.link
+
+        def let_go(_: object) -> None:
+            connection.held.pop(offset, None)
+            link.send(Kind.RELEASE, messages.OFFSET.pack(offset))
+
+        connection.held[offset] = weakref.ref(picture, let_go)
+        return Rendered(placed.stream, placed.generation, placed.tick, picture)
+
+    def _lost(self, reason: str) -> None:
+        self.fault = reason
+        log.error("the engine's process is gone: %s", reason)
+        self._deliver(reason)
