@@ -40,6 +40,7 @@ class Settings(BaseSettings):
 
     engine: Literal["auto", "warp", "torch", "tensorrt"] = "auto"
     max_sessions: int | None = Field(None, ge=1)
+    hosts: int = Field(0, ge=0, le=64)  # processes of sessions; 0: all in one process
     silence_rms: float = Field(0.01, ge=0, lt=1)
     close_frames: int = Field(8, ge=0, le=50)
     musetalk_version: Literal["v15", "v1"] = "v15"

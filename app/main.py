@@ -52,6 +52,7 @@ StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equip
 @asynccontextmanager
 async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Equipment]:
     """The engine pool, and sessions that join LiveKit. Raises BackendUnavailable."""
+    from app.hosts.stage import split_stage
     from app.rtc.stage import open_stage, runner_on
 
     try:
@@ -59,6 +60,10 @@ async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
         await catalogue.load(settings.persona_name)
     except PersonaError as error:
         log.warning("the default persona cannot be used", detail=str(error))
+    if settings.hosts:
+        async with split_stage(settings, catalogue) as equipment:
+            yield equipment
+        return
     async with open_stage(settings, catalogue) as stage:
         yield Equipment(stage.pool, runner_on(stage))
 

@@ -100,7 +100,7 @@ class RoomSession:
         if self._ear is not None:
             self._ear.interrupt()
 
-    def stats(self) -> dict[str, Any]:
+    async def stats(self) -> dict[str, Any]:
         return self._timing.body(time.monotonic())
 
     def observations(self) -> dict[str, Any]:

@@ -20,12 +20,17 @@ from engine.priority import LOOP, going_first
 
 
 @asynccontextmanager
-async def open_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Stage]:
+async def open_stage(
+    settings: Settings, catalogue: Catalogue, pool: EnginePool | None = None
+) -> AsyncIterator[Stage]:
     """The engine, warm, and everything else that sessions share.
+
+    Args:
+        pool: one whose engine is elsewhere; by default it is in this process.
 
     Raises BackendUnavailable, with the command that mends it, before any session is admitted.
     """
-    pool = EnginePool(settings.engine_config())
+    pool = pool or EnginePool(settings.engine_config())
     await asyncio.to_thread(pool.start)
     try:
         async with open_tracing(settings.otel_endpoint) as tracing:

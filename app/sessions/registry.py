@@ -33,7 +33,7 @@ class Runner(Protocol):
         """Fall silent now: what came in so far is not played on."""
         ...
 
-    def stats(self) -> dict[str, Any]:
+    async def stats(self) -> dict[str, Any]:
         """The body of `GET /sessions/{id}/stats`."""
         ...
 
@@ -97,9 +97,9 @@ class Registry:
         if session_id in self._live:
             self._live[session_id][0].interrupt()
 
-    def stats(self, session_id: str) -> dict[str, Any] | None:
+    async def stats(self, session_id: str) -> dict[str, Any] | None:
         live = self._live.get(session_id)
-        return live[0].stats() if live else None
+        return await live[0].stats() if live else None
 
     def report_observations(self) -> None:
         """Report what live sessions have observed since the last time."""
@@ -131,7 +131,7 @@ class Registry:
             outcome = Outcome(FailureCode.INTERNAL, "The session ended by a fault of the service.")
         finally:
             self._report.observed(runner.observations())
-            await self._finish(session_id, outcome, runner.stats())
+            await self._finish(session_id, outcome, await runner.stats())
 
     async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:
         """Report the end until the database has it: else its key would stay taken."""

@@ -22,6 +22,7 @@ from app.errors import (
     LiveKitExternal,
     RoomConflict,
     SessionNotFound,
+    Unhealthy,
     ValidationFailed,
 )
 from app.metrics import Metrics
@@ -160,7 +161,7 @@ class Sessions:
 
     async def stats(self, session_id: str) -> dict[str, Any]:
         row = await self.get(session_id)
-        return self._registry.stats(session_id) or row.stats or {}
+        return await self._registry.stats(session_id) or row.stats or {}
 
     async def viewer_token(self, session_id: str, wanted: ViewerTokenRequest) -> ViewerToken:
         row = await self.get(session_id)
@@ -195,6 +196,8 @@ class Sessions:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         """A place among those that the engine can bear, until the session's task holds it."""
+        if (fault := self._engine.fault) is not None:
+            raise Unhealthy(f"The engine has stopped: {fault}")
         taken = self._registry.running() + self._reserved
         if taken >= self._engine.capacity:
             raise CapacityExhausted(
@@ -251,6 +254,7 @@ def _spec(row: SessionRow, joining: Joining, requested_at: float) -> SessionSpec
         livekit_url=row.livekit_url,
         token=joining.token,
         requested_at=requested_at,
+        external=joining.external,
         audio=joining.audio,
         video=VideoSpec(**row.video),
         limits=Limits(**row.limits),

@@ -77,6 +77,7 @@ class SessionSpec:
     livekit_url: str
     token: Callable[[], str] = field(repr=False)
     requested_at: float  # time.monotonic() when the request arrived
+    external: bool = False  # the token came with the request; there is no other
     audio: AudioSpec = AudioSpec()
     video: VideoSpec = VideoSpec()
     limits: Limits = Limits()

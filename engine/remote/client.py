@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class RemotePainter:
         return time.monotonic() - self._beat
 
     def stats(self) -> EngineStats:
-        return self._stats
+        return replace(self._stats, batch_sizes=dict(self._stats.batch_sizes))
 
     def _send(self, kind: Kind, body: bytes) -> None:
         if (connection := self._connection) is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from typing import Any
+
 import psutil
 import pytest
 from sqlalchemy import select
@@ -194,7 +196,11 @@ async def test_stats_that_cannot_be_written_keep_no_session_alive(
     monkeypatch.setattr("app.sessions.registry.REPORT_AGAIN_S", 0.01)
     session = await api.create()
     runner = api.stage.runners[0]
-    monkeypatch.setattr(runner, "stats", lambda: {"fps": object()})
+
+    async def unwritable() -> dict[str, Any]:
+        return {"fps": object()}
+
+    monkeypatch.setattr(runner, "stats", unwritable)
     await api.http.delete(f"/sessions/{session['id']}")
     ended = await api.ended(session["id"])
     assert (ended["state"], ended["end_reason"]) == ("ended", "deleted")

@@ -96,7 +96,7 @@ async def test_the_networks_paint_the_mouth_of_who_is_heard(
     changes = away(viewer.crops, silent)
     assert changes[silent:].max() > 2 * changes[:silent].max()
     assert np.abs(viewer.heard.pcm).max() > 3000
-    assert live.session.stats()["turn_start_ms"]["count"] == 1
+    assert (await live.session.stats())["turn_start_ms"]["count"] == 1
     assert not live.task.done()
 
 

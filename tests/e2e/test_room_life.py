@@ -58,7 +58,7 @@ async def test_it_repeats_what_is_spoken_and_shows_a_face(
     await speaker.say(tone(1.0, RATE))
     await asyncio.sleep(0.6)
     assert level(viewer.heard.pcm) > 300
-    stats = live.session.stats()
+    stats = await live.session.stats()
     assert stats["time_to_first_frame_ms"] > 0
     assert stats["turn_start_ms"]["count"] == 1
 

@@ -1,0 +1,65 @@
+"""`python -m app.hosts ROLE NAME FD`: what the service starts; not for people."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.config import Settings
+from app.hosts.channel import Channel
+from app.hosts.child import settings_of
+from app.logging import configure_logging
+from engine.errors import BackendUnavailable
+
+Work = Callable[..., Coroutine[Any, Any, None]]
+
+
+async def main(role: str, name: str, file: int) -> None:
+    channel = await Channel.on(socket.socket(fileno=file))
+    first = await channel.receive()
+    if first is None:
+        return
+    settings, job = settings_of(first["settings"]), first["job"]
+    configure_logging(settings.log_format, settings.log_level)
+    structlog.contextvars.bind_contextvars(process=name)
+    await _ROLES[role](settings, channel, **job)
+
+
+async def _host(settings: Settings, channel: Channel, **job: Any) -> None:
+    from app.hosts.host import host
+
+    await host(settings, channel, **job)
+
+
+async def _engine(settings: Settings, channel: Channel, path: str) -> None:
+    """Until the channel closes, or a fault that only another process can cure."""
+    from engine.remote.server import EngineServer
+
+    server = None
+    try:
+        server = EngineServer(settings.engine_config(), Path(path))
+        await asyncio.to_thread(server.start)
+    except (BackendUnavailable, OSError) as error:
+        channel.send(did="refused", detail=str(error))
+        await channel.aclose()
+        return
+    channel.send(did="started")
+    over = asyncio.create_task(asyncio.to_thread(server.wait))
+    gone = asyncio.create_task(channel.receive())
+    await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if server.fault is not None:
+        channel.send(did="failed", detail=server.fault)
+    await channel.aclose()
+    await asyncio.to_thread(server.stop)
+
+
+_ROLES: dict[str, Work] = {"host": _host, "engine": _engine}
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

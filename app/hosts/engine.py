@@ -1,0 +1,128 @@
+"""The engine's process, as the service sees it: kept alive, watched, counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from app.config import Settings
+from app.hosts.child import Child
+from engine.errors import BackendUnavailable
+from engine.pool import EnginePool
+from engine.remote.client import RemotePainter
+from engine.types import EngineStats
+
+log = structlog.get_logger(__name__)
+
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between one life of the engine and the next
+LEAVE_S = 5.0
+STARTING = "The engine's process is being started again."
+
+
+class EngineProcess:
+    """Starts the engine's process, and starts it again when it ends.
+
+    Sessions that lived on one that ended have failed (`engine_error`); new ones are taken as soon
+    as the next is warm.
+    """
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._settings = settings
+        self._path = path
+        self._child: Child | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self.refusal: str | None = None  # why it could not be started again
+        self.restarts = 0
+
+    async def start(self) -> None:
+        """Until it is warm. Raises BackendUnavailable, with the command that mends it."""
+        self._child = await self._born()
+        self._keeping = asyncio.create_task(self._keep(self._child), name="engine")
+
+    async def aclose(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._child is not None:
+            await self._child.aclose(LEAVE_S)
+
+    async def _born(self) -> Child:
+        child = await Child.start("engine", "engine", self._settings, path=str(self._path))
+        try:
+            message = await child.channel.receive()
+            if message is None or message["did"] != "started":
+                detail = "The engine's process ended at its start; its log says more."
+                raise BackendUnavailable(message["detail"] if message else detail)
+        except BaseException:
+            await child.aclose(LEAVE_S)
+            raise
+        log.info("engine process started", pid=child.pid)
+        return child
+
+    async def _keep(self, child: Child) -> None:
+        pause_s = PAUSE_S
+        while True:
+            async for message in child.channel.messages():
+                log.error("engine failed", detail=message["detail"])
+            await child.aclose(LEAVE_S)
+            log.error("engine process ended", pid=child.pid)
+            while True:
+                await asyncio.sleep(pause_s)
+                try:
+                    self._child = child = await self._born()
+                except BackendUnavailable as error:
+                    self.refusal = str(error)
+                    log.error("engine process did not start", detail=str(error))
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                else:
+                    self.refusal, pause_s = None, PAUSE_S
+                    self.restarts += 1
+                    break
+
+
+class WatchedEngine:
+    """What the control plane asks of the engine, of hosts and engine together."""
+
+    def __init__(
+        self,
+        process: EngineProcess,
+        settings: Settings,
+        path: Path,
+        hosts_beat_age_s: Callable[[], float],
+    ) -> None:
+        self._process = process
+        self._hosts_beat_age_s = hosts_beat_age_s
+        self._pool = EnginePool(
+            settings.engine_config(), painter=lambda deliver: RemotePainter(path, deliver)
+        )
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._pool.start)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    @property
+    def backend_name(self) -> str:
+        return self._pool.backend_name
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    @property
+    def fault(self) -> str | None:
+        if self._pool.fault is None:
+            return None
+        return self._process.refusal or STARTING
+
+    def beat_age_s(self) -> float:
+        return max(self._pool.beat_age_s(), self._hosts_beat_age_s())
+
+    def stats(self) -> EngineStats:
+        stats = self._pool.stats()
+        stats.restarts += self._process.restarts
+        return stats

@@ -1,0 +1,258 @@
+"""The service split up: sessions in hosts, the engine in a process of its own, all of it real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import pytest_asyncio
+
+from app.config import Settings
+from app.hosts.child import plain, settings_of
+from app.hosts.engine import EngineProcess
+from app.hosts.hosts import HostedSession, Hosts
+from app.local import LiveKit, Service, local_service, prepare_persona
+from app.measure.speech import SAMPLE, read_wav
+from app.personas.service import Catalogue
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.measure.speaker import Speaker
+from app.rtc.tokens import avatar_token
+from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec
+
+# One service for all of them, which each leaves as it found it; the last one kills it.
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+PERSONAS = Path(__file__).parents[2] / "personas"
+PATIENCE_S = 30.0
+SIZE = 256
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of the service, with the persona prepared."""
+    folder = tmp_path_factory.mktemp("hosts")
+    for size in (None, (SIZE, SIZE)):
+        await prepare_persona(folder, "default", size)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(livekit_server: LiveKit, folder: Path) -> AsyncIterator[Service]:
+    env = {"VOIPAVATAR_HOSTS": "2", "VOIPAVATAR_ENGINE": "warp", "VOIPAVATAR_MAX_SESSIONS": "8"}
+    async with local_service(folder, livekit_server, env=env) as service:
+        yield service
+
+
+async def begun(service: Service, room: str) -> dict[str, Any]:
+    body = {"room": room, "persona": "default", "video": {"width": SIZE, "height": SIZE}}
+    answer = await service.http.post("/sessions", json=body, params={"wait": "ready"})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["state"] == "ready"
+    return dict(answer.json())
+
+
+async def ended(service: Service, session: dict[str, Any]) -> dict[str, Any]:
+    return await seen(service, session, lambda now: now["state"] in ("ended", "failed"))
+
+
+async def seen(
+    service: Service, session: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    async def looked() -> bool:
+        found.update((await service.http.get(f"/sessions/{session['id']}")).json())
+        return wanted(found)
+
+    await until(looked)
+    return found
+
+
+async def until(done: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await done():  # noqa: ASYNC110 - it happens in other processes
+            await asyncio.sleep(0.1)
+
+
+async def answers(service: Service, path: str, status: int) -> httpx.Response:
+    found: list[httpx.Response] = []
+
+    async def answered() -> bool:
+        found[:] = [await service.http.get(path)]
+        return found[0].status_code == status
+
+    await until(answered)
+    return found[0]
+
+
+async def inferred(service: Service) -> float:
+    lines = (await service.http.get("/metrics")).text.splitlines()
+    return float(next(x for x in lines if x.startswith("voipavatar_engine_frames")).split()[1])
+
+
+def processes(service: Service, role: str) -> list[psutil.Process]:
+    """The service's children of a role, oldest first."""
+    children = psutil.Process(service.child.pid).children()
+    found = [child for child in children if child.cmdline()[2:4] == ["app.hosts", role]]
+    return sorted(found, key=lambda child: child.create_time())
+
+
+async def test_sessions_are_spread_speak_and_end(service: Service, livekit_server: LiveKit) -> None:
+    assert len(processes(service, "host")) == 2
+    sessions = [await begun(service, f"spread-{number}") for number in range(2)]
+    sockets = [len(host.net_connections("udp")) for host in processes(service, "host")]
+    assert min(sockets) > 0, "each host is in a room"
+    access = LiveKitAccess(livekit_server.url, livekit_server.key, livekit_server.secret)
+    pcm, rate = read_wav(SAMPLE)
+    speaker = Speaker(access, rate)
+    await speaker.start("spread-0")
+    await speaker.say(pcm[: 3 * rate])
+    path = f"/sessions/{sessions[0]['id']}"
+    spoke = (await service.http.get(f"{path}/stats")).json()
+    assert spoke["fps"] > 15
+    assert spoke["turn_start_ms"]["count"] >= 1
+    assert await inferred(service) > 10
+    assert (await service.http.post(f"{path}/interrupt")).status_code in (200, 202)
+
+    async def interrupted() -> bool:
+        stats = (await service.http.get(f"{path}/stats")).json()
+        return bool(stats["interrupt_ms"]["count"])
+
+    await until(interrupted)
+    await speaker.aclose()
+    for session in sessions:
+        await service.http.delete(f"/sessions/{session['id']}")
+        gone = await ended(service, session)
+        assert (gone["state"], gone["end_reason"]) == ("ended", "deleted")
+    kept = (await service.http.get(f"{path}/stats")).json()
+    assert kept["interrupt_ms"]["count"] == 1, "final values stay"
+    assert "avatar" not in await access.participants("spread-0")
+
+
+async def test_a_killed_host_loses_its_own_sessions_only(service: Service) -> None:
+    one, other = await begun(service, "kill-0"), await begun(service, "kill-1")
+    victim = processes(service, "host")[0]
+    victim.send_signal(signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE_S):
+        done, _ = await asyncio.wait(
+            [asyncio.create_task(ended(service, each)) for each in (one, other)],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+    (lost,) = done
+    assert lost.result()["error"]["code"] == "lost"
+    survivor = other if lost.result()["id"] == one["id"] else one
+    assert (await service.http.get(f"/sessions/{survivor['id']}")).json()["state"] == "ready"
+    await begun(service, "kill-2")
+
+    async def two_hosts() -> bool:
+        return len(processes(service, "host")) == 2
+
+    await until(two_hosts)
+    assert victim.pid not in [host.pid for host in processes(service, "host")]
+
+
+async def test_a_killed_engine_fails_its_sessions_and_serves_again(service: Service) -> None:
+    session = await begun(service, "engine-0")
+    (engine,) = processes(service, "engine")
+    engine.send_signal(signal.SIGKILL)
+    failed = await ended(service, session)
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "engine_error")
+    refused = await answers(service, "/health", 503)
+    assert "started again" in refused.json()["detail"]
+    body = {"room": "engine-1", "persona": "default"}
+    answer = await service.http.post("/sessions", json=body)
+    if answer.status_code != 201:  # else the next engine was quicker than this test
+        assert answer.json()["code"] == "unhealthy"
+    await answers(service, "/ready", 200)
+    assert processes(service, "engine")[0].pid != engine.pid
+    await begun(service, "engine-2")
+
+
+async def test_a_host_that_has_served_long_enough_is_replaced(
+    livekit_server: LiveKit, folder: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        _env_file=None,
+        engine="warp",
+        hosts=1,
+        data_dir=folder,
+        personas_dir=PERSONAS,
+        LIVEKIT_URL=livekit_server.url,
+        LIVEKIT_API_KEY=livekit_server.key,
+        LIVEKIT_API_SECRET=livekit_server.secret,
+    )
+    path = tmp_path / "engine.sock"
+    engine, hosts = EngineProcess(settings, path), Hosts(settings, path, life=1)
+    catalogue = Catalogue(PERSONAS, folder / "personas")
+    await engine.start()
+    await hosts.start()
+    try:
+        (first,) = hosts.pids()
+        sessions = []
+        for number in range(2):
+            session = HostedSession(_spec(settings, f"life-{number}"), hosts, catalogue)
+            ready = asyncio.Event()
+
+            async def on_ready(ready: asyncio.Event = ready) -> None:
+                ready.set()
+
+            sessions.append((session, asyncio.create_task(session.run(on_ready))))
+            await asyncio.wait_for(ready.wait(), PATIENCE_S)
+        assert len(hosts.pids()) == 2, "the first host has a session still"
+        for session, task in sessions:
+            session.stop(EndReason.DELETED)
+            assert await task == Outcome(EndReason.DELETED)
+
+        async def gone() -> bool:
+            return first not in hosts.pids()
+
+        await until(gone)
+        assert not psutil.pid_exists(first)
+        assert len(hosts.pids()) == 1
+    finally:
+        await hosts.aclose()
+        await engine.aclose()
+        await catalogue.aclose()
+
+
+async def test_settings_reach_a_process_as_they_are() -> None:
+    settings = Settings(
+        _env_file=None, test_stalls="10:200", LIVEKIT_API_SECRET="hidden", engine="warp", port=1
+    )
+    assert settings_of(plain(settings)) == settings
+
+
+async def test_nothing_outlives_the_service(service: Service, livekit_server: LiveKit) -> None:
+    await begun(service, "leave")
+    children = psutil.Process(service.child.pid).children(recursive=True)
+    assert len(children) >= 3
+    os.kill(service.child.pid, signal.SIGKILL)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 15)
+    assert alive == [], "its children see that it is gone"
+    access = LiveKitAccess(livekit_server.url, livekit_server.key, livekit_server.secret)
+    assert "avatar" not in await access.participants("leave")
+
+
+def _spec(settings: Settings, room: str) -> SessionSpec:
+    audio = AudioSpec()
+    return SessionSpec(
+        id=f"ses_{room}",
+        room=room,
+        persona="default",
+        identity="avatar",
+        livekit_url=settings.livekit_url,
+        token=lambda: avatar_token(settings, f"ses_{room}", room, "avatar", audio),
+        requested_at=0.0,
+        audio=audio,
+    )
