@@ -80,6 +80,10 @@ class RoomSession:
             self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
         except EngineError as error:
             self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
+        except asyncio.CancelledError:
+            self._end(Outcome(EndReason.SHUTDOWN))
+            self._trace.end(time.monotonic(), self._ended.result())
+            raise
         except Exception:
             log.exception("session failed")
             self._end(Outcome(FailureCode.INTERNAL, FAULT))

@@ -45,7 +45,7 @@ class Timing:
 
     def first_frame(self, seconds: float) -> None:
         """From the request to the first picture captured in the room."""
-        self.first_frame_ms = seconds * 1000
+        self.first_frame_ms = round(seconds * 1000, 2)
         self.observed.observe("first_frame", seconds)
 
     def ready(self, seconds: float) -> None:

@@ -30,6 +30,7 @@ class Claims:
     attributes: dict[str, str] = field(default_factory=dict)
     expires: float | None = None  # seconds since 1970
     may_publish: bool = True  # LiveKit's own default
+    may_subscribe: bool = True
 
     @property
     def agent(self) -> str | None:
@@ -103,6 +104,7 @@ def _claims(body: dict[str, Any]) -> Claims:
         attributes={str(name): str(value) for name, value in body.get("attributes", {}).items()},
         expires=None if expires is None else float(expires),
         may_publish=grants.get("canPublish") is not False,
+        may_subscribe=grants.get("canSubscribe") is not False,
     )
 
 

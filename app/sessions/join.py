@@ -48,11 +48,15 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
     secret = wanted.livekit.token
     claims = read_claims(secret.get_secret_value())
     _check_claims(claims, wanted)
+    may_listen = settings.barge_in and claims.may_subscribe
+    audio = resolve_audio(wanted.audio, claims.identity, claims.agent, may_listen)
+    if not claims.may_subscribe and (audio.source == "track" or audio.barge_in):
+        raise LiveKitTokenRejected("`livekit.token` does not allow to listen: set `canSubscribe`.")
     return Joining(
         livekit_url=wanted.livekit.url,
         room=wanted.room,
         identity=claims.identity,
-        audio=resolve_audio(wanted.audio, claims.identity, claims.agent, settings.barge_in),
+        audio=audio,
         external=True,
         token=secret.get_secret_value,
     )

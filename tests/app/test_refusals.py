@@ -10,9 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from livekit.api import AccessToken, VideoGrants
 
 from app.config import Settings
 from app.local import LiveKit, free_port
+from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import avatar_token, viewer_token
 from app.sessions.spec import AudioSpec
 from tests.fixtures.api import Api, Serve
@@ -170,6 +172,12 @@ def foreign(livekit: LiveKit, token: str, url: str = "") -> dict[str, Any]:
     return BODY | {"livekit": {"url": url or livekit.url, "token": token}}
 
 
+def deaf_token(livekit: LiveKit, attributes: dict[str, str]) -> str:
+    grants = VideoGrants(room_join=True, room="r", can_subscribe=False)
+    token = AccessToken(livekit.key, livekit.secret).with_identity("theirs").with_grants(grants)
+    return str(token.with_attributes(attributes).to_jwt())
+
+
 async def test_foreign_tokens_that_livekit_would_refuse(
     api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +192,10 @@ async def test_foreign_tokens_that_livekit_would_refuse(
     mute, _ = viewer_token(api.settings, "r", "theirs", None, can_publish=False)
     problem = await refused(api, foreign(livekit_server, mute), 422, code)
     assert "canPublish" in problem["detail"]
+    for attributes, audio in (({}, {}), ({PUBLISH_ON_BEHALF: "a"}, {"barge_in": True})):
+        deaf = deaf_token(livekit_server, attributes)
+        problem = await refused(api, foreign(livekit_server, deaf) | {"audio": audio}, 422, code)
+        assert "canSubscribe" in problem["detail"]
     wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
     await refused(api, wrong, 422, code)
     monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
