@@ -43,17 +43,17 @@ async def test_who_speaks_interrupts_and_is_not_repeated(
     await viewer.start("barge")
     live = await perform("barge", audio=AudioSpec("data_stream", agent="agent", barge_in=True))
     await person.say(tone(0.5, RATE))  # nothing is being said yet
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(2.0)
     await agent.say(tone(20.0))
     await agent.until_started()
     await asyncio.sleep(0.5)
     assert agent.finished == []
-    await person.say(tone(0.08, RATE))  # no more than a cough
+    await person.say(tone(0.06, RATE))  # no more than a cough
     await asyncio.sleep(0.5)
     assert agent.finished == []
     speaking = asyncio.create_task(person.say(tone(6.0, RATE)))
     await agent.until_finished(1)
-    await asyncio.sleep(0.5)  # for what is on its way to the viewer
+    await asyncio.sleep(1.5)  # for what is on its way to the viewer
     heard = len(viewer.heard.pcm)
     await asyncio.sleep(1.0)
     assert not speaking.done()
