@@ -20,12 +20,16 @@ setup-all: ## the same, and the libraries of the networks (for make check and ma
 livekit-server: ## get a LiveKit server, or say how
 	@scripts/livekit-server.sh
 
+.PHONY: people
+people: ## build the receivers of the benchmarks with Go, where there is Go
+	@scripts/people.sh >/dev/null || echo "The benchmarks use LiveKit's SDK instead."
+
 .PHONY: demo
 demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (KEEP=1 stays up, SECONDS=30)
 	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: test
-test: setup-all livekit-server ## the whole test suite, on a real LiveKit server and both databases (ARGS=…)
+test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…)
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
@@ -38,8 +42,8 @@ check: setup-all ## format, lint, types, import contracts, migrations, house rul
 	$(BIN)/python scripts/check_house_rules.py
 
 .PHONY: bench
-bench: setup livekit-server ## how many sessions this machine holds (ARGS="-n 4 …")
-	@$(BIN)/voipavatar bench sessions $(or $(ARGS),-n 4)
+bench: setup livekit-server people ## four sessions, measured for a minute: bench.html (ARGS="-n 8 --find-max")
+	@$(BIN)/voipavatar bench sessions --html bench.html --json bench.json $(or $(ARGS),-n 4 --seconds 60)
 
 .PHONY: conformance
 conformance: setup livekit-server ## the real livekit-agents against the service (ARGS="--short", "--api-url …")
@@ -48,5 +52,5 @@ conformance: setup livekit-server ## the real livekit-agents against the service
 .PHONY: clean
 clean: ## remove the environment and every cache; data/ and models/ stay
 	rm -rf .venv .tools .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f demo.mp4 demo.json
+	rm -f demo.mp4 demo.json bench.html bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

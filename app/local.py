@@ -97,18 +97,15 @@ def free_port(preferred: int = 0, kind: int = socket.SOCK_STREAM) -> int:
 
 
 @contextlib.asynccontextmanager
-async def local_livekit(folder: Path, *, port: int = 0) -> AsyncIterator[LiveKit]:
+async def local_livekit(
+    folder: Path, *, port: int = 0, binary: Path | None = None
+) -> AsyncIterator[LiveKit]:
     """A LiveKit server that only this machine can reach. Raises LocalError."""
-    found = await asyncio.to_thread(
-        subprocess.run, [str(SCRIPTS / "livekit-server.sh")], stdout=subprocess.PIPE, check=False
-    )
-    if found.returncode != 0:
-        raise LocalError("There is no LiveKit server; the lines above name three ways to get one.")
+    program = str(binary) if binary is not None else await asyncio.to_thread(_livekit_binary)
     port = free_port(port)
     key, secret = "local", secrets.token_hex(24)
     config = _livekit_config(port, key, secret)
-    binary = found.stdout.decode().strip()
-    child = _start("livekit", [binary], {"LIVEKIT_CONFIG": json.dumps(config)}, folder)
+    child = _start("livekit", [program], {"LIVEKIT_CONFIG": json.dumps(config)}, folder)
     # It forgets a SIGTERM of its first 100 ms, and waits for participants at the first one.
     child.insist_s = 1.0
     try:
@@ -180,6 +177,15 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
         return 130
+
+
+def _livekit_binary() -> str:
+    found = subprocess.run(
+        [str(SCRIPTS / "livekit-server.sh")], stdout=subprocess.PIPE, check=False
+    )
+    if found.returncode != 0:
+        raise LocalError("There is no LiveKit server; the lines above name three ways to get one.")
+    return found.stdout.decode().strip()
 
 
 def _livekit_config(port: int, key: str, secret: str) -> dict[str, Any]:

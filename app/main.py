@@ -24,6 +24,7 @@ from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
 from app.problems import describe, install_problems
+from app.runtime import PulseCollector, pulse
 from app.sessions import compat
 from app.sessions import endpoints as sessions
 from app.sessions.instances import BEAT_S, Instance
@@ -117,6 +118,8 @@ async def open_services(
     stage = await exits.enter_async_context(stage_factory(settings, catalogue))
     metrics = Metrics()
     metrics.watch(stage.engine)
+    found = exits.enter_context(pulse())
+    metrics.registry.register(PulseCollector(lambda: {"service": found}))
     reports = Reports(database, metrics)
     instance = Instance(database, reports)
     await instance.enter()

@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 import psutil
 
-from app.bench.people import AVATAR
-from app.bench.sessions import BenchError
+from app.bench.crew import AVATAR
+from app.bench.plan import BenchError
 from app.demo.take import end_session
 from app.local import local_livekit, local_service, prepare_persona
 from app.measure.report import Line, at_most

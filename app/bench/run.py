@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from app.bench import cycles, sessions, show
+from app.bench import cycles, machine, page, sessions, show
+from app.bench.plan import BenchError, Load, Rig
 from app.bench.search import find_max as search
-from app.bench.sessions import BenchError, Load, Run
+from app.bench.sessions import Run
 from app.config import settings
 from app.local import LocalError, prepare_persona
 from app.measure import report
@@ -25,14 +27,18 @@ from engine.types import SAMPLE_RATE
 FAULTS = (BenchError, LocalError, EngineError)
 
 
-async def bench_sessions(load: Load, *, find_max: bool, json_file: Path | None) -> int:
+async def bench_sessions(
+    load: Load, rig: Rig, *, find_max: bool, json_file: Path | None, html_file: Path | None
+) -> int:
     """0 when all sessions hold; with `find_max`, when at least one does. 1 otherwise."""
     console = Console()
     runs: list[Run] = []
+    began = datetime.now(UTC)
+    load = await sessions.able(load, rig)
 
     async def passes(number: int) -> bool:
         with console.status(f"{number} sessions for {load.seconds:g} s …"):
-            runs.append(await sessions.run(replace(load, sessions=number)))
+            runs.append(await sessions.run(replace(load, sessions=number), rig))
         show.show(runs[-1], console)
         return not runs[-1].failed
 
@@ -45,7 +51,12 @@ async def bench_sessions(load: Load, *, find_max: bool, json_file: Path | None) 
     if find_max:
         console.print(f"[bold]{held} sessions hold.[/bold]")
     body = {"passed": passed, "runs": [show.as_json(run) for run in runs]}
+    facts = machine.facts(rig.env)
+    body |= {"machine": facts, "began": began.isoformat(timespec="seconds")}
     _write(json_file, {**body, "held": held} if find_max else body)
+    if runs and html_file is not None:
+        _save(html_file, page.page(runs, facts, began, held if find_max else None))
+        console.print(f"Report: {html_file}", highlight=False)
     return 0 if passed else 1
 
 
@@ -84,4 +95,8 @@ async def bench_warp(persona: str, size: tuple[int, int] | None, *, json_file: P
 
 def _write(file: Path | None, body: dict[str, Any]) -> None:
     if file is not None:
-        file.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+        _save(file, json.dumps(body, indent=2) + "\n")
+
+
+def _save(file: Path, text: str) -> None:
+    file.write_text(text, "utf-8")

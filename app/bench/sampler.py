@@ -1,27 +1,42 @@
-"""What processes cost between two moments."""
+"""What processes cost: between two moments, and from second to second.
+
+A service of several processes is followed as a tree: each child is told of by its role.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 Threads = dict[int, tuple[str, float]]  # id -> name, CPU seconds
 
-
 MOST_THREADS = 12  # names that are told of; the rest hardly ran
+SETTLED = 0.25  # share of a run after which memory should grow no more
+ROLE = re.compile(r"^--role(?:=(.*))?$")
+IMPORTED = re.compile(r"^from ([\w.]+) import")
+NO_ROLE = ("main", "__main__", "cli")  # parts of a module's name that say nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one process, or of several together."""
+    """Of one process."""
 
     cores: float  # CPU seconds a second
     rss_mb: float  # at the end
+    rss_mb_per_h: float  # by linear fit over the last three quarters
     busiest: tuple[str, float]  # thread and its cores; "" where it is not known
     by_thread: dict[str, float]  # name -> cores of all threads of that name, the fullest first
+    times: list[float]  # seconds since the beginning, of what follows
+    cores_over: list[float]
+    rss_over: list[float]  # MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,7 @@ class Costs:
     of: dict[str, Cost]
     machine_cores: float  # used by everything that ran, ours or not
     cores: int  # that the machine has
+    stolen: float  # cores that the host of a virtual machine took away
 
     @property
     def others(self) -> float:
@@ -38,63 +54,152 @@ class Costs:
         return max(0.0, self.machine_cores - sum(cost.cores for cost in self.of.values()))
 
 
-class Sampler:
-    """Watches processes from its making to `costs()`. Names may stand for several processes."""
+@dataclass(slots=True)
+class _Watched:
+    process: psutil.Process
+    cpu: float  # when it was first seen
+    threads: Threads
+    times: list[float] = field(default_factory=list)
+    spent: list[float] = field(default_factory=list)  # CPU seconds since it was first seen
+    rss: list[float] = field(default_factory=list)
 
-    def __init__(self, pids: dict[str, list[int]]) -> None:
-        self._processes = {name: [psutil.Process(pid) for pid in of] for name, of in pids.items()}
+
+class Sampler:
+    """Watches processes and their children from its making to `costs()`."""
+
+    def __init__(self, roots: dict[str, int]) -> None:
+        """`roots`: what to call each process -> its pid."""
+        self._roots = {name: psutil.Process(pid) for name, pid in roots.items()}
+        self._watched: dict[str, _Watched] = {}
+        self._names: dict[int, str] = {}  # pid -> name
         self._start = time.monotonic()
-        self._cpu = {name: _cpu(of) for name, of in self._processes.items()}
-        self._threads = {name: _threads(of) for name, of in self._processes.items()}
-        self._machine = _machine_busy()
+        self._machine, self._stolen = _machine()
+        self.sample()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._watched)
+
+    def sample(self) -> None:
+        """Look at all of them now; call it once a second or so."""
+        now = time.monotonic() - self._start
+        for name, root in self._roots.items():
+            for process in _tree(root):
+                with suppress(psutil.NoSuchProcess):
+                    self._look(name, root, process, now)
 
     def costs(self) -> Costs:
-        """Raises psutil.NoSuchProcess when one has ended meanwhile."""
+        """Of those that are still there."""
+        self.sample()
         seconds = time.monotonic() - self._start
+        machine, stolen = _machine()
+        found: dict[str, Cost] = {}
+        for name, watched in self._watched.items():
+            with suppress(psutil.NoSuchProcess):
+                found[name] = _cost(watched, seconds)
         return Costs(
-            {name: self._cost(name, of, seconds) for name, of in self._processes.items()},
-            (_machine_busy() - self._machine) / seconds,
+            found,
+            (machine - self._machine) / seconds,
             psutil.cpu_count() or 1,
+            (stolen - self._stolen) / seconds,
         )
 
-    def _cost(self, name: str, processes: list[psutil.Process], seconds: float) -> Cost:
-        before = self._threads[name]
-        spent = {
-            thread: (title, cpu - before.get(thread, (title, 0.0))[1])
-            for thread, (title, cpu) in _threads(processes).items()
-        }
-        named: dict[str, float] = {}
-        for title, cpu in spent.values():
-            named[title] = named.get(title, 0.0) + cpu / seconds
-        fullest = sorted(named.items(), key=lambda item: -item[1])
-        title, cpu = max(spent.values(), key=lambda item: item[1], default=("", 0.0))
-        rss = sum(process.memory_info().rss for process in processes) / 2**20
-        cores = (_cpu(processes) - self._cpu[name]) / seconds
-        return Cost(cores, rss, (title, cpu / seconds), dict(fullest[:MOST_THREADS]))
+    def _look(self, group: str, root: psutil.Process, process: psutil.Process, now: float) -> None:
+        if process.pid not in self._names:
+            name = group if process == root else role(process.cmdline()) or process.name()
+            same = sum(known.rpartition(" ")[0] == name for known in self._watched)
+            if process != root:
+                name = f"{name} {same + 1}"
+            self._names[process.pid] = name
+            self._watched[name] = _Watched(process, _cpu(process), _threads(process))
+        watched = self._watched[self._names[process.pid]]
+        watched.times.append(now)
+        watched.spent.append(_cpu(process) - watched.cpu)
+        watched.rss.append(process.memory_info().rss / 2**20)
 
 
-def _cpu(processes: list[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(float(of.user + of.system) for of in times)
+def role(command: Iterable[str]) -> str:
+    """What a child is for, by its command line: `--role NAME`, else the module that it runs."""
+    words = list(command)
+    for at, word in enumerate(words):
+        found = ROLE.match(word)
+        if found is not None:
+            return found[1] or next(iter(words[at + 1 : at + 2]), "")
+    for word, following in pairwise(words):
+        module = following if word == "-m" else ""
+        imported = IMPORTED.match(following) if word == "-c" else None
+        if imported is not None:
+            module = imported[1]
+        parts = [part for part in module.split(".") if part not in NO_ROLE]
+        if parts and parts[-1]:
+            return parts[-1]
+    return ""
 
 
-def _threads(processes: list[psutil.Process]) -> Threads:
+def _cost(watched: _Watched, seconds: float) -> Cost:
+    spent = {
+        thread: (title, cpu - watched.threads.get(thread, (title, 0.0))[1])
+        for thread, (title, cpu) in _threads(watched.process).items()
+    }
+    named: dict[str, float] = {}
+    for title, cpu in spent.values():
+        named[title] = named.get(title, 0.0) + cpu / seconds
+    fullest = sorted(named.items(), key=lambda item: -item[1])
+    title, cpu = max(spent.values(), key=lambda item: item[1], default=("", 0.0))
+    times = np.array(watched.times)
+    cores = np.diff(watched.spent) / np.maximum(np.diff(times), 1e-6)
+    return Cost(
+        watched.spent[-1] / seconds,
+        watched.rss[-1],
+        _slope(times, np.array(watched.rss)),
+        (title, cpu / seconds),
+        dict(fullest[:MOST_THREADS]),
+        [round(float(at), 2) for at in times[1:]],
+        [round(float(value), 4) for value in cores],
+        [round(value, 2) for value in watched.rss[1:]],
+    )
+
+
+def _slope(times: np.ndarray, rss: np.ndarray) -> float:
+    settled = times >= SETTLED * times[-1]
+    if settled.sum() < 3:
+        return 0.0
+    return float(np.polyfit(times[settled], rss[settled], 1)[0]) * 3600
+
+
+def _tree(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _threads(process: psutil.Process) -> Threads:
     return {
-        thread.id: (_thread_name(process.pid, thread.id), thread.user_time + thread.system_time)
-        for process in processes
+        thread.id: (_thread_name(process, thread.id), thread.user_time + thread.system_time)
         for thread in process.threads()
     }
 
 
-def _thread_name(pid: int, thread: int) -> str:
-    if pid == thread:
-        return "event loop"  # Python's main thread, where asyncio runs
+def _thread_name(process: psutil.Process, thread: int) -> str:
+    if process.pid == thread:  # of Python's, the one where asyncio runs
+        return "event loop" if "python" in process.name() else "main thread"
     try:
-        return Path(f"/proc/{pid}/task/{thread}/comm").read_text("utf-8").strip()
+        return Path(f"/proc/{process.pid}/task/{thread}/comm").read_text("utf-8").strip()
     except OSError:  # gone, or a system without /proc
         return str(thread)
 
 
-def _machine_busy() -> float:
+def _machine() -> tuple[float, float]:
+    """CPU seconds of everything so far, and those that the host took."""
     times = psutil.cpu_times()
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
+    stolen = float(getattr(times, "steal", 0.0))
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - stolen
+    # The kernel counts guests within user time already.
+    busy -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(busy), stolen

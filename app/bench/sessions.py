@@ -3,78 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
-from app.bench.people import AVATAR, PERSON, ROOMS_EACH, People
+from app.bench import crowd
+from app.bench.crew import AGENT, AVATAR, PERSON, ROOMS_EACH, Counted, Crew, access_of, python
+from app.bench.limits import missed
+from app.bench.plan import BenchError, Load, Rig
+from app.bench.pulses import ProcessPulse, Scrape, pulses, scrape
+from app.bench.rooms import Quantiles, Room, room
 from app.bench.sampler import Costs, Sampler
 from app.local import LiveKit, Service, local_livekit, local_service, prepare_persona
 
 SETTLE_S = 4.0  # after the last one is ready: all talk, encoders have found their rate
 STATS_EVERY_S = 10.0  # the service's stats look back so far
-HEALTH_EVERY_S = 0.1
+LOOK_EVERY_S = 1.0
+SCRAPE_EVERY_S = 2.0  # a page of /metrics costs the service some milliseconds
 READY_S = 60.0
-
-
-LIMITS = {
-    "fps": "24.8 pictures a second received",
-    "gap": "at most 120 ms between two pictures received",
-    "late": "99 of 100 pictures sent within 40 ms of their time",
-    "fresh": "at most 1 % of pictures repeated or dropped",
-}
-"""What each session must keep to count as held."""
-
-
-class BenchError(Exception):
-    """The benchmark could not be run; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is to be run."""
-
-    sessions: int
-    seconds: float
-    persona: str
-    size: tuple[int, int] | None
-    duty: float
-    decode: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """One session, as its room and the service saw it."""
-
-    received_fps: float
-    longest_gap_ms: float
-    gaps: dict[str, int] | None  # milliseconds -> how many were longer; None: only counted
-    concealed_share: float | None  # of the sound: lost or late on its way to the viewer
-    sent_fps: float
-    lateness_p50_ms: float  # of pictures leaving the service
-    lateness_p95_ms: float
-    lateness_p99_ms: float
-    repeated: int
-    dropped: int
-
-    def missed(self, seconds: float) -> list[str]:
-        """Names of the LIMITS that it missed; none is the aim."""
-        unfresh = (self.repeated + self.dropped) / (25 * seconds)
-        kept = {
-            "fps": round(self.received_fps, 1) >= 24.8,
-            "gap": self.longest_gap_ms <= 120,
-            "late": self.lateness_p99_ms <= 40,
-            "fresh": unfresh <= 0.01,
-        }
-        return [name for name in LIMITS if not kept[name]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +36,101 @@ class Run:
     load: Load
     rooms: list[Room]
     costs: Costs
-    health_ms: list[float]  # how long the service's event loop took to answer
+    pulses: dict[str, ProcessPulse]
     ready_s: list[float]  # from the POST until it was answered `ready`
 
     @property
+    def turns(self) -> Quantiles:
+        return Quantiles.of([turn for room in self.rooms for turn in room.turns])
+
+    @property
+    def interrupts(self) -> Quantiles:
+        return Quantiles.of([end for room in self.rooms for end in room.interrupts])
+
+    @property
     def failed(self) -> list[str]:
-        """Every limit that any session missed."""
-        missed = {name for room in self.rooms for name in room.missed(self.load.seconds)}
-        return sorted(missed)
+        """Every limit that any session missed, or all of them together."""
+        load = self.load
+        found = {n for room in self.rooms for n in room.missed(load.seconds, load.limits)}
+        together = {"turn": self.turns.p95, "interrupt": self.interrupts.p95}
+        found |= set(missed(together, load.limits))
+        if self.turns.unheard or any(room.unfinished for room in self.rooms):
+            found.add("turn")
+        if self.interrupts.unheard:
+            found.add("interrupt")
+        return [name for name in load.limits if name in found]
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """Limits that this load has no values for."""
+        values = {"turn": self.turns.p95, "interrupt": self.interrupts.p95}
+        values |= self.rooms[0].values(self.load.seconds)
+        return [name for name in self.load.limits if values[name] is None]
 
 
-async def run(load: Load) -> Run:
+async def run(load: Load, rig: Rig) -> Run:
     """Raises BenchError, LocalError, EngineError."""
     names = [f"bench-{number}" for number in range(load.sessions)]
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="voipavatar-")))
         await prepare_persona(folder, load.persona, load.size)
-        livekit = await exits.enter_async_context(local_livekit(folder))
-        env = {"VOIPAVATAR_MAX_SESSIONS": str(load.sessions)}
+        server = local_livekit(folder, binary=rig.livekit_server)
+        livekit = await exits.enter_async_context(server)
+        env = {"VOIPAVATAR_MAX_SESSIONS": str(load.sessions), **rig.env}
         service = await exits.enter_async_context(local_service(folder, livekit, env=env))
-        people = await exits.enter_async_context(_people(livekit, load, names))
+        crews = await exits.enter_async_context(_crews(folder, livekit, load, rig, names))
         ready_s = await _open(service.http, load, names)
         await asyncio.sleep(SETTLE_S)
-        run = await _measure(load, names, livekit, service, people, ready_s)
+        found = await _measure(load, names, livekit, service, crews, ready_s)
         await asyncio.gather(*(service.http.delete(f"/sessions/{sid}") for sid in ready_s))
-    return run
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Crews:
+    watching: dict[str, Crew]  # by name of the process
+    speaking: dict[str, Crew]  # agents: they tell of turns
+
+    def pids(self) -> dict[str, int]:
+        return {name: crew.pid for name, crew in {**self.watching, **self.speaking}.items()}
 
 
 @asynccontextmanager
-async def _people(livekit: LiveKit, load: Load, names: list[str]) -> AsyncIterator[list[People]]:
-    """A person in each room, a process for every few rooms."""
-    groups = [names[first : first + ROOMS_EACH] for first in range(0, len(names), ROOMS_EACH)]
+async def _crews(
+    folder: Path, livekit: LiveKit, load: Load, rig: Rig, names: list[str]
+) -> AsyncIterator[_Crews]:
+    """Whoever is in the rooms beside the avatars, in processes of their own."""
+    found = _Crews({}, {})
     async with AsyncExitStack() as exits:
-        people: list[People] = []
-        for group in groups:
-            people.append(await People.start(livekit, group, load.duty, load.decode))
-            exits.push_async_callback(people[-1].aclose)
-        yield people
+
+        async def start(command: list[str | Path], job: dict[str, Any]) -> Crew:
+            crew = await Crew.start(command, job, crowd.ENV)
+            exits.push_async_callback(crew.aclose)
+            return crew
+
+        for number, job in enumerate(_jobs(livekit, load, names), 1):
+            if load.source == "agent":
+                more = {"duty": load.duty, "interrupts": load.interrupts}
+                agents = await start(python("app.bench.agents"), job | more)
+                found.speaking[f"agents {number}"] = agents
+            if load.receiver != "count":
+                duty = 0.0 if load.source == "agent" else load.duty
+                more = {"duty": duty, "decode": load.receiver == "decode"}
+                people = await start(python("app.bench.people"), job | more)
+                found.watching[f"people {number}"] = people
+        if load.receiver == "count":
+            program = await crowd.binary(rig.people)
+            speech = folder / "talk.opus" if load.source == "microphone" else None
+            if speech is not None:
+                await asyncio.to_thread(crowd.write_talk, speech, load.duty)
+            found.watching["people"] = await start([program], crowd.job(livekit, names, speech))
+        yield found
+
+
+def _jobs(livekit: LiveKit, load: Load, names: list[str]) -> list[dict[str, Any]]:
+    """Of the Python processes: a few rooms each."""
+    groups = [names[first : first + ROOMS_EACH] for first in range(0, load.sessions, ROOMS_EACH)]
+    return [{"rooms": group, **access_of(livekit)} for group in groups]
 
 
 async def _measure(
@@ -128,22 +138,27 @@ async def _measure(
     names: list[str],
     livekit: LiveKit,
     service: Service,
-    people: list[People],
+    crews: _Crews,
     ready_s: dict[str, float],
 ) -> Run:
-    watched = {
-        "service": [service.child.pid],
-        "livekit": [livekit.child.pid],
-        "people": [some.pid for some in people],
-    }
-    sampler = Sampler(watched)
-    await asyncio.gather(*(some.begin() for some in people))
-    sent, health_ms = await _watch(service.http, load.seconds, list(ready_s))
-    answers = await asyncio.gather(*(some.end() for some in people))
+    roots = {"service": service.child.pid, "livekit-server": livekit.child.pid, **crews.pids()}
+    sampler = Sampler(roots)
+    everybody = [*crews.watching.values(), *crews.speaking.values()]
+    await asyncio.gather(*(crew.begin() for crew in everybody))
+    sent, scrapes = await _watch(service.http, load.seconds, list(ready_s), sampler)
     costs = sampler.costs()
-    received = {room: body for answer in answers for room, body in answer.items()}
-    rooms = [_room(received[name], stats) for name, stats in zip(names, sent.values(), strict=True)]
-    return Run(load, rooms, costs, health_ms, list(ready_s.values()))
+    received = await _end(crews.watching)
+    spoken = await _end(crews.speaking)
+    rooms = [
+        room(received[name], stats, spoken.get(name))
+        for name, stats in zip(names, sent.values(), strict=True)
+    ]
+    return Run(load, rooms, costs, pulses(scrapes), list(ready_s.values()))
+
+
+async def _end(crews: dict[str, Crew]) -> Counted:
+    answers = await asyncio.gather(*(crew.end() for crew in crews.values()))
+    return {room: body for answer in answers for room, body in answer.items()}
 
 
 async def _open(http: httpx.AsyncClient, load: Load, names: list[str]) -> dict[str, float]:
@@ -152,6 +167,8 @@ async def _open(http: httpx.AsyncClient, load: Load, names: list[str]) -> dict[s
     async def one(name: str) -> tuple[str, float]:
         body: dict[str, Any] = {"room": name, "persona": load.persona, "identity": AVATAR}
         body["audio"] = {"source": "track", "participant": PERSON}
+        if load.source == "agent":
+            body["audio"] = {"source": "data_stream", "agent": AGENT}
         body["limits"] = {"join_timeout_s": READY_S}
         if load.size is not None:
             body["video"] = {"width": load.size[0], "height": load.size[1]}
@@ -166,37 +183,33 @@ async def _open(http: httpx.AsyncClient, load: Load, names: list[str]) -> dict[s
 
 
 async def _watch(
-    http: httpx.AsyncClient, seconds: float, sessions: list[str]
-) -> tuple[dict[str, list[dict[str, Any]]], list[float]]:
-    """Let it run; the stats of each session in windows of ten seconds, and health's answers."""
+    http: httpx.AsyncClient, seconds: float, sessions: list[str], sampler: Sampler
+) -> tuple[dict[str, list[dict[str, Any]]], list[Scrape]]:
+    """Let it run; the stats of each session in windows of ten seconds, and pages of /metrics."""
     seen: dict[str, list[dict[str, Any]]] = {session: [] for session in sessions}
-    health: list[float] = []
+    scrapes: list[Scrape] = []
     start = time.monotonic()
-    for window in range(1, max(1, round(seconds / STATS_EVERY_S)) + 1):
-        while time.monotonic() < start + min(seconds, window * STATS_EVERY_S):
-            asked = time.monotonic()
-            (await http.get("/health")).raise_for_status()
-            health.append((time.monotonic() - asked) * 1000)
-            await asyncio.sleep(HEALTH_EVERY_S)
-        for session in sessions:
-            seen[session].append((await http.get(f"/sessions/{session}/stats")).json())
-    return seen, health
+    steps = max(1, round(seconds / LOOK_EVERY_S))
+    every = round(STATS_EVERY_S / LOOK_EVERY_S)
+    for step in range(steps + 1):
+        await asyncio.sleep(max(0.0, start + step * LOOK_EVERY_S - time.monotonic()))
+        sampler.sample()
+        if step % round(SCRAPE_EVERY_S / LOOK_EVERY_S) == 0 or step == steps:
+            page = (await http.get("/metrics")).raise_for_status().text
+            scrapes.append(scrape(time.monotonic(), page))
+        # A last stretch of a few seconds is left out, unless there is nothing else.
+        if step and (step % every == 0 or step == steps < every):
+            for session in sessions:
+                seen[session].append((await http.get(f"/sessions/{session}/stats")).json())
+    return seen, scrapes
 
 
-def _room(received: dict[str, Any], windows: list[dict[str, Any]]) -> Room:
-    def late(percent: str) -> list[float]:
-        found = [window["lateness_ms"][percent] for window in windows]
-        return [math.nan if value is None else float(value) for value in found]
-
-    return Room(
-        received_fps=float(received["fps"]),
-        longest_gap_ms=float(received["longest_gap_ms"]),
-        gaps=received["gaps"],
-        concealed_share=received["concealed_share"],
-        sent_fps=float(np.mean([window["fps"] or 0.0 for window in windows])),
-        lateness_p50_ms=float(np.median(late("p50"))),
-        lateness_p95_ms=float(np.max(late("p95"))),
-        lateness_p99_ms=float(np.max(late("p99"))),
-        repeated=sum(int(window["repeated_frames"]) for window in windows),
-        dropped=sum(int(window["dropped_frames"]) for window in windows),
-    )
+async def able(load: Load, rig: Rig) -> Load:
+    """The same load, with receivers that can be had on this machine."""
+    if load.receiver != "count":
+        return load
+    try:
+        await crowd.binary(rig.people)
+    except crowd.NoCrowd:
+        return replace(load, receiver="sdk")
+    return load

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from app.bench.cycles import Cycles, Held
-from app.bench.sampler import Cost, Costs, Sampler
+from app.bench.limits import limits
+from app.bench.plan import Load
+from app.bench.sampler import Cost, Costs, Sampler, role
 from app.bench.search import find_max
-from app.bench.sessions import Load, Room, Run
-from app.bench.show import limit
+from app.bench.sessions import Run
+from app.bench.show import limit, notes, verdict
 from app.measure.pace import widest_gap
 from app.measure.report import at_least, at_most, passed, within
 from app.measure.speech import SAMPLE, read_wav, talk
+from tests.app.bench_runs import GOOD
 
-GOOD = Room(25.0, 60.0, None, 0.0, 25.0, 1.0, 3.0, 6.0, 0, 0)
+USUAL = limits()
 
 
 @pytest.mark.parametrize("first", [1, 4, 20])
@@ -55,22 +58,48 @@ def test_talk_keeps_its_duty_and_leaves_out_pauses(duty: float) -> None:
 
 
 def test_each_limit_counts() -> None:
-    assert GOOD.missed(20) == []
-    assert replace(GOOD, received_fps=24.7).missed(20) == ["fps"]
-    assert replace(GOOD, longest_gap_ms=float("inf")).missed(20) == ["gap"]
-    assert replace(GOOD, lateness_p99_ms=float("nan")).missed(20) == ["late"]
-    assert replace(GOOD, repeated=4, dropped=2).missed(20) == ["fresh"]
-    assert replace(GOOD, repeated=4, dropped=1).missed(20) == []
+    assert GOOD.missed(20, USUAL) == []
+    assert replace(GOOD, received_fps=24.7).missed(20, USUAL) == ["fps"]
+    assert replace(GOOD, longest_gap_ms=float("inf")).missed(20, USUAL) == ["gap"]
+    assert replace(GOOD, lateness_p99_ms=float("nan")).missed(20, USUAL) == ["late"]
+    assert replace(GOOD, repeated=4, dropped=2).missed(20, USUAL) == ["fresh"]
+    assert replace(GOOD, repeated=4, dropped=1).missed(20, USUAL) == []
+    assert replace(GOOD, av_p95_ms=46.0).missed(20, USUAL) == ["av"]
+
+
+def test_limits_can_be_changed_by_name() -> None:
+    wider = limits(["gap=120", "fps=20"])
+    late = replace(GOOD, longest_gap_ms=110.0, received_fps=21.0)
+    assert late.missed(20, USUAL) == ["fps", "gap"]
+    assert late.missed(20, wider) == []
+    with pytest.raises(ValueError, match="there are fps, gap, turn"):
+        limits(["gaps=3"])
+    with pytest.raises(ValueError, match="as gap=100"):
+        limits(["gap=wide"])
+
+
+def test_turns_count_together_and_only_where_there_are_any() -> None:
+    run = run_with(1.0, 0.4, 1.0)
+    assert run.failed == []
+    assert run.unmeasured == ["turn", "interrupt"]
+    slow = replace(GOOD, turns=[200.0, 300.0], interrupts=[90.0])
+    assert replace(run, rooms=[slow, GOOD]).failed == ["turn"]
+    silent = replace(GOOD, turns=[200.0], interrupts=[90.0, None])
+    assert replace(run, rooms=[silent]).failed == ["interrupt"]
+    assert replace(run, rooms=[replace(GOOD, unfinished=1)]).failed == ["turn"]
+    assert "turn start p95 ≤ 250 ms" in verdict(replace(run, rooms=[slow]))
+    assert any("not measured" in note for note in notes(run))
 
 
 def run_with(service: float, busiest: float, machine: float) -> Run:
-    cost = Cost(service, 100.0, ("event loop", busiest), {"event loop": busiest})
-    costs = Costs({"service": cost}, machine, 2)
-    return Run(Load(3, 20, "default", None, 1.0, False), [GOOD] * 3, costs, [1.0], [0.5])
+    by_thread = {"event loop": busiest}
+    cost = Cost(service, 100.0, 0.0, ("event loop", busiest), by_thread, [1.0], [service], [100.0])
+    costs = Costs({"service": cost}, machine, 2, 0.0)
+    return Run(Load(3, 20), [GOOD] * 3, costs, {}, [0.5])
 
 
 def test_what_limits_is_named() -> None:
-    assert "one thread of the service: event loop" in limit(run_with(1.2, 0.95, 1.4))
+    assert "one thread of service: event loop" in limit(run_with(1.2, 0.95, 1.4))
     assert "by the machine: all of 2 cores" in limit(run_with(1.9, 0.4, 1.95))
     assert "others 0.95" in limit(run_with(1.0, 0.4, 1.95))  # others filled it: no limit of ours
     assert "Limited" not in limit(run_with(1.0, 0.4, 1.95))
@@ -80,7 +109,7 @@ def test_what_limits_is_named() -> None:
 def test_a_busy_process_is_seen_working() -> None:
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        sampler = Sampler({"child": [child.pid]})
+        sampler = Sampler({"child": child.pid})
         time.sleep(0.5)
         cost = sampler.costs().of["child"]
     finally:
@@ -89,6 +118,38 @@ def test_a_busy_process_is_seen_working() -> None:
     assert cost.cores > 0.05
     assert cost.busiest[0] == "event loop"
     assert cost.rss_mb > 1
+
+
+def test_children_are_followed_by_their_role() -> None:
+    script = (
+        "import subprocess, sys; "
+        "argv = [sys.executable, '-c', 'while True: pass', '--role', 'host']; "
+        "children = [subprocess.Popen(argv) for _ in range(2)]; "
+        "print('up', flush=True); sys.stdin.read(); [child.kill() for child in children]"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        sampler = Sampler({"service": parent.pid})
+        time.sleep(0.3)
+        costs = sampler.costs()
+        parent.communicate()
+    assert list(costs.of) == ["service", "host 1", "host 2"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["python", "-m", "app.hosts", "--role", "host", "--socket", "x"], "host"),
+        (["voipavatar", "serve", "--role=engine"], "engine"),
+        (["python", "-m", "app.hosts.main"], "hosts"),
+        (["python", "-c", "from multiprocessing.resource_tracker import main"], "resource_tracker"),
+        (["livekit-server"], ""),
+    ],
+)
+def test_a_role_is_read_from_a_command_line(command: list[str], expected: str) -> None:
+    assert role(command) == expected
 
 
 def test_what_a_cycle_leaves_behind_fails() -> None:

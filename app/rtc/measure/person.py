@@ -38,8 +38,15 @@ class Person:
     """
 
     def __init__(
-        self, access: LiveKitAccess, avatar: str, talk: Iterator[Pcm], rate: int, *, decode: bool
+        self,
+        access: LiveKitAccess,
+        avatar: str,
+        talk: Iterator[Pcm] | None,
+        rate: int,
+        *,
+        decode: bool,
     ) -> None:
+        """`talk`: 40 ms pieces without end; None: only watches."""
         self._access = access
         self._avatar = avatar
         self._talk = talk
@@ -59,21 +66,24 @@ class Person:
         for participant in self._room.remote_participants.values():
             for publication in participant.track_publications.values():
                 self._published(publication, participant)
+        if self._talk is None:
+            return
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await self._room.local_participant.publish_track(track, options)
-        self._tasks.append(asyncio.create_task(self._say()))
+        self._tasks.append(asyncio.create_task(self._say(self._talk)))
 
     def begin(self) -> None:
         """Forget what was counted; count from now on."""
         self._counted = _Counted(time.monotonic())
 
     async def result(self) -> dict[str, Any]:
-        """What was received since `begin`: fps, longest_gap_ms, gaps (None where only counted),
-        concealed_share of the sound since the session's start."""
+        """What was received since `begin` (`since`): fps, longest_gap_ms, gaps and arrivals (None
+        where only counted), concealed_share of the sound since the session's start."""
         counted = self._counted
         body = _of_arrivals(counted) if self._decode else _of_looks(counted)
-        return {**body, "concealed_share": await self._concealed()}
+        concealed = await self._concealed()
+        return {**body, "since": counted.since, "concealed_share": concealed}
 
     async def aclose(self) -> None:
         """Leave. Idempotent."""
@@ -85,8 +95,8 @@ class Person:
         await self._room.disconnect()
         await self._source.aclose()
 
-    async def _say(self) -> None:
-        for pcm in self._talk:
+    async def _say(self, talk: Iterator[Pcm]) -> None:
+        for pcm in talk:
             frame = rtc.AudioFrame(pcm.tobytes(), self._rate, 1, len(pcm))
             await self._source.capture_frame(frame)
 
@@ -150,13 +160,14 @@ def _of_arrivals(counted: _Counted) -> dict[str, Any]:
         "fps": arrived.fps,
         "longest_gap_ms": arrived.longest_gap_s * 1000,
         "gaps": arrived.gaps,
+        "arrivals": counted.arrivals,
     }
 
 
 def _of_looks(counted: _Counted) -> dict[str, Any]:
     table = np.array(counted.looks, np.float64).reshape(-1, 4)
     if len(table) < 2 or table[-1, 1] == table[0, 1]:
-        return {"fps": 0.0, "longest_gap_ms": float("inf"), "gaps": None}
+        return {"fps": 0.0, "longest_gap_ms": float("inf"), "gaps": None, "arrivals": None}
     steps = np.diff(table, axis=0)
     # A gap is counted with the picture that ends it: a look without pictures tells of none.
     gaps = [widest_gap(int(n), total, squares) for _, n, total, squares in steps if n > 0]
@@ -164,4 +175,5 @@ def _of_looks(counted: _Counted) -> dict[str, Any]:
         "fps": float((table[-1, 1] - table[0, 1]) / (table[-1, 0] - table[0, 0])),
         "longest_gap_ms": float(max(gaps)) * 1000,
         "gaps": None,
+        "arrivals": None,
     }

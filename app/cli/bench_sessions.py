@@ -1,0 +1,119 @@
+"""`voipavatar bench sessions`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
+Seconds = Annotated[float, typer.Option(min=4, help="How long they are measured.")]
+FindMax = Annotated[bool, typer.Option("--find-max", help="Start at -n; find the most that hold.")]
+SourceKind = Annotated[
+    Literal["microphone", "agent"],
+    typer.Option(help="A microphone in the room, or an agent's byte streams, turn by turn."),
+]
+ReceiverKind = Annotated[
+    Literal["count", "sdk", "decode"],
+    typer.Option(help="Count packets; let LiveKit's SDK decode; take each decoded picture, too."),
+]
+Duty = Annotated[float, typer.Option(min=0.05, max=1, help="Share of the time that is speech.")]
+Interrupts = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of an agent's turns that it interrupts.")
+]
+LimitChanges = Annotated[
+    list[str] | None, typer.Option("--limit", help="Another limit, as gap=120; may be repeated.")
+]
+EngineKind = Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")]
+Decoder = Annotated[Literal["kl", "tiny"] | None, typer.Option(help="Of MuseTalk.")]
+Models = Annotated[Path | None, typer.Option(help="Folder of the weights.")]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of the service, as VOIPAVATAR_VIDEO_CODEC=vp8."),
+]
+LiveKitServer = Annotated[Path | None, typer.Option(help="The server's binary, else as usual.")]
+PeopleBinary = Annotated[
+    Path | None, typer.Option(help="The binary of tools/people, else built with Go.")
+]
+
+
+def register_bench(bench: typer.Typer) -> None:
+    """Add this module's command to `voipavatar bench`."""
+    bench.command("sessions")(_sessions)
+
+
+def _sessions(
+    n: Sessions = 4,
+    seconds: Seconds = 30,
+    find_max: FindMax = False,
+    source: SourceKind = "microphone",
+    receiver: ReceiverKind = "count",
+    duty: Duty = 1.0,
+    interrupts: Interrupts = 0.3,
+    limit: LimitChanges = None,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the persona's own by default.")] = "",
+    persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
+    engine: EngineKind = "",
+    decoder: Decoder = None,
+    models: Models = None,
+    set_values: SetValues = None,
+    livekit_server: LiveKitServer = None,
+    people: PeopleBinary = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the numbers there.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a report there.")] = None,
+) -> None:
+    """Many rooms at once through one service and one LiveKit server, all on this machine."""
+    from app.bench.limits import limits
+    from app.bench.plan import Load, Rig
+    from app.bench.run import bench_sessions
+
+    try:
+        bounds = limits(limit or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--limit") from error
+    load = Load(
+        n, seconds, persona, size_of(size), duty, source, receiver, interrupts, limits=bounds
+    )
+    rig = Rig(settings_of(engine, decoder, models, set_values or []), livekit_server, people)
+    run_benchmark(bench_sessions(load, rig, find_max=find_max, json_file=json, html_file=html))
+
+
+def settings_of(
+    engine: str, decoder: str | None, models: Path | None, more: list[str]
+) -> dict[str, str]:
+    """The environment of the service under test, beside its own."""
+    found: dict[str, str] = {}
+    if engine:
+        found["VOIPAVATAR_ENGINE"] = engine
+    if decoder is not None:
+        found["VOIPAVATAR_DECODER"] = decoder
+    if models is not None:
+        found["VOIPAVATAR_MODELS_DIR"] = str(models.resolve())
+    for setting in more:
+        name, equals, value = setting.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter("write it as NAME=VALUE", param_hint="--set")
+        found[name] = value
+    return found
+
+
+def run_benchmark(benchmark: Coroutine[Any, Any, int]) -> None:
+    """Run it to its end, or until stopped, and exit with its code."""
+    from app.local import run_until_stopped
+    from app.logging import configure_logging
+
+    configure_logging("auto", "error")  # what the service logs goes to its own file
+    raise typer.Exit(run_until_stopped(benchmark))
+
+
+def size_of(text: str) -> tuple[int, int] | None:
+    """`512x512` as numbers."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if found is None:
+        raise typer.BadParameter("write it as 512x512", param_hint="--size")
+    return int(found[1]), int(found[2])
