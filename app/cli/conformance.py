@@ -81,7 +81,8 @@ async def _everything(folder: Path) -> AsyncIterator[tuple[Arguments, dict[str, 
     """A LiveKit server and a service that stumbles now and then, and how to reach them."""
     stumbling = {"VOIPAVATAR_TEST_STALLS": STALLS}
     async with (
-        local_livekit(folder / "livekit") as livekit,
+        # It stands for another machine, as the listener of the suite does.
+        local_livekit(folder / "livekit", first=True) as livekit,
         local_service(folder / "service", livekit, env=stumbling) as service,
     ):
         access = {

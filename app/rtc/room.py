@@ -13,6 +13,7 @@ from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
 from app.sessions.spec import EndReason
+from engine.priority import going_along
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +22,13 @@ CONNECT_TIMEOUT_S = 5.0
 PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
 SETTLE_S = 3.0  # for a connection under way that nobody wants any more
 STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
+
+# Threads of LiveKit's library between our sound and the wire. Somebody else's work (or a whole
+# utterance that arrives at once) holds them up otherwise, which viewers' jitter buffers answer by
+# delaying everything that follows: docs/agents.md. The encoders go first by themselves.
+MEDIA_THREADS = frozenset(
+    {"livekit-audio", "tokio-rt-worker", "network_thread", "worker_thread 0", "signaling_threa"}
+)
 
 Reason: TypeAlias = rtc.DisconnectReason.ValueType
 
@@ -84,6 +92,7 @@ class AvatarRoom:
                 # From here on the room's first speaker may be heard, published or not.
                 self._on_joined(room)
                 await self._publish(room)
+                going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
                 raise JoinError(str(error.message)) from error

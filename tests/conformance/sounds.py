@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 PIECE_S = 0.01
 WINDOW_S = 0.005  # contract.md, Definitions: heard silence
 SILENT_DB = -40.0
+STALE_DB = -20.0  # against the tone itself: what comes again is as loud as it was
 CLOCK_S = 1.0  # the least delayed of so many seconds tells the true clock
 
 
@@ -95,3 +96,40 @@ class Heard:
             return 0.0
         spectrum = np.abs(np.fft.rfft(self.pcm * np.hanning(len(self.pcm)), 1 << 17))
         return float(np.argmax(spectrum)) * HEARD_RATE / (1 << 17)
+
+
+@dataclass(frozen=True, slots=True)
+class CutHeard:
+    """Moments of what was heard: a tone that was cut off, and the next one, of another pitch."""
+
+    began: float
+    ended: float
+    next_began: float
+    stale: bool  # the first tone came again
+
+
+def cut_heard(heard: Heard, first_hz: float, next_hz: float) -> CutHeard | None:
+    """None unless both tones are there."""
+    old, new = heard.strength(first_hz), heard.strength(next_hz)
+    limit = max(old.max(initial=0.0) * 10 ** (SILENT_DB / 20), 1e-4)
+    audible = heard.levels > limit
+    following = _in_a_row(audible & (new > old) & (new > 0.03))
+    if not len(following):
+        return None
+    first = _in_a_row(audible & (old > new))
+    first = first[first < following[0]]
+    if not len(first):
+        return None
+    # What rings on after a tone has no clear pitch, and may be taken for the first for a moment.
+    again = _in_a_row((old > new) & (old > old.max() * 10 ** (STALE_DB / 20)))
+    return CutHeard(
+        began=float(heard.times[first[0]]),
+        ended=float(heard.times[first[-1] + 1]) + WINDOW_S,
+        next_began=float(heard.times[following[0]]),
+        stale=bool((again > following[0] + 2).any()),
+    )
+
+
+def _in_a_row(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Where two windows in a row are set: the first of them."""
+    return np.flatnonzero(mask[:-1] & mask[1:])

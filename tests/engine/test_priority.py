@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from engine.priority import DEVICE, going_first
+from engine.priority import DEVICE, LOOP, THREADS, going_along, going_first
 
 
 def policy() -> int:
@@ -43,3 +43,33 @@ def test_where_it_is_not_permitted_nothing_changes(monkeypatch: pytest.MonkeyPat
     with going_first(DEVICE) as permitted:
         assert not permitted
         assert policy() == os.SCHED_OTHER
+
+
+def test_threads_of_a_library_go_along_by_their_names() -> None:
+    stop = threading.Event()
+
+    def named(name: str) -> threading.Thread:
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        (THREADS / str(thread.native_id) / "comm").write_text(name)
+        return thread
+
+    carrier, other = named("carries_sound"), named("does_not")
+
+    def policies() -> list[int]:
+        return [
+            os.sched_getscheduler(thread.native_id or 0) & ~os.SCHED_RESET_ON_FORK
+            for thread in (carrier, other)
+        ]
+
+    try:
+        assert going_along({"carries_sound"}) == 0, "nobody goes along with ordinary work"
+        assert policies() == [os.SCHED_OTHER, os.SCHED_OTHER]
+        with going_first(LOOP) as permitted:
+            assert going_along({"carries_sound"}) == (1 if permitted else 0)
+            assert going_along({"carries_sound"}) == 0, "it is there already"
+        assert policies() == [os.SCHED_RR if permitted else os.SCHED_OTHER, os.SCHED_OTHER]
+    finally:
+        stop.set()
+        carrier.join()
+        other.join()

@@ -8,13 +8,10 @@ import random
 import time
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..meeting import Meeting, meet
 from ..plan import Plan
 from ..report import Check, failed, must, p95
-from ..sounds import SILENT_DB, WINDOW_S, Heard, tone
+from ..sounds import cut_heard, tone
 from ..target import Target
 
 RATE = 24_000
@@ -74,33 +71,17 @@ async def _cut(meeting: Meeting) -> Cut:
     end = await talker.until_finished(count + 1, CLEARED_WITHIN_S + 1.5)
     await talker.until_finished(count + 2, 3.0)
     await asyncio.sleep(SETTLE_S)
-    heard = meeting.ears.heard(begun)
-    first, second = _runs(heard)
-    if first is None or second is None:
-        return Cut(math.nan, end.at - cleared, math.nan, math.nan, stale=True)
+    told, position = end.at - cleared, end.position
+    sound = cut_heard(meeting.ears.heard(begun), FIRST_HZ, NEXT_HZ)
+    if sound is None:
+        return Cut(math.nan, told, math.nan, math.nan, stale=True)
     return Cut(
-        silence=first[1] - cleared,
-        told=end.at - cleared,
-        off=abs(end.position - (first[1] - first[0])),
-        next_heard=second[0] - resumed,
-        stale=first[1] > second[0] + 2 * WINDOW_S,
+        silence=sound.ended - cleared,
+        told=told,
+        off=abs(position - (sound.ended - sound.began)),
+        next_heard=sound.next_began - resumed,
+        stale=sound.stale,
     )
-
-
-def _runs(heard: Heard) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """When the first tone, and when the next, was first and last heard."""
-    old, new = heard.strength(FIRST_HZ), heard.strength(NEXT_HZ)
-    limit = old.max(initial=0.0) * 10 ** (SILENT_DB / 20)
-    audible = heard.levels > max(limit, 1e-4)
-    # A few windows in a row: what rings on after a tone has no clear pitch.
-    return _run(heard, audible & (old > new)), _run(heard, audible & (new > old) & (new > 0.03))
-
-
-def _run(heard: Heard, mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    at = np.flatnonzero(mask[:-1] & mask[1:])
-    if not len(at):
-        return None
-    return float(heard.times[at[0]]), float(heard.times[at[-1] + 1]) + WINDOW_S
 
 
 async def storm(target: Target, plan: Plan) -> list[Check]:
