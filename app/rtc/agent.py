@@ -78,8 +78,9 @@ class AgentVoice:
         room.register_byte_stream_handler("lk.agent.session", lambda reader, _: reader.close())
         room.register_text_stream_handler("lk.transcription", lambda reader, _: reader.close())
         room.local_participant.register_rpc_method(CLEAR, self._on_clear)
-        for event in ("participant_connected", "participant_disconnected"):
-            room.on(event, lambda _: self._review(room))
+        # Who is back before us, when the connection was made anew, makes no event of its own.
+        for event in ("participant_connected", "participant_disconnected", "reconnected"):
+            room.on(event, lambda *_: self._review(room))
         self._review(room)
 
     async def run(self) -> None:

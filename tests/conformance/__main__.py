@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TextIO
 
-from .cases import interruption, plugins, rooms, segments, soak, sync
+from .cases import interruption, plugins, restarts, rooms, segments, soak, sync
 from .plan import SHORT, Plan
 from .report import Check, failed, table, write_json
 from .target import LiveKit, Target
@@ -34,6 +34,7 @@ CASES: dict[str, Case] = {
     "tokens": rooms.tokens,
     "reconnects": rooms.reconnects,
     "agents": rooms.agents,
+    "restarts": restarts.restarts,
     "bey": plugins.published,
     "voipavatar": plugins.ours,
     "loss": plugins.loss,

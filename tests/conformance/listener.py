@@ -41,14 +41,19 @@ async def main(avatar: str) -> None:
     def unsubscribed(track: rtc.Track, *_: object) -> None:
         listening.pop(track.sid).cancel()  # else it goes on as silence
 
+    def look_around() -> None:
+        """Who was there before us made no event."""
+        for who in room.remote_participants.values():
+            for publication in who.track_publications.values():
+                published(publication, who)
+
     room.on("track_published", published)
     room.on("track_subscribed", subscribed)
     room.on("track_unsubscribed", unsubscribed)
+    room.on("reconnected", look_around)
     options = rtc.RoomOptions(auto_subscribe=False)
     await room.connect(os.environ["LISTENER_URL"], os.environ["LISTENER_TOKEN"], options)
-    for who in room.remote_participants.values():
-        for publication in who.track_publications.values():
-            published(publication, who)
+    look_around()
     # Until whoever started us closes our standard input.
     await asyncio.to_thread(sys.stdin.buffer.read)
     await room.disconnect()

@@ -149,9 +149,9 @@ class Ears:
         first = next((i for i, piece in enumerate(self._pieces) if piece[0] >= since - 1.0), 0)
         return Heard.of(self._pieces[first:]).between(since, until)
 
-    async def listening(self, timeout_s: float) -> None:
-        """Wait until sound comes in."""
-        await until(lambda: bool(self._pieces), timeout_s)
+    async def listening(self, timeout_s: float, since: float = 0.0) -> None:
+        """Wait until sound has come in after a moment."""
+        await until(lambda: bool(self._pieces) and self._pieces[-1][0] > since, timeout_s)
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None

@@ -11,8 +11,9 @@ class Plan:
     turns: int = 30
     interrupts: int = 50
     storm: int = 200
+    restarts: int = 2  # of the LiveKit server, of those in cases/restarts.py
     sync_s: float = 600.0
     soak: int = 500  # sessions
 
 
-SHORT = Plan(lengths=(1.0,), turns=3, interrupts=2, storm=10, sync_s=60.0, soak=40)
+SHORT = Plan(lengths=(1.0,), turns=3, interrupts=2, storm=10, restarts=1, sync_s=60.0, soak=40)

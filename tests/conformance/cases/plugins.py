@@ -38,6 +38,11 @@ class Scene:
     ears: Ears
     metrics: list[AvatarMetrics] = field(default_factory=list)
 
+    @staticmethod
+    def frames(seconds: float) -> AsyncIterator[rtc.AudioFrame]:
+        """Of a tone."""
+        return _frames(seconds)
+
     async def say(self, seconds: float = SAY_S) -> tuple[float, bool]:
         """When it began, and whether the speech came to an end uninterrupted.
 
@@ -77,7 +82,7 @@ async def published(target: Target, plan: Plan) -> list[Check]:
 
 async def ours(target: Target, plan: Plan) -> list[Check]:
     """Our plugin speaks, and tells how quick the avatar is."""
-    plugin = _of(target)
+    plugin = our_plugin(target)
     async with on_stage(target, plugin) as scene:
         begun, whole = await scene.say()
         await asyncio.sleep(SETTLE_S)
@@ -93,7 +98,7 @@ async def ours(target: Target, plan: Plan) -> list[Check]:
 
 async def loss(target: Target, plan: Plan) -> list[Check]:
     """Our plugin survives the loss of its avatar in mid-speech, and gets another."""
-    plugin = _of(target)
+    plugin = our_plugin(target)
     async with on_stage(target, plugin) as scene:
         await scene.say(0.5)
         first = plugin.session_id
@@ -114,7 +119,7 @@ async def loss(target: Target, plan: Plan) -> list[Check]:
     ]
 
 
-def _of(target: Target) -> voipavatar.AvatarSession:
+def our_plugin(target: Target) -> voipavatar.AvatarSession:
     return voipavatar.AvatarSession(
         persona=target.avatar_id, api_url=target.api_url or "", api_key=target.api_key or ""
     )
