@@ -18,6 +18,7 @@ import psutil
 
 Threads = dict[int, tuple[str, float]]  # id -> name, CPU seconds
 
+LEAST_S = 0.2  # between two looks
 MOST_THREADS = 12  # names that are told of; the rest hardly ran
 SETTLED = 0.25  # share of a run after which memory should grow no more
 ROLE = re.compile(r"^--role(?:=(.*))?$")
@@ -74,6 +75,7 @@ class Sampler:
         self._names: dict[int, str] = {}  # pid -> name
         self._start = time.monotonic()
         self._machine, self._stolen = _machine()
+        self._looked = 0.0
         self.sample()
 
     @property
@@ -81,8 +83,12 @@ class Sampler:
         return list(self._watched)
 
     def sample(self) -> None:
-        """Look at all of them now; call it once a second or so."""
+        """Look at all of them now; call it once a second or so. Sooner, it does nothing: over a
+        moment, the kernel's ticks of 10 ms would be taken for bursts."""
         now = time.monotonic() - self._start
+        if self._watched and now < self._looked + LEAST_S:
+            return
+        self._looked = now
         for name, root in self._roots.items():
             for process in _tree(root):
                 with suppress(psutil.NoSuchProcess):
@@ -137,6 +143,7 @@ def role(command: Iterable[str]) -> str:
 
 
 def _cost(watched: _Watched, seconds: float) -> Cost:
+    total = _cpu(watched.process) - watched.cpu
     spent = {
         thread: (title, cpu - watched.threads.get(thread, (title, 0.0))[1])
         for thread, (title, cpu) in _threads(watched.process).items()
@@ -149,7 +156,7 @@ def _cost(watched: _Watched, seconds: float) -> Cost:
     times = np.array(watched.times)
     cores = np.diff(watched.spent) / np.maximum(np.diff(times), 1e-6)
     return Cost(
-        watched.spent[-1] / seconds,
+        total / seconds,
         watched.rss[-1],
         _slope(times, np.array(watched.rss)),
         (title, cpu / seconds),
