@@ -125,13 +125,16 @@ class Sampler:
 
 
 def role(command: Iterable[str]) -> str:
-    """What a child is for, by its command line: `--role NAME`, else the module that it runs."""
+    """What a child is for, by its command line: `--role NAME`, the word after `-m MODULE`
+    (as app/hosts/child.py starts them), or else the module."""
     words = list(command)
     for at, word in enumerate(words):
         found = ROLE.match(word)
         if found is not None:
             return found[1] or next(iter(words[at + 1 : at + 2]), "")
-    for word, following in pairwise(words):
+    for at, (word, following) in enumerate(pairwise(words)):
+        if word == "-m" and words[at + 2 : at + 3] and words[at + 2].isalpha():
+            return words[at + 2]
         module = following if word == "-m" else ""
         imported = IMPORTED.match(following) if word == "-c" else None
         if imported is not None:

@@ -144,6 +144,7 @@ def test_children_are_followed_by_their_role() -> None:
         (["python", "-m", "app.hosts", "--role", "host", "--socket", "x"], "host"),
         (["voipavatar", "serve", "--role=engine"], "engine"),
         (["python", "-m", "app.hosts.main"], "hosts"),
+        (["python", "-m", "app.hosts", "host", "host-1", "14"], "host"),
         (["python", "-c", "from multiprocessing.resource_tracker import main"], "resource_tracker"),
         (["livekit-server"], ""),
     ],
