@@ -30,6 +30,7 @@ class Server:
     def __init__(self, binary: str) -> None:
         self._binary = binary
         self._port = _free_port()
+        udp_port = _free_port(socket.SOCK_DGRAM)
         secret = secrets.token_hex(24)
         self._config = {
             "port": self._port,
@@ -39,7 +40,9 @@ class Server:
                 "node_ip": "127.0.0.1",
                 "enable_loopback_candidate": True,
                 "tcp_port": _free_port(),
-                "udp_port": _free_port(socket.SOCK_DGRAM),
+                "udp_port": udp_port,
+                # Else clients ask public STUN servers, and wait for the answer.
+                "stun_servers": [f"127.0.0.1:{udp_port}"],
             },
             "keys": {KEY: secret},
             "logging": {"level": "error"},
