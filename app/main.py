@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
 from app.problems import describe, install_problems
-from app.runtime import PulseCollector, pulse
+from app.runtime import Pulse, PulseCollector, pulse
 from app.sessions import compat
 from app.sessions import endpoints as sessions
 from app.sessions.instances import BEAT_S, Instance
@@ -45,6 +45,7 @@ class Equipment:
 
     engine: Engine
     make_runner: Callable[[SessionSpec], Runner]
+    pulses: Callable[[], Mapping[str, Pulse]] = dict  # of other processes, by name
 
 
 StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equipment]]
@@ -119,7 +120,7 @@ async def open_services(
     metrics = Metrics()
     metrics.watch(stage.engine)
     found = exits.enter_context(pulse())
-    metrics.registry.register(PulseCollector(lambda: {"service": found}))
+    metrics.registry.register(PulseCollector(lambda: {"service": found, **stage.pulses()}))
     reports = Reports(database, metrics)
     instance = Instance(database, reports)
     await instance.enter()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.hosts.wire import outcome_body, spec_of
 from app.personas.service import Catalogue
 from app.rtc.session import RoomSession, Stage
 from app.rtc.stage import open_stage
+from app.runtime import Pulse, pulse
 from app.sessions.spec import EndReason, FailureCode, Outcome
 from engine.errors import BackendUnavailable
 from engine.pool import EnginePool
@@ -36,10 +38,11 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
     pool = EnginePool(config, painter=lambda deliver: RemotePainter(Path(engine), deliver))
     try:
-        async with open_stage(settings, catalogue, pool) as stage:
+        async with AsyncExitStack() as exits:
+            stage = await exits.enter_async_context(open_stage(settings, catalogue, pool))
             channel.send(did="started")
             house = _House(settings, stage, channel)
-            beating = asyncio.create_task(house.beat())
+            beating = asyncio.create_task(house.beat(exits.enter_context(pulse())))
             async for message in channel.messages():
                 await house.obey(message)
             beating.cancel()
@@ -81,12 +84,12 @@ class _House:
             case "stats":
                 self._tell(message["id"], "stats", stats=await session.stats())
 
-    async def beat(self) -> None:
+    async def beat(self, found: Pulse) -> None:
         """Show that the loop turns, and hand in what was observed meanwhile."""
         while True:
             for session_id, (session, _) in self._live.items():
                 self._tell(session_id, "observed", observations=session.observations())
-            self._channel.send(did="beat")
+            self._channel.send(did="beat", pulse=asdict(found))
             await asyncio.sleep(BEAT_S)
 
     async def leave(self, patience_s: float) -> None:

@@ -13,9 +13,10 @@ import structlog
 
 from app.config import Settings
 from app.hosts.child import Child
-from app.hosts.wire import outcome_of, spec_body
+from app.hosts.wire import outcome_of, pulse_of, spec_body
 from app.observed import Observed
 from app.personas.service import Catalogue
+from app.runtime import Pulse
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
 from engine.errors import BackendUnavailable, PersonaError
 
@@ -117,8 +118,10 @@ class HostedSession:
 class Host:
     """One process of sessions."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, name: str, child: Child) -> None:
+        self.name = name
         self.child = child
+        self.pulse = Pulse()
         self.sessions: dict[str, HostedSession] = {}
         self.begun = 0
         self.heard_at = time.monotonic()
@@ -135,6 +138,8 @@ class Host:
         """Until it ends; its sessions have then ended, too."""
         async for message in self.child.channel.messages():
             self.heard_at = time.monotonic()
+            if "pulse" in message:
+                self.pulse = pulse_of(message["pulse"])
             session = self.sessions.get(message.get("id", ""))
             if session is not None:
                 session.told(message)
@@ -181,6 +186,9 @@ class Hosts:
         now = time.monotonic()
         return max((now - host.heard_at for host in self._serving), default=0.0)
 
+    def pulses(self) -> dict[str, Pulse]:
+        return {host.name: host.pulse for host in (*self._serving, *self._retired)}
+
     def pids(self) -> list[int]:
         return [host.child.pid for host in (*self._serving, *self._retired)]
 
@@ -206,18 +214,18 @@ class Hosts:
             await child.aclose(LEAVE_S)
             raise
         log.info("session host started", host=name, pid=child.pid)
-        host = Host(child)
+        host = Host(name, child)
         self._serving.append(host)
         self._changed.set()
-        self._background(self._attend(host, name))
+        self._background(self._attend(host))
 
-    async def _attend(self, host: Host, name: str) -> None:
+    async def _attend(self, host: Host) -> None:
         """Listen to a host until it ends; have another in its place unless it was retired."""
         await host.listen()
         if host in self._serving:
             self._serving.remove(host)
             self._retired.add(host)
-            log.error("session host ended", host=name)
+            log.error("session host ended", host=host.name)
             self._background(self._replace())
         await host.child.aclose(LEAVE_S)
         self._retired.discard(host)

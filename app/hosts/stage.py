@@ -33,4 +33,4 @@ async def split_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator
         exits.push_async_callback(engine.aclose)
         exits.push_async_callback(hosts.aclose)
         await hosts.start()
-        yield Equipment(engine, lambda spec: HostedSession(spec, hosts, catalogue))
+        yield Equipment(engine, lambda spec: HostedSession(spec, hosts, catalogue), hosts.pulses)

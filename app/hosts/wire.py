@@ -7,6 +7,7 @@ from typing import Any
 
 from app.config import Settings
 from app.rtc.tokens import avatar_token
+from app.runtime import Pulse, Spread
 from app.sessions.spec import (
     AudioSpec,
     EndReason,
@@ -52,3 +53,8 @@ def outcome_of(body: dict[str, Any]) -> Outcome:
     reason = body["reason"]
     ended = reason in set(EndReason)
     return Outcome(EndReason(reason) if ended else FailureCode(reason), body["detail"])
+
+
+def pulse_of(body: dict[str, Any]) -> Pulse:
+    """From what `asdict` made of one."""
+    return Pulse(**{name: Spread(**spread) for name, spread in body.items()})

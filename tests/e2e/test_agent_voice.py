@@ -183,7 +183,7 @@ async def test_the_numbers_of_turns_and_interruptions_are_those_of_the_room(
     heard_of = time.monotonic() - begun
     await agent.clear()
     await agent.until_finished(2)
-    stats, observed = live.session.stats(), live.session.observations()
+    stats, observed = await live.session.stats(), live.session.observations()
     assert stats["turn_start_ms"]["count"] == 2
     assert 0 < stats["turn_start_ms"]["p50"] < 1000 * max(heard_of, 1.0)
     assert stats["interrupt_ms"]["count"] == 1

@@ -63,8 +63,8 @@ async def test_who_speaks_interrupts_and_is_not_repeated(
     await speaking
     assert agent.finished[0]["interrupted"]
     assert 0.5 < agent.finished[0]["playback_position"] < 19.0
-    assert live.session.stats()["segments"]["interrupted"] == 1
-    assert live.session.stats()["interrupt_ms"]["count"] == 1
+    assert (await live.session.stats())["segments"]["interrupted"] == 1
+    assert (await live.session.stats())["interrupt_ms"]["count"] == 1
     assert live.session.observations()["counters"]["barge_ins"] == 1
     await agent.say(tone(0.2))  # and the agent goes on
     await agent.until_finished(2)

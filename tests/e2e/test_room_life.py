@@ -151,7 +151,7 @@ async def test_a_server_that_never_answers_is_a_join_timeout(perform: Perform) -
     outcome = await live.outcome()
     assert outcome.reason is FailureCode.JOIN_TIMEOUT
     assert outcome.state is State.FAILED
-    assert live.session.stats()["fps"] is None  # nobody was shown anything
+    assert (await live.session.stats())["fps"] is None  # nobody was shown anything
     assert live.session.observations()["histograms"] == {}
 
 
