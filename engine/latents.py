@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import PersonaError
 from engine.persona import Persona
 
 SHAPE = (8, 32, 32)
@@ -19,8 +20,24 @@ def latents_name(fingerprint: str) -> str:
 
 
 def stored_latents(persona: Persona, fingerprint: str) -> Latents | None:
-    """The persona's latents, memory-mapped; None where nobody made them yet."""
+    """The persona's latents, memory-mapped; None where nobody made them yet.
+
+    Raises PersonaError where they are damaged, or of other frames.
+    """
     try:
-        return np.asarray(persona.array(latents_name(fingerprint)))
+        stored = persona.array(latents_name(fingerprint))
     except FileNotFoundError:
         return None
+    except (OSError, EOFError, ValueError) as error:
+        raise _damaged(persona, str(error)) from error
+    wanted = (len(persona.frames), *SHAPE)
+    if stored.shape != wanted or stored.dtype != np.float16:
+        raise _damaged(persona, f"{stored.dtype} of shape {stored.shape}, not {wanted}")
+    return np.asarray(stored)
+
+
+def _damaged(persona: Persona, reason: str) -> PersonaError:
+    return PersonaError(
+        f"The stored latents of {persona.name} are damaged ({reason}). "
+        f"Run `voipavatar models latents {persona.name}`."
+    )

@@ -72,6 +72,7 @@ def load(folder: Path) -> Persona:
             for name in ("frames", "boxes", "crops", "mouths", "masks")
         )
         pictures = np.load(folder / "pictures.npy", mmap_mode="c")
+        _check(frames, pictures, boxes, crops, mouths, masks)
         return Persona(
             name=manifest["video"],
             display_name=manifest["video"],
@@ -83,19 +84,47 @@ def load(folder: Path) -> Persona:
             crops=crops,
             mouths=mouths,
             masks=_cut(masks, crops),
-            settings=manifest["settings"],
+            settings=dict(manifest["settings"]),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise PersonaError(
             f"The prepared persona in {folder} is damaged ({error}). Delete that folder."
         ) from error
+
+
+def _check(
+    frames: NDArray[Any],
+    pictures: NDArray[Any],
+    boxes: NDArray[Any],
+    crops: NDArray[Any],
+    mouths: NDArray[Any],
+    masks: NDArray[Any],
+) -> None:
+    """Raises ValueError unless the arrays are of the same frames: later nobody looks again."""
+    if frames.ndim != 4 or not len(frames):
+        raise ValueError(f"frames are of shape {frames.shape}")
+    count, height, width, _ = frames.shape
+    wanted: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {
+        "frames": (frames, (count, height, width, 3), "u1"),
+        "pictures": (pictures, (count, height * width * 3 // 2), "u1"),
+        "boxes": (boxes, (count, 4), "i4"),
+        "crops": (crops, (count, 4), "i4"),
+        "mouths": (mouths, (count, 4), "f4"),
+        "masks": (masks, (masks.size,), "u1"),
+    }
+    for name, (array, shape, kind) in wanted.items():
+        if array.shape != shape or array.dtype != np.dtype(kind):
+            raise ValueError(f"{name} are {array.dtype} of shape {array.shape}, not {shape}")
+    x1, y1, x2, y2 = boxes.T
+    if not ((x1 >= 0) & (x1 < x2) & (x2 <= width) & (y1 >= 0) & (y1 < y2) & (y2 <= height)).all():
+        raise ValueError("a face box leaves its frame")
 
 
 def _cut(flat: NDArray[np.uint8], crops: NDArray[np.int32]) -> tuple[NDArray[np.uint8], ...]:
     """The masks of all frames, stored one after the other, as views of their crop's size."""
     width, height = (crops[:, 2] - crops[:, 0]).tolist(), (crops[:, 3] - crops[:, 1]).tolist()
     ends = np.cumsum(np.multiply(width, height)).tolist()
-    if ends[-1] != len(flat):
+    if min(width) < 1 or min(height) < 1 or ends[-1] != len(flat):
         raise ValueError("masks and crops do not fit")
     return tuple(
         flat[end - w * h : end].reshape(h, w) for w, h, end in zip(width, height, ends, strict=True)

@@ -5,13 +5,19 @@ Of the posterior's mode, as the training had it; one entry a frame, mirrored by 
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
+import logging
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from engine.errors import PersonaError
@@ -24,7 +30,10 @@ from engine.musetalk.image import SCALING_FACTOR, crop_face, vae_input
 from engine.persona import Persona
 from engine.types import Faces
 
+log = logging.getLogger(__name__)
+
 BATCH = 4
+PIECE = 2048  # bytes; a file system's block that was never written covers one at least
 Progress = Callable[[int, int], None]  # frames done, frames in all
 
 
@@ -51,6 +60,8 @@ def prepare_latents(
 ) -> Latents:
     """The persona's latents, made unless they are there; a broken-off run goes on where it was.
 
+    Another process that makes the same waits for the first. Damaged ones are made anew.
+
     Args:
         encoder: fingerprint of its weights.
         load_vae: called when frames remain to be encoded.
@@ -58,44 +69,78 @@ def prepare_latents(
     Raises:
         PersonaError: the latents cannot be written, or are not finite.
     """
-    ready = stored_latents(persona, encoder)
+    ready = _usable(persona, encoder)
     if ready is not None:
         return ready
     name = latents_name(encoder)
-    count = len(persona.frames)
-    partial = persona.folder / f"{name}.partial.npy"
-    journal = persona.folder / f"{name}.partial.json"
     try:
-        rows, done = _open_partial(partial, journal, count)
-        vae = load_vae() if done < count else None
-        for first in range(done, count, BATCH):
-            last = min(first + BATCH, count)
-            rows[first:last] = _encode_frames(vae, persona, range(first, last))
-            rows.flush()
-            journal.write_text(json.dumps({"done": last}))
-            progress(last, count)
-        manifest = {"encoder": encoder, "frames": count, "shape": SHAPE, "posterior": "mode"}
-        (persona.folder / f"{name}.json").write_text(json.dumps(manifest, indent=1))
-        partial.replace(persona.folder / f"{name}.npy")
-        journal.unlink(missing_ok=True)
+        with (persona.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ready = _usable(persona, encoder)
+            if ready is not None:  # made while this one waited
+                return ready
+            _make(persona, encoder, load_vae, progress)
     except OSError as error:
         raise PersonaError(f"Latents of {persona.name} cannot be written: {error}") from error
     return np.asarray(persona.array(name))
 
 
-def _open_partial(partial: Path, journal: Path, count: int) -> tuple[Any, int]:
-    """The array to fill, and how many of its rows are made already."""
-    if partial.is_file() and journal.is_file():
-        rows = np.lib.format.open_memmap(partial, mode="r+")
-        if rows.shape == (count, *SHAPE):
-            return rows, int(json.loads(journal.read_text())["done"])
-    rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=(count, *SHAPE))
-    return rows, 0
+def _usable(persona: Persona, encoder: str) -> Latents | None:
+    try:
+        return stored_latents(persona, encoder)
+    except PersonaError as error:
+        log.warning("%s They are made anew.", error)
+        return None
 
 
-def _encode_frames(vae: Any, persona: Persona, indices: range) -> NDArray[np.float32]:
+def _make(persona: Persona, encoder: str, load_vae: Callable[[], Any], progress: Progress) -> None:
+    """Write the latents; the file gets its name when it is whole. Raises OSError."""
+    name, count = latents_name(encoder), len(persona.frames)
+    partial = persona.folder / f"{name}.partial"
+    with partial.open("a+b") as file:
+        done = _resume(file, count)
+        vae = load_vae() if done < count else None
+        for first in range(done, count, BATCH):
+            last = min(first + BATCH, count)
+            file.write(_encode_frames(vae, persona, range(first, last)).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            progress(last, count)
+    manifest = {"encoder": encoder, "frames": count, "shape": SHAPE, "posterior": "mode"}
+    (persona.folder / f"{name}.json").write_text(json.dumps(manifest, indent=1))
+    partial.replace(persona.folder / f"{name}.npy")
+
+
+def _resume(file: BinaryIO, count: int) -> int:
+    """How many rows of a file, opened to append, are there; what is torn or strange is cut off.
+
+    The file alone tells, so that nothing can disagree with it: a header, and whole rows after it.
+    """
+    kept = io.BytesIO()
+    header = {"descr": "<f2", "fortran_order": False, "shape": (count, *SHAPE)}
+    write_array_header_1_0(kept, header)
+    head = kept.getvalue()
+    file.seek(0)
+    if file.read(len(head)) != head:
+        file.truncate(0)
+        file.write(head)
+        return 0
+    row = np.dtype("<f2").itemsize * math.prod(SHAPE)
+    done = min(count, (file.seek(0, io.SEEK_END) - len(head)) // row)
+    while done:
+        file.seek(len(head) + (done - 1) * row)
+        last = file.read(row)
+        if all(any(last[at : at + PIECE]) for at in range(0, row, PIECE)):
+            break
+        done -= 1  # a power cut left a block of it empty
+    file.truncate(len(head) + done * row)
+    return done
+
+
+def _encode_frames(vae: Any, persona: Persona, indices: range) -> Latents:
     faces = [crop_face(persona.frames[i], persona.boxes[i].tolist()) for i in indices]
-    latents = encode_faces(vae, np.stack(faces))
+    with np.errstate(over="ignore"):  # what half precision cannot hold is found below
+        latents = encode_faces(vae, np.stack(faces)).astype(np.float16)
     if not np.isfinite(latents).all():
         raise PersonaError(
             f"The latents of frames {indices.start} to {indices.stop - 1} of {persona.name} are not"
