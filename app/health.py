@@ -24,7 +24,7 @@ class Health:
     def require_health(self) -> None:
         """Raises Unhealthy with what is wrong. That it runs at all shows the loop turning."""
         if (fault := self._engine.fault) is not None:
-            raise Unhealthy(f"The engine has stopped: {fault}")
+            raise Unhealthy(fault)
         if (silent := self._engine.beat_age_s()) >= BEAT_LIMIT_S:
             raise Unhealthy(f"The engine's thread has not moved for {silent:.1f} s.")
         silent = time.monotonic() - self._database.answered_at

@@ -43,6 +43,7 @@ class Device:
             self._submit, self._collect = backend.submit, backend.collect
         self._overlaps = pipelined
         self._under_way: deque[tuple[list[FrameJob], Any, float]] = deque()
+        self._failed: list[FrameJob] = []  # of the batch that is being launched or landed
         self._free_since = 0.0
 
     @property
@@ -57,14 +58,18 @@ class Device:
     def launch(self, batch: Batch[FrameJob]) -> None:
         """Start a batch. Raises what the backend raises."""
         inferred = [job for job in batch.jobs if job.inferred]
+        self._failed = batch.jobs
         handle = self._submit(inferred) if inferred else None
+        self._failed = []
         self._under_way.append((batch.jobs, handle, time.monotonic()))
 
     def land(self) -> Landed:
         """Wait for the oldest batch. Raises what the backend raises, and EngineFault."""
         jobs, handle, launched = self._under_way.popleft()
         begun = max(launched, self._free_since) if self._overlaps else time.monotonic()
+        self._failed = jobs
         faces = NO_FACES if handle is None else self._collect(handle)
+        self._failed = []
         self._free_since = time.monotonic()
         # Faces are matched with jobs by their order: another number would mix up sessions.
         wanted = sum(job.inferred for job in jobs)
@@ -72,9 +77,12 @@ class Device:
             raise EngineFault(f"{len(faces)} faces were painted for {wanted} jobs.")
         return Landed(jobs, faces, self._free_since - begun)
 
-    def abandon(self) -> None:
-        """Forget what is under way."""
+    def abandon(self) -> list[FrameJob]:
+        """Forget what is under way, and what has just failed; the jobs of it."""
+        lost = [*self._failed, *(job for jobs, _, _ in self._under_way for job in jobs)]
         self._under_way.clear()
+        self._failed = []
+        return lost
 
 
 def _as_is(jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:

@@ -77,7 +77,7 @@ class EnginePool:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing is painted any more; None while all is well."""
+        """Why nothing is painted now; None while all is well."""
         return self._painter.fault
 
     def beat_age_s(self) -> float:
@@ -108,7 +108,7 @@ class EnginePool:
         Raises:
             CapacityExhausted: every place is taken.
             PersonaError: the backend can't paint this persona.
-            EngineFault: the backend failed for good.
+            EngineFault: the backend has failed and does not run again yet.
         """
         if self.fault is not None:
             raise EngineFault(self.fault)

@@ -15,10 +15,11 @@ from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
-from engine.errors import BackendUnavailable, EngineError
+from engine.errors import BackendUnavailable, EngineError, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
+from engine.restarts import Restarts
 from engine.scheduler import Scheduler
 from engine.types import FPS, EngineStats, FrameJob
 from engine.warmup import Measured, measure
@@ -26,13 +27,17 @@ from engine.warmup import Measured, measure
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25  # the thread wakes at least so often, to show that it lives
-RELAPSE_S = 10.0  # a backend that faults again so soon after its restart is given up
 
 Order = Callable[[], None]  # something for the device thread to do between two batches
 
 
 class Runner:
-    """A `Painter` that runs a backend in a thread of its own; it delivers on that thread."""
+    """A `Painter` that runs a backend in a thread of its own; it delivers on that thread.
+
+    A backend that fails is restarted, and streams live on. One that fails again soon, or does not
+    restart, ends them: `deliver` gets the reason, and `fault` says it until a later attempt goes
+    well. Streams that are opened after that are served.
+    """
 
     def __init__(self, backend: Backend, config: EngineConfig, deliver: Deliver) -> None:
         self._backend = backend
@@ -50,7 +55,8 @@ class Runner:
         self._started = threading.Event()
         self._refusal = BackendUnavailable("The engine has not been started.")
         self._stopping = False
-        self._restarted_at = float("-inf")
+        self._restarts = Restarts()
+        self._shunned: set[int] = set()  # streams whose persona turned out to be damaged
         self._beat = time.monotonic()
         self._stats = EngineStats(backend=backend.name)
         self._measured: Measured | None = None
@@ -138,6 +144,10 @@ class Runner:
             self._stall_now()
             if self.fault is None:
                 self._work()
+            elif self._restarts.due:
+                self._revive()
+        except PersonaError as error:
+            self._shun(error)
         except Exception as error:
             log.exception("the engine's backend failed")
             if self.fault is None:
@@ -174,6 +184,8 @@ class Runner:
                 return
             batch = self._scheduler.take(now)
             self._stats.late += len(batch.late)
+            if self._shunned:
+                batch.jobs[:] = [job for job in batch.jobs if job.stream not in self._shunned]
             if batch.jobs:
                 self._device.launch(batch)
 
@@ -198,16 +210,38 @@ class Runner:
     def _recover(self, error: Exception) -> None:
         """Restart the backend; batches under way are lost. Give up when it failed just before."""
         self._device.abandon()
-        if time.monotonic() - self._restarted_at > RELAPSE_S:
+        if not self._restarts.relapsed:
+            self._restarts.first()
+            self.fault = f"The engine is being restarted. {_reason(error)}"
             try:
                 self._restart()
             except Exception as again:
                 log.exception("the engine's backend did not restart")
                 error = again
             else:
+                self.fault = None
                 return
+        self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """End all streams; the backend is tried again later, for those who come then."""
         self.fault = f"The engine failed, and a restart did not cure it: {_reason(error)}"
+        self._restarts.wait()
         self._deliver(self.fault)
+
+    def _revive(self) -> None:
+        """Try a backend again that was given up."""
+        down = self.fault
+        self.fault = f"The engine is being restarted. {down}"
+        try:
+            self._restart()
+        except Exception as error:
+            log.warning("the engine's backend is still down: %s", _reason(error))
+            self.fault = down
+            self._restarts.wait()
+            return
+        log.warning("the engine's backend runs again")
+        self.fault = None
 
     def _restart(self) -> None:
         self._stats.restarts += 1
@@ -215,7 +249,24 @@ class Runner:
         self._backend.start()
         for stream in sorted(self._streams):
             self._backend.open(stream)
-        self._restarted_at = time.monotonic()
+        self._restarts.succeeded()
+
+    def _shun(self, error: PersonaError) -> None:
+        """Paint no more for the streams whose persona's data is damaged; others lose a batch."""
+        log.error("a persona cannot be painted any more: %s", error)
+        lost = [job for job in self._device.abandon() if job.inferred]
+        broken = {job.stream for job in lost if not self._admits(job)}
+        if broken:
+            self._shunned |= broken
+        else:
+            self._recover(error)
+
+    def _admits(self, job: FrameJob) -> bool:
+        try:
+            self._backend.admit(job.persona)
+        except PersonaError:
+            return False
+        return True
 
     def _open(self, stream: int) -> None:
         self._streams.add(stream)
@@ -223,6 +274,7 @@ class Runner:
 
     def _close(self, stream: int) -> None:
         self._streams.discard(stream)
+        self._shunned.discard(stream)
         self._scheduler.drop(stream)
         self._composer.forget(stream)
         self._backend.close(stream)

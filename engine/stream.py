@@ -15,7 +15,7 @@ class Stream:
     """Made by `EnginePool.open_stream`.
 
     Attributes:
-        on_fault: called with a sentence when the engine can paint no more for anybody.
+        on_fault: called with a sentence when the engine can paint no more for this stream.
         on_picture: called when a picture came that `has` tells of.
         late: pictures that came after their tick had been shown.
         stale: pictures that came for speech that had been cleared.

@@ -10,9 +10,12 @@ import pytest
 
 from engine.backends.warp import WarpBackend
 from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault
+from engine.errors import BackendUnavailable, EngineFault, PersonaError
+from engine.persona import Persona
 from engine.pool import EnginePool
+from engine.restarts import Restarts
 from engine.types import Faces, FrameJob
+from tests.engine.drawn import drawn_persona
 from tests.engine.pools import PERSONA, ask, running, shown, talk, until
 
 
@@ -87,6 +90,104 @@ async def test_a_fault_that_stays_is_told_to_every_session(backend: Failing, rea
         await asyncio.sleep(0.3)  # the thread beats on
         await until(lambda: pool.beat_age_s() < 0.2)
         streams[0].close()
+
+
+async def test_a_backend_that_was_given_up_is_tried_again_and_serves_those_who_come_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.05)
+    async with running(Failing(fails=2)) as pool:
+        first = pool.open_stream(PERSONA)
+        faults: list[str] = []
+        first.on_fault = faults.append
+        talk(first)
+        for frame in range(2):
+            ask(first, range(frame, frame + 1))
+            await asyncio.sleep(0.05)
+        await until(lambda: len(faults) == 1 and pool.fault is None)
+        first.close()
+        second = pool.open_stream(PERSONA)
+        second.on_fault = faults.append
+        talk(second)
+        ask(second, range(1))
+        await shown(second, 0)
+        assert len(faults) == 1
+
+
+async def test_pauses_grow_while_a_backend_does_not_start_and_it_says_that_it_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away(Failing):
+        def start(self) -> None:
+            self.starts += 1
+            if 1 < self.starts < 5:
+                raise BackendUnavailable("The device is gone.", "Plug it in.")
+
+    waits: list[float] = []
+    wait = Restarts.wait
+
+    def noted(self: Restarts) -> None:
+        waits.append(self._pause_s)
+        wait(self)
+
+    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr("engine.restarts.LONGEST_PAUSE_S", 0.04)
+    monkeypatch.setattr(Restarts, "wait", noted)
+    backend = Away(fails=1)
+    async with running(backend) as pool:
+        stream = pool.open_stream(PERSONA)
+        faults: list[str] = []
+        stream.on_fault = faults.append
+        talk(stream)
+        ask(stream, range(1))
+        await until(lambda: backend.starts == 5 and pool.fault is None)
+        assert "gone. Plug it in." in faults[0]
+        assert len(faults) == 1
+        assert waits == [0.02, 0.04, 0.04]
+
+
+async def test_while_it_restarts_it_says_so() -> None:
+    class Slow(Failing):
+        def start(self) -> None:
+            self.starts += 1
+            if self.starts > 1:
+                seen.append(pool.fault)
+
+    seen: list[str | None] = []
+    async with running(Slow(fails=1)) as pool:
+        stream = pool.open_stream(PERSONA)
+        talk(stream)
+        ask(stream, range(1))
+        await until(lambda: bool(seen) and pool.fault is None)
+        assert seen == ["The engine is being restarted. The device coughed."]
+
+
+async def test_a_persona_that_is_damaged_later_costs_only_its_own_stream_its_pictures() -> None:
+    broken = drawn_persona(shade=1)
+
+    class Picky(Failing):
+        spoilt = False
+
+        def admit(self, persona: Persona) -> None:
+            if self.spoilt and persona is broken:
+                raise PersonaError("The latents are gone.")
+
+        def run(self, jobs: Sequence[FrameJob]) -> Faces:
+            for job in jobs:
+                self.admit(job.persona)
+            return super().run(jobs)
+
+    backend = Picky()
+    async with running(backend) as pool:
+        bad, good = pool.open_stream(broken), pool.open_stream(PERSONA)
+        backend.spoilt = True
+        for stream in (bad, good):
+            talk(stream)
+        ask(bad, range(3))
+        ask(good, range(1, 10))
+        await shown(good, 9)
+        assert not any(bad.has(tick) for tick in range(3))
+        assert (pool.stats().restarts, pool.fault) == (0, None)
 
 
 async def test_faces_that_do_not_match_their_jobs_reach_nobody() -> None:
