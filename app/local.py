@@ -165,7 +165,9 @@ async def local_service(
 
 async def prepare_persona(folder: Path, name: str, size: tuple[int, int] | None = None) -> Persona:
     """Prepare it where a service with its data in `folder` will look for it. Raises EngineError."""
-    catalogue = Catalogue(settings().personas_dir, folder / "personas", settings().models_dir)
+    known = settings()
+    folders = known.personas_dir, folder / "personas", known.models_dir
+    catalogue = Catalogue(*folders, known.musetalk_version)
     try:
         return await catalogue.load(name, *(size or (None, None)))
     finally:

@@ -113,7 +113,10 @@ async def open_services(
     exits.push_async_callback(database.aclose)
     await migrate(database)
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     exits.push_async_callback(catalogue.aclose)
     stage = await exits.enter_async_context(stage_factory(settings, catalogue))

@@ -50,7 +50,7 @@ def _realtime(
         backend = load(config)  # what is missing need not wait for the video
         speech = read_audio(audio, SAMPLE_RATE)
         begun = time.perf_counter()
-        about = PersonaSettings(video_path=str(video), display_name=video.stem)
+        about = PersonaSettings(str(video), display_name=video.stem, version=config.version)
         cache = settings.data_dir / "personas"
         persona = prepare(video.stem, about, video, cache, tools=tools_in(config.models_dir))
         typer.echo(f"persona prepared, or found prepared, in {time.perf_counter() - begun:.2f} s")

@@ -71,7 +71,10 @@ def list_command() -> None:
     """Show the personas of this service."""
     settings = Settings()
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     try:
         listed = asyncio.run(catalogue.listing())
@@ -111,7 +114,7 @@ def _prepare(
         block["video_path"] = given["video_path"] = _place(video, folder, name)
     if "video_path" not in block:
         raise PersonaError(f"No persona is named {name!r} yet: give the video to make it of.")
-    checked = settings_of(name, block, folder)
+    checked = settings_of(name, block, folder, settings.musetalk_version)
     source = video or video_of(checked, folder)
     tools = tools_in(settings.models_dir)
     persona = _prepared(name, checked, source, settings.data_dir / "personas", tools, console)

@@ -79,7 +79,8 @@ def latents_command(
 ) -> None:
     """Encode the personas' frames for MuseTalk, as far as that is not done."""
     settings = Settings()
-    catalogue = Catalogue(settings.personas_dir, settings.data_dir / "personas", models)
+    folders = settings.personas_dir, settings.data_dir / "personas", models
+    catalogue = Catalogue(*folders, settings.musetalk_version)
     with plainly(), Progress() as progress:
         from engine.prepare.latents import encode_persona
 

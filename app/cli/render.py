@@ -65,7 +65,10 @@ async def _render(
     # Sound first: a wrong file shouldn't have to wait for the engine.
     sound = read_audio(audio, OUT_RATE)
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     config = settings.engine_config()
     if config.backend == "auto":

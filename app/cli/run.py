@@ -79,7 +79,10 @@ def _spec(
 
 async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outcome:
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     try:
         catalogue.settings(spec.persona)  # a wrong name need not wait for the engine

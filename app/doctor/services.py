@@ -67,7 +67,10 @@ async def database(settings: Settings) -> Finding:
 
 async def personas(settings: Settings) -> list[Finding]:
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     folder = settings.personas_dir.resolve()
     try:

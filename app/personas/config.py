@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from engine.errors import PersonaError
-from engine.prepare.settings import MUSETALK_KEYS, PersonaSettings, parse_settings
+from engine.prepare.settings import MUSETALK_KEYS, NEWEST, PersonaSettings, parse_settings
 
 FILE = "personas.yaml"
 
@@ -23,14 +23,20 @@ def read_blocks(personas_dir: Path) -> dict[str, Any]:
     return {str(name): block for name, block in loaded.items()}
 
 
-def settings_of(name: str, block: object, personas_dir: Path) -> PersonaSettings:
-    """Checked settings of one persona, `inference_config` filled in. Raises PersonaError."""
-    settings = parse_settings(name, block)
+def settings_of(
+    name: str, block: object, personas_dir: Path, version: str = NEWEST
+) -> PersonaSettings:
+    """Checked settings of one persona, `inference_config` filled in. Raises PersonaError.
+
+    Args:
+        version: of MuseTalk, that the service serves.
+    """
+    settings = parse_settings(name, block, version)
     if not settings.inference_config:
         return settings
     shared = _load(personas_dir / settings.inference_config)
     defaults = {key: value for key, value in shared.items() if key in MUSETALK_KEYS}
-    return parse_settings(name, {**defaults, **_mapping(block)})
+    return parse_settings(name, {**defaults, **_mapping(block)}, version)
 
 
 def video_of(settings: PersonaSettings, personas_dir: Path) -> Path:

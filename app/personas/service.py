@@ -20,7 +20,7 @@ from engine.media import probe_video
 from engine.persona import Persona
 from engine.prepare.build import Size, prepare
 from engine.prepare.cache import cache_key, is_prepared
-from engine.prepare.settings import PersonaSettings
+from engine.prepare.settings import NEWEST, PersonaSettings
 from engine.prepare.tools import Tools, tools_in
 
 log = structlog.get_logger(__name__)
@@ -44,11 +44,19 @@ class PersonaInfo:
 class Catalogue:
     """Reads personas.yaml as it is at each call, so that an edit counts at once."""
 
-    def __init__(self, personas_dir: Path, cache_dir: Path, models_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        personas_dir: Path,
+        cache_dir: Path,
+        models_dir: Path | None = None,
+        version: str = NEWEST,
+    ) -> None:
         """`cache_dir` keeps what was prepared; it may be deleted at any time.
 
-        Networks in `models_dir` find faces and their regions, where they are.
+        Networks in `models_dir` find faces and their regions, where they are. `version` of
+        MuseTalk decides what a persona's settings leave open.
         """
+        self._version = version
         self._tools = Tools() if models_dir is None else tools_in(models_dir)
         self._dir = personas_dir
         self._cache = cache_dir
@@ -67,7 +75,7 @@ class Catalogue:
         if name not in blocks:
             known = ", ".join(blocks) or "none"
             raise PersonaNotFound(f"No persona is named {name!r}. {FILE} has: {known}.")
-        settings = settings_of(name, blocks[name], self._dir)
+        settings = settings_of(name, blocks[name], self._dir, self._version)
         if not video_of(settings, self._dir).is_file():
             raise PersonaError(
                 f"The video of persona {name} does not exist: {settings.video_path}. "

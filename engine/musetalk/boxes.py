@@ -15,8 +15,8 @@ NO_FACE = (0, 0, 0, 0)
 EXPAND = 1.5
 """Side of the blended square over the longer side of the box."""
 
-EXTRA_MARGIN = 10
-"""Source pixels by which version 1.5 lengthens the box downwards; version 1.0 does not."""
+EXTRA_MARGIN = {"v15": 10, "v1": 0}
+"""Source pixels by which a version of MuseTalk lengthens the box downwards (§2.5)."""
 
 
 def face_boxes(landmarks: NDArray[np.floating], detected: NDArray[np.integer], shift: int) -> Boxes:

@@ -12,6 +12,9 @@ from PIL import Image
 ParsingMode = Literal["jaw", "raw", "neck"]
 Mask = NDArray[np.uint8]  # (512, 512) 0 or 255
 
+PARSING_MODE: dict[str, ParsingMode] = {"v15": "jaw", "v1": "raw"}
+"""The parser's mode of each version of MuseTalk."""
+
 SIZE = 512
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)

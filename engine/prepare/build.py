@@ -239,7 +239,7 @@ class _Build:
 
     def _boxes(self, crop: Crop, faces: NDArray[np.float64]) -> NDArray[np.int32]:
         boxes = np.round(crop.points(faces)).astype(np.int32)
-        margin = round(self._settings.extra_margin * crop.size[0] / crop.width)
+        margin = round(self._settings.margin * crop.size[0] / crop.width)
         return lengthened(boxes, margin, crop.size[1])
 
     def _write_pictures(self, folder: Path, crop: Crop, count: int) -> None:

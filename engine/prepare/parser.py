@@ -34,7 +34,7 @@ class FaceParser:
         square = blend_squares(box[None])[0].tolist()
         region = parser_mask(
             self.classes(square_crop(frame, square)),
-            settings.parsing_mode,
+            settings.parsing,
             settings.left_cheek_width,
             settings.right_cheek_width,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, get_args
 
 from engine.errors import PersonaError
 from engine.musetalk.boxes import EXTRA_MARGIN
-from engine.musetalk.parsing import CHEEK_WIDTH, ParsingMode
+from engine.musetalk.parsing import CHEEK_WIDTH, PARSING_MODE, ParsingMode
 
 MUSETALK_KEYS = (
     "bbox_shift",
@@ -20,12 +20,18 @@ MUSETALK_KEYS = (
 )
 """Keys that upstream's inference configuration knows too."""
 
+NEWEST = "v15"
+
 ENGINES = ("auto", "warp", "torch", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
 class PersonaSettings:
-    """Checked settings of a persona. Lengths are pixels of its video."""
+    """Checked settings of a persona. Lengths are pixels of its video.
+
+    MuseTalk 1.5 has a margin below the chin and parses the jaw; 1.0 has neither (musetalk.md §8).
+    What a persona sets counts with both, `bbox_shift` as well, which upstream's 1.5 leaves at 0.
+    """
 
     video_path: str
     display_name: str = ""
@@ -34,27 +40,45 @@ class PersonaSettings:
     face_box: tuple[int, int, int, int] | None = None  # x1, y1, x2, y2; None: look for it
     engine: str = "auto"  # the backend that this persona asks for
     smooth_boxes: bool = False  # boxes from landmarks over time; the cascade's always are
-    extra_margin: int = EXTRA_MARGIN  # below the chin (musetalk.md §2, item 5)
-    parsing_mode: ParsingMode = "jaw"  # of the face parser (musetalk.md §2)
+    extra_margin: int | None = None  # below the chin (musetalk.md §2, item 5); None: the version's
+    parsing_mode: ParsingMode | None = None  # of the face parser; None: the version's
     left_cheek_width: int = CHEEK_WIDTH
     right_cheek_width: int = CHEEK_WIDTH
+    version: str = NEWEST  # of MuseTalk, which decides what is not set; of the service, not of YAML
+
+    @property
+    def margin(self) -> int:
+        """Pixels below the chin that are painted, too."""
+        return EXTRA_MARGIN[self.version] if self.extra_margin is None else self.extra_margin
+
+    @property
+    def parsing(self) -> ParsingMode:
+        return self.parsing_mode or PARSING_MODE[self.version]
 
     def prepared_with(self) -> dict[str, Any]:
-        """The settings on which prepared arrays depend; the others can change freely."""
-        return {
+        """The settings on which prepared arrays depend; the others can change freely.
+
+        The version is not among them, but what follows of it.
+        """
+        kept = {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("video_path", "display_name", "inference_config", "engine")
+            if name not in ("video_path", "display_name", "inference_config", "engine", "version")
         }
+        return {**kept, "extra_margin": self.margin, "parsing_mode": self.parsing}
 
 
-def parse_settings(name: str, block: object) -> PersonaSettings:
-    """Settings from a block as YAML gives it. Raises PersonaError naming the key at fault."""
+def parse_settings(name: str, block: object, version: str = NEWEST) -> PersonaSettings:
+    """Settings from a block as YAML gives it. Raises PersonaError naming the key at fault.
+
+    Args:
+        version: of MuseTalk, that the service serves: v15 or v1.
+    """
     if not isinstance(block, Mapping):
         raise PersonaError(f"Persona {name}: write its settings as keys with values.")
     unknown = sorted(str(key) for key in block if key not in _CHECKS)
     if unknown:
-        known = ", ".join(field.name for field in fields(PersonaSettings))
+        known = ", ".join(_CHECKS)
         raise PersonaError(f"Persona {name}: unknown key {unknown[0]}. Known are {known}.")
     values = {}
     for key, value in block.items():
@@ -65,7 +89,7 @@ def parse_settings(name: str, block: object) -> PersonaSettings:
     if not values.get("video_path"):
         raise PersonaError(f"Persona {name}: video_path is missing.")
     values["display_name"] = values.get("display_name") or name
-    return PersonaSettings(**values)
+    return PersonaSettings(**values, version=version)
 
 
 def _text(value: object) -> str:

@@ -175,3 +175,10 @@ def test_what_cannot_be_edited_safely_is_left_alone(folder: Path) -> None:
     with pytest.raises(PersonaError, match="Add this yourself:\nada:\n  video_path"):
         write_block(folder, "ada", {"bbox_shift": 2})
     assert (folder / FILE).read_text() == text
+
+
+async def test_the_version_of_musetalk_that_is_served_decides_what_is_not_set(
+    folder: Path, tmp_path: Path
+) -> None:
+    catalogues = [Catalogue(folder, tmp_path / "cache", version=each) for each in ("v15", "v1")]
+    assert [each.settings("ada").margin for each in catalogues] == [10, 0]

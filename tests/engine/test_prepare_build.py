@@ -7,6 +7,7 @@ import os
 import resource
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def test_what_matters_changes_the_folder(video: Path, tmp_path: Path, persona: P
     assert shifted.boxes[9, 3] == persona.boxes[9, 3]
     margin = prepare("ada", settings(extra_margin=0), video, tmp_path)
     assert persona.boxes[9, 3] - margin.boxes[9, 3] == 10
+
+
+def test_version_1_0_has_no_margin(video: Path, tmp_path: Path) -> None:
+    newest, first = (
+        prepare("ada", replace(settings(face_box=BOX), version=version), video, tmp_path)
+        for version in ("v15", "v1")
+    )
+    assert newest.boxes[9].tolist() == [*BOX[:3], BOX[3] + 10]
+    assert first.boxes[9].tolist() == list(BOX)
+    assert first.settings["parsing_mode"] == "raw"
+    assert first.key != newest.key
 
 
 def test_a_face_box_by_hand_is_taken_as_it_is(video: Path, tmp_path: Path) -> None:

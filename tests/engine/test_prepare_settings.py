@@ -14,7 +14,34 @@ def test_what_is_not_said_has_a_usual_value() -> None:
     settings = parse_settings("ada", {"video_path": "ada/ada.mp4"})
     assert settings.display_name == "ada"
     assert (settings.bbox_shift, settings.face_box, settings.engine) == (0.0, None, "auto")
-    assert (settings.extra_margin, settings.parsing_mode) == (10, "jaw")
+    assert (settings.margin, settings.parsing) == (10, "jaw")
+
+
+@pytest.mark.parametrize(
+    ("block", "v15", "v1"),
+    [
+        ({}, (10, "jaw"), (0, "raw")),
+        ({"extra_margin": 4}, (4, "jaw"), (4, "raw")),
+        ({"parsing_mode": "neck"}, (10, "neck"), (0, "neck")),
+    ],
+)
+def test_the_version_of_musetalk_decides_what_is_not_set(
+    block: dict[str, Any], v15: tuple[int, str], v1: tuple[int, str]
+) -> None:
+    for version, expected in (("v15", v15), ("v1", v1)):
+        settings = parse_settings("ada", {"video_path": "a.mp4", **block}, version)
+        assert (settings.margin, settings.parsing) == expected
+
+
+def test_only_what_differs_between_versions_makes_another_persona() -> None:
+    def prepared_with(version: str, **keys: Any) -> dict[str, Any]:
+        return parse_settings("ada", {"video_path": "a.mp4", **keys}, version).prepared_with()
+
+    assert prepared_with("v15") != prepared_with("v1")
+    both_set = {"extra_margin": 10, "parsing_mode": "jaw"}
+    assert prepared_with("v15") == prepared_with("v1", **both_set)
+    assert {key: prepared_with("v15")[key] for key in both_set} == both_set
+    assert "version" not in prepared_with("v15")
 
 
 def test_every_key_is_taken() -> None:

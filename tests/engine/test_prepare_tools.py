@@ -166,7 +166,7 @@ def test_a_mask_follows_the_parser_and_the_settings(tmp_path: Path) -> None:
         settings = parse_settings("ada", {"video_path": "ada.mp4", **keys})
         region = parser_mask(
             classes,
-            settings.parsing_mode,
+            settings.parsing,
             settings.left_cheek_width,
             settings.right_cheek_width,
         )
