@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.audio import Speech
 from engine.features import Hearing
 from engine.persona import Persona
 from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
@@ -38,19 +39,19 @@ def clip_jobs(
     pcm: Pcm, hearing: Hearing, *, stream: int = 0, segment: int = 0
 ) -> Iterator[FrameJob]:
     """The jobs of every picture of a clip, each with the sound that its stream knows by then."""
-    after = SAMPLES_PER_FRAME + hearing.lookahead
-    around = (np.zeros(hearing.left_context, np.int16), pcm, np.zeros(after, np.int16))
-    padded = np.concatenate(around)
+    speech = Speech(hearing.left_context, hearing.lookahead)
+    speech.push(pcm)
+    speech.end_segment()
     for frame in range(len(pcm) // SAMPLES_PER_FRAME):
-        start = frame * SAMPLES_PER_FRAME
+        window = speech.window(frame)
         yield FrameJob(
             stream=stream,
             generation=0,
             tick=frame,
             due=frame,
             persona=_NOBODY,
-            audio=padded[start : start + hearing.left_context + after],
+            audio=window.audio,
             segment=segment,
-            frame=frame,
-            unheard=max(0, start + after - len(pcm)),
+            frame=window.frame,
+            unheard=window.unheard,
         )

@@ -46,8 +46,7 @@ class KlDecoder:
         self._last = decoder.conv_out
 
     def __call__(self, latents: Tensor, bad: Tensor) -> Tensor:
-        quantised = functional.conv2d(latents, self._scale, self._scale_bias)
-        pending = Sum(self._first(quantised), self._first.bias)
+        pending = Sum(self._first(self.unscaled(latents)), self._first.bias)
         pending = self._middle[0](pending)[1]
         pending = self._middle[1](self._attention(pending))[1]
         for resnets, up in self._levels:
@@ -57,6 +56,10 @@ class KlDecoder:
                 pending = up(self._ops.settle(pending))
         normed = self._ops.norm(pending, self._last_norm)
         return self._ops.picture(normed, self._last.weight, self._last.bias, 0.5, 0.5, bad)
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Latents without their factor, through the first, pointwise convolution."""
+        return functional.conv2d(latents, self._scale, self._scale_bias)
 
 
 class TinyDecoder:

@@ -42,11 +42,6 @@ def vae_input(faces: Faces, *, masked: bool) -> NDArray[np.float32]:
     return scaled
 
 
-def unscaled(latents: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Latents as the decoder wants them, in their own type; half is multiplied in single."""
-    return (latents.astype(np.float32) * np.float32(1 / SCALING_FACTOR)).astype(latents.dtype)
-
-
 def to_faces(decoded: NDArray[np.floating]) -> Faces:
     """BGR pictures (n, height, width, 3) of the decoder's output (n, 3, height, width).
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BASE = 10_000.0
 WIDTH = 384
-
-Floating = TypeVar("Floating", np.float16, np.float32, np.float64)
 
 
 def positional_table(tokens: int, width: int = WIDTH) -> NDArray[np.float32]:
@@ -25,9 +22,3 @@ def positional_table(tokens: int, width: int = WIDTH) -> NDArray[np.float32]:
     table[:, 0::2] = np.sin(angles)
     table[:, 1::2] = np.cos(angles)
     return table
-
-
-def with_positions(tokens: NDArray[Floating]) -> NDArray[Floating]:
-    """Tokens (batch, tokens, width) plus the table, rounded to their type and added in it."""
-    table = positional_table(tokens.shape[1], tokens.shape[2])
-    return tokens + table.astype(tokens.dtype)

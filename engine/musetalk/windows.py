@@ -8,7 +8,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import EngineError
 from engine.types import FPS, SAMPLE_RATE
 
 POSITION = 320
@@ -23,10 +22,6 @@ STATES = 5
 """Hidden states of the encoder that a position gives: the conv stem and its four layers."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-
-class ClipTooShort(EngineError):
-    """The clip is too short, or the frame rate too high, for the reference to make windows."""
 
 
 def window_length(left: int = PADDING, right: int = PADDING) -> int:
@@ -74,43 +69,3 @@ def gather(
     heard = states[rows, np.where(valid, index, 0)]
     heard[~valid] = 0
     return heard.reshape(len(index), -1, states.shape[-1])
-
-
-def clip_windows(
-    states: NDArray[Scalar],
-    samples: int,
-    fps: float = FPS,
-    left: int = PADDING,
-    right: int = PADDING,
-) -> NDArray[Scalar]:
-    """Tokens of every picture of a whole clip, as the reference cuts them.
-
-    Args:
-        states: (positions, 5, channels) of the clip; what lies past its end is ignored.
-        samples: length of the clip at 16 kHz.
-        fps: truncated to an integer, as the reference does; only 25 is in step with the training.
-
-    Returns:
-        (pictures, window * 5, channels).
-
-    Raises:
-        ClipTooShort: where the reference stops: below 80 ms of sound, or at 50 fps and above.
-    """
-    fps = int(fps)
-    pictures = math.floor(samples / SAMPLE_RATE * fps)
-    positions = math.floor(samples / SAMPLE_RATE * POSITIONS_PER_S)
-    if pictures < 1:
-        raise ClipTooShort(f"{samples} samples are shorter than one picture.")
-    index = window_positions(0, pictures, fps, left, right)
-    # The reference takes its padding from the features themselves, so a very short clip has less.
-    before = min(padding_positions(fps, left), positions)
-    index += padding_positions(fps, left) - before
-    after = min(3 * padding_positions(fps, right), positions)
-    if index[-1, -1] >= positions + after:
-        raise ClipTooShort(f"{samples} samples at {fps} fps end before their last window does.")
-    valid = (index >= 0) & (index < positions)
-    return gather(
-        np.broadcast_to(states, (pictures, *states.shape)),
-        index,
-        valid,
-    )

@@ -17,19 +17,25 @@ from engine.types import SAMPLE_RATE
 
 GRAY = 128
 
+REFERENCE_MARGIN = {"v15": 10, "v1": 0}
+"""Pixels below the chin that are part of the reference's coordinates (musetalk.md §2, item 5)."""
 
-def prepared(boxes: NDArray[np.integer]) -> Iterator[Persona]:
-    """A persona for each box (n, 4), as preparation leaves it; the box holds in all its frames.
 
-    The boxes already have their margin below the chin, so that none is added.
+def prepared(coords: NDArray[np.integer], version: str) -> Iterator[Persona]:
+    """A persona for each of the reference's boxes (n, 4), as preparation leaves it.
+
+    Preparation gets the box without its margin, as landmarks give it, and the usual settings.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
-        width, height = (int(boxes[:, edge].max()) + 2 & ~1 for edge in (2, 3))
+        width, height = (int(coords[:, edge].max()) + 2 & ~1 for edge in (2, 3))
         video = _gray_video(folder / "gray.mp4", width, height)
-        for x1, y1, x2, y2 in boxes.tolist():
+        for x1, y1, x2, y2 in coords.tolist():
             settings = PersonaSettings(
-                video.name, face_box=(x1, y1, x2, y2), extra_margin=0, display_name="gray"
+                video.name,
+                face_box=(x1, y1, x2, y2 - REFERENCE_MARGIN[version]),
+                display_name="gray",
+                version=version,
             )
             yield prepare("gray", settings, video, folder / "cache")
 

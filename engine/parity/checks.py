@@ -16,6 +16,7 @@ CHECKS: tuple[Check, ...] = (
     sound.audio_windows,
     networks.device_windows,
     sound.positions,
+    networks.device_places,
     sound.log_mel,
     pictures.images,
     networks.device_faces,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from engine.musetalk.windows import PADDING
 from engine.parity.avatar import prepared
-from engine.parity.sound import case_of
+from engine.parity.sound import TABLE_ALLOWED, as_served, case_of
 from engine.parity.vectors import EXACT, LEVEL, Comparison, Result, Vectors
 from engine.persona import ping_pong
-from engine.types import FPS
 
 LATENTS_ALLOWED = 1e-4
+UNSCALED_ALLOWED = 1e-5  # a convolution multiplies, where the reference divides
 MOST_SAMPLES = 160_000  # of a clip that is gathered in one batch
 INSTALL = "needs the networks' libraries. Install them with: make setup-all"
 
@@ -31,33 +31,66 @@ def _not_run(check: str, allowed: float) -> Result:
 
 def device_windows(folder: Path) -> Iterator[Result]:
     """The windows as the device gathers them."""
-    check = "audio windows on the device"
     vectors = Vectors(folder, "a_audio_chunks")
+    checks = "audio windows on the device", "audio windows of real width"
     if not installed():
-        yield _not_run(check, EXACT)
+        yield from (_not_run(check, EXACT) for check in checks)
         return
     from engine.parity.tiny import device_tokens
 
-    comparison = Comparison(check)
+    marks, wide = (Comparison(check) for check in checks)
     for key in vectors.some("prompt_"):
-        samples, fps, left, right = case_of(key)
-        if fps == FPS and left == right == PADDING and samples <= MOST_SAMPLES:
-            comparison.add(key, device_tokens(samples), vectors[key])
-    yield comparison.result
+        if as_served(key) and case_of(key)[0] <= MOST_SAMPLES:
+            marks.add(key, device_tokens(case_of(key)[0]), vectors[key])
+    for key in vectors.some("full_prompt_"):
+        states = vectors[vectors.some("full_hidden_first")[0]].swapaxes(0, 1)
+        if as_served(key):
+            wide.add(key, device_tokens(case_of(key)[0], states), vectors[key])
+    yield from (marks.result, wide.result)
 
 
-def device_faces(folder: Path) -> Iterator[Result]:
-    """The decoder's output to pictures, as the device does it."""
-    check = "network to image on the device"
-    vectors = Vectors(folder, "c_image_pre_post")
+def device_places(folder: Path) -> Iterator[Result]:
+    """Tokens with their places, as the device adds them, in either precision."""
+    vectors = Vectors(folder, "b_positional_encoding")
+    tokens, half = vectors["x"], vectors["y_fp16"].astype(np.float16)
+    step = float(np.spacing(np.abs(half).max()))  # of half precision
+    checks = {"tokens with positions, fp32": TABLE_ALLOWED, "tokens with positions, fp16": step}
     if not installed():
-        yield _not_run(check, LEVEL)
+        yield from (_not_run(*check) for check in checks.items())
         return
     from engine.parity import tiny
 
-    comparison = Comparison(check, LEVEL)
-    comparison.add("fp32", tiny.device_faces(vectors["decode_sample"]), vectors["decoded_bgr_fp32"])
-    yield comparison.result
+    pairs = (tokens, vectors["y_fp32"]), (tokens.astype(np.float16), half)
+    for (check, allowed), (entered, expected) in zip(checks.items(), pairs, strict=True):
+        comparison = Comparison(check, allowed)
+        comparison.add("sum", tiny.device_places(entered), expected)
+        yield comparison.result
+
+
+def device_faces(folder: Path) -> Iterator[Result]:
+    """Latents into the decoder and its output to pictures, as the device does both."""
+    vectors = Vectors(folder, "c_image_pre_post")
+    checks = {
+        "latents to decoder, fp32": UNSCALED_ALLOWED,
+        "network to image, fp32": EXACT,
+        "latents to decoder, fp16": 0.0,
+        "network to image, fp16": LEVEL,
+    }
+    largest = float(np.abs(vectors["unscaled_latent_fp16"]).max())
+    checks["latents to decoder, fp16"] = float(np.spacing(np.float16(largest)))
+    if not installed():
+        yield from (_not_run(*check) for check in checks.items())
+        return
+    from engine.parity import tiny
+
+    for name, kind in (("fp32", np.float32), ("fp16", np.float16)):
+        latents, planes = vectors["decode_latent_in"], vectors["decode_sample"]
+        into = Comparison(check := f"latents to decoder, {name}", checks[check])
+        into.add(name, tiny.unscaled(latents.astype(kind)), vectors[f"unscaled_latent_{name}"])
+        yield into.result
+        out = Comparison(check := f"network to image, {name}", checks[check])
+        out.add(name, tiny.device_faces(planes.astype(kind)), vectors[f"decoded_bgr_{name}"])
+        yield out.result
 
 
 def avatar_preparation(folder: Path) -> Iterator[Result]:
@@ -65,15 +98,17 @@ def avatar_preparation(folder: Path) -> Iterator[Result]:
     vectors = Vectors(folder, "h_avatar_prepare")
     coords, squares = vectors["coords"], vectors["mask_coords"]
     count = len(coords) // 2
-    comparison = Comparison("avatar preparation")
+    version = str(json.loads(str(vectors["info"]))["version"])
     order = [ping_pong(k, count) for k in range(len(coords))]
-    comparison.add("coords", coords[:count][order], coords)
-    for source, persona in enumerate(prepared(coords[:count])):
-        same = [place for place in range(len(coords)) if order[place] == source]
-        comparison.add(f"box {source}", persona.boxes[[0] * len(same)], coords[same])
-        comparison.add(f"square {source}", persona.crops[[0] * len(same)], squares[same])
-        sides = squares[same[0], 2:] - squares[same[0], :2]
+    personas = list(prepared(coords[:count], version))
+    comparison = Comparison("avatar preparation")
+    comparison.add("coords", [personas[source].boxes[0] for source in order], coords)
+    comparison.add("mask_coords", [personas[source].crops[0] for source in order], squares)
+    for source, persona in enumerate(personas):
+        sides = squares[order.index(source), 2:] - squares[order.index(source), :2]
         comparison.add(f"mask {source}", persona.masks[0].shape[::-1], sides)
+        for each in (persona.boxes, persona.crops):
+            comparison.add(f"still {source}", each, each[[0] * len(each)])
     yield comparison.result
     if not installed():
         yield _not_run("avatar latents", EXACT)

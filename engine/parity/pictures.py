@@ -13,7 +13,7 @@ from engine.blend import Bgr
 from engine.clips import clip_jobs
 from engine.features import Hearing
 from engine.musetalk import boxes, image, masks, parsing
-from engine.parity.vectors import LEVEL, Comparison, Result, Vectors
+from engine.parity.vectors import Comparison, Result, Vectors
 from engine.persona import ping_pong
 from engine.scheduler import Scheduler
 from engine.types import SAMPLES_PER_FRAME, FrameJob
@@ -29,17 +29,6 @@ def images(folder: Path) -> Iterator[Result]:
     before.add("masked", image.vae_input(face[None], masked=True), vectors["vae_in_masked"])
     before.add("full", image.vae_input(face[None], masked=False), vectors["vae_in_full"])
     yield before.result
-    latents, decoded = vectors["decode_latent_in"], vectors["decode_sample"]
-    after = Comparison("network to image, fp32")
-    after.add("unscaled", image.unscaled(latents), vectors["unscaled_latent_fp32"])
-    after.add("decoded", image.to_faces(decoded), vectors["decoded_bgr_fp32"])
-    yield after.result
-    half = Comparison("network to image, fp16", LEVEL)
-    half.add(
-        "unscaled", image.unscaled(latents.astype(np.float16)), vectors["unscaled_latent_fp16"]
-    )
-    half.add("decoded", image.to_faces(decoded.astype(np.float16)), vectors["decoded_bgr_fp16"])
-    yield half.result
 
 
 def face_boxes(folder: Path) -> Iterator[Result]:

@@ -10,13 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clips import clip_jobs
-from engine.features import Features, Hearing
+from engine.features import LEAST_LEFT, Features, Hearing
 from engine.musetalk import mel, positional, windows
 from engine.parity.vectors import Comparison, Result, Vectors
-from engine.types import FPS, SAMPLES_PER_FRAME
+from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob, Pcm
 
 TABLE_ALLOWED = 1e-5
 MEL_ALLOWED = 1e-4
+
+LOUD = 1.0
+"""Of the scaled log-mel, under its peak: so far, 16-bit sound is as good as the vectors' own."""
+LOUD_ALLOWED = 1e-3
+
+EDGE = 16
+"""Samples at the end of a job's sound; less could lie under the window's edge and go unheard."""
 
 _CASE = re.compile(r"(?:full_)?prompt_n(\d+)_fps([\d.]+?)(?:_L(\d+)R(\d+))?$")
 
@@ -38,57 +45,43 @@ def case_of(key: str) -> tuple[int, float, int, int]:
     return int(samples), float(fps), *both
 
 
+def as_served(key: str) -> bool:
+    """The key's frame rate and padding are those that serve."""
+    _, fps, left, right = case_of(key)
+    return fps == FPS and left == right == windows.PADDING
+
+
 def audio_windows(folder: Path) -> Iterator[Result]:
+    """Which positions pictures hear: of a whole clip at any rate, and of a stream."""
     vectors = Vectors(folder, "a_audio_chunks")
     keys = [key for key in vectors.some("prompt_") if _CASE.match(key)]
     whole, streamed = Comparison("audio windows of a clip"), Comparison("audio windows of a stream")
     for key in keys:
         samples, fps, left, right = case_of(key)
-        states = marked(np.arange(samples // windows.POSITION))
-        tokens = windows.clip_windows(states, samples, fps, left, right)
-        whole.add(key, tokens, vectors[key])
-        if fps == FPS and left == right == windows.PADDING:
-            streamed.add(key, _streamed(samples), vectors[key])
+        expected = _heard_in(vectors[key])
+        heard = windows.window_positions(0, len(expected), int(fps), left, right)
+        inside = (heard >= 0) & (heard < samples // windows.POSITION)
+        whole.add(key, np.where(inside, heard, -1), expected)
+        if as_served(key):
+            streamed.add(key, _streamed(samples), expected)
     yield whole.result
     yield streamed.result
-    yield _full_width(vectors)
-    yield _refused(vectors)
 
 
-def _full_width(vectors: Vectors) -> Result:
-    comparison = Comparison("audio windows of real width")
-    for key in vectors.some("full_prompt_"):
-        samples, fps, left, right = case_of(key)
-        states = vectors[vectors.some("full_hidden_first")[0]].swapaxes(0, 1)
-        tokens = windows.clip_windows(states, samples, fps, left, right)
-        comparison.add(key, tokens, vectors[key])
-    return comparison.result
+def _heard_in(tokens: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(pictures, window) positions that the vectors' tokens are of; -1 for a zero vector."""
+    return np.rint(-tokens[:, :: windows.STATES, 1]).astype(np.int64) - 1
 
 
-def _refused(vectors: Vectors) -> Result:
-    """Clips that the reference does not take: too short at 25 fps, any at 50 fps."""
-    comparison = Comparison("clips that have no windows")
-    for samples in vectors["failures"][:, 0].tolist():
-        short = samples < 2 * SAMPLES_PER_FRAME
-        try:
-            states = marked(np.arange(samples // windows.POSITION))
-            windows.clip_windows(states, samples, FPS if short else 2 * FPS)
-        except windows.ClipTooShort:
-            continue
-        comparison.wrong(f"{samples} samples are taken")
-    return comparison.result
-
-
-def _streamed(samples: int) -> NDArray[np.float32]:
-    """Tokens of a clip's pictures on the way that serves, one job each; the encoder marks."""
+def _streamed(samples: int) -> NDArray[np.int64]:
+    """The same of a clip's pictures on the way that serves, one job each."""
     hearing = Hearing()
     features = Features(hearing)
-    tokens = []
+    positions = []
     for job in clip_jobs(np.zeros(samples, np.int16), hearing):
         heard = features.listen([job])
-        states = marked(hearing.start(job.frame) + np.arange(hearing.positions))
-        tokens.append(windows.gather(states[None], heard.index, heard.valid)[0])
-    return np.array(tokens)
+        positions.append(np.where(heard.valid[0], hearing.start(job.frame) + heard.index[0], -1))
+    return np.array(positions)
 
 
 def positions(folder: Path) -> Iterator[Result]:
@@ -98,21 +91,13 @@ def positions(folder: Path) -> Iterator[Result]:
         expected = vectors[key]
         table.add(key, positional.positional_table(*expected.shape), expected)
     yield table.result
-    tokens = vectors["x"]
-    single = Comparison("tokens with positions, fp32", TABLE_ALLOWED)
-    single.add("y_fp32", positional.with_positions(tokens), vectors["y_fp32"])
-    yield single.result
-    expected = vectors["y_fp16"].astype(np.float16)
-    step = float(np.spacing(np.abs(expected).max()))  # of half precision
-    half = Comparison("tokens with positions, fp16", step)
-    half.add("y_fp16", positional.with_positions(tokens.astype(np.float16)), expected)
-    yield half.result
 
 
 def log_mel(folder: Path) -> Iterator[Result]:
+    """Of a whole clip against the vectors; of a stream against them and against the clip."""
     vectors = Vectors(folder, "g_logmel")
-    comparison = Comparison("log-mel", MEL_ALLOWED)
     sound = vectors["wav"]
+    comparison = Comparison("log-mel", MEL_ALLOWED)
     heard = mel.log_mel(sound)
     quiet = mel.log_mel(sound * np.float32(0.05))
     comparison.add("shape", heard[None].shape, vectors["mel_shape"])
@@ -123,3 +108,85 @@ def log_mel(folder: Path) -> Iterator[Result]:
     silence = mel.log_mel(np.zeros_like(sound))
     comparison.add("silence", [silence.min(), silence.max()], vectors["all_zero_value"])
     yield comparison.result
+    yield _streamed_mel(vectors)
+    yield _streamed_floor(vectors)
+    yield _look_ahead()
+
+
+def _pcm(sound: NDArray[np.floating]) -> Pcm:
+    return np.asarray(np.rint(np.clip(sound, -1, 1) * 32767), np.int16)
+
+
+def _streamed_mel(vectors: Vectors) -> Result:
+    """Every picture's window of a stream, where the whole clip has it."""
+    pcm = _pcm(vectors["wav"])
+    clip = mel.log_mel(pcm / 32768.0)
+    comparison = Comparison("log-mel of a stream", MEL_ALLOWED)
+    last = np.empty(0, np.float32)
+    # So little context that windows slide; enough for the whole clip, which the last picture has.
+    for hearing in (Hearing(LEAST_LEFT, 0, form="padded"), Hearing(form="padded")):
+        features = Features(hearing)
+        for job in clip_jobs(pcm, hearing):
+            last = heard = features.listen([job]).mels[0]
+            comparison.add("shape", heard[None].shape, vectors["mel_shape"])
+            first = hearing.start(job.frame) * windows.POSITION // mel.HOP
+            known = _known_rows(job, hearing) - first
+            ours, whole = heard[:, :known], clip[:, first : first + known]
+            # A floor that is not yet the file's lies under it.
+            comparison.add(f"picture {job.frame}", np.maximum(ours, clip.min()), whole)
+    comparison.add("last picture", last, clip)
+    for expected in (vectors[found] for found in vectors.some("mel_first")):
+        ours = last[:, : expected.shape[1]]
+        loud = expected > expected.max() - LOUD
+        near = np.abs(ours - expected)[loud] <= LOUD_ALLOWED
+        comparison.add("loud bands", near, np.ones_like(near))
+    return comparison.result
+
+
+def _known_rows(job: FrameJob, hearing: Hearing) -> int:
+    """Rows of the segment whose sound the job knows to the end."""
+    assert job.audio is not None
+    known = SAMPLES_PER_FRAME * (job.frame + 1) + hearing.lookahead - job.unheard
+    return (known - mel.FFT // 2) // mel.HOP + 1
+
+
+def _streamed_floor(vectors: Vectors) -> Result:
+    """A stream's floor is that of its loudest sound for as long as a window of upstream's."""
+    comparison = Comparison("log-mel floor of a stream", MEL_ALLOWED)
+    hearing = Hearing(LEAST_LEFT, 0)
+    sound = _pcm(vectors["wav"])
+    seconds = len(sound) / SAMPLE_RATE
+    pcm = np.zeros((mel.WINDOW_S + 2) * SAMPLE_RATE + len(sound), np.int16)
+    pcm[: len(sound)] = sound
+    tail = mel.log_mel(sound / 32768.0)[:, -1]
+    features = Features(hearing)
+    for job in clip_jobs(pcm, hearing):
+        at = job.frame / FPS
+        heard = features.listen([job]).mels[0]
+        if seconds + 1 < at < mel.WINDOW_S - 1:
+            comparison.add(f"second {at:g}", heard[:, -1], tail)
+        elif at > mel.WINDOW_S + seconds + 1:
+            comparison.add(f"second {at:g}", heard[:, -1], tail * 0 + vectors["all_zero_value"][0])
+    return comparison.result
+
+
+def _look_ahead() -> Result:
+    """A job's sound ends where the last row that its picture needs does: §5.1."""
+    comparison = Comparison("look-ahead of a stream")
+    hearing = Hearing(left=50, right=0)
+    pcm = np.zeros(2 * SAMPLE_RATE, np.int16)
+    (job,) = (job for job in clip_jobs(pcm, hearing) if job.frame == FPS)
+    assert job.audio is not None
+    # The convolutions of position q reach the rows to 2 q + 2.
+    last = windows.window_positions(job.frame, 1)[0, -1] - hearing.start(job.frame)
+    row = 2 * int(last) + 2
+    for name, after in (("needed", 0), ("enough", 1)):
+        pcm[:] = 0
+        end = SAMPLES_PER_FRAME * (job.frame + 1) + hearing.lookahead
+        pcm[end - EDGE * (1 - after) : end + EDGE * after] = 30_000
+        jobs = (each for each in clip_jobs(pcm, hearing) if each.frame == job.frame)
+        heard = Features(hearing).listen(list(jobs)).mels[0]
+        whole = mel.log_mel(pcm / 32768.0)[:, 2 * hearing.start(job.frame) :]
+        comparison.add(name, heard[:, row].max() > heard.min(), after == 0)
+        comparison.add(f"{name}, whole", whole[:, row].max() > whole.min(), after == 0)
+    return comparison.result

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.clips import blank_persona, clip_jobs
 from engine.features import Features, Hearing
 from engine.models import networks, whisper
+from engine.models.configs import SMALL
 from engine.models.decoder import KlDecoder
 from engine.models.ops import best_ops
 from engine.models.pipeline import Pipeline
@@ -68,34 +69,75 @@ class TinyNetworks:
             return self._unet(place, sound).numpy(), pictures.numpy()
 
 
-def device_tokens(samples: int) -> NDArray[np.float32]:
-    """Tokens of a clip's pictures as the device gathers them, in one batch; the encoder marks."""
+def device_tokens(samples: int, states: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    """Tokens of a clip's pictures as the device gathers them, in one batch.
+
+    Args:
+        states: (positions, 5, width) what the encoder says of the clip; None: marks.
+    """
     hearing = Hearing()
     jobs = list(clip_jobs(np.zeros(samples, np.int16), hearing))
     heard = Features(hearing).listen(jobs)
-    places = np.arange(hearing.positions)
-    states = np.array([marked(hearing.start(job.frame) + places) for job in jobs])
+    places = np.array([hearing.start(job.frame) for job in jobs])[:, None]
+    places = places + np.arange(hearing.positions)
+    if states is None:
+        said = np.array([marked(row) for row in places])
+    else:
+        padded = np.zeros((int(places.max()) + 1, *states.shape[1:]), np.float32)
+        padded[: len(states)] = states
+        said = padded[places]
+    return _gathered(said, heard.index, heard.valid, np.zeros((1, said.shape[-1]), np.float32))
+
+
+def device_places(tokens: NDArray[Any]) -> NDArray[Any]:
+    """Tokens (batch, 50, 384) plus the table of places, in their own type."""
+    batch, count, width = tokens.shape
+    positions = count // STATES
+    index = np.tile(np.arange(positions), (batch, 1))
+    table = positional_table(count, width).astype(tokens.dtype)
+    said = tokens.reshape(batch, positions, STATES, width)
+    return _gathered(said, index, np.ones(index.shape, np.bool_), table)
+
+
+def _gathered(
+    states: NDArray[Any], index: NDArray[np.int64], valid: NDArray[np.bool_], table: NDArray[Any]
+) -> NDArray[Any]:
     tokens = whisper.tokens(
         torch.from_numpy(states),
-        torch.from_numpy(heard.index),
-        torch.from_numpy(heard.valid.astype(states.dtype)),
-        torch.zeros(1, states.shape[-1]),  # the table has a check of its own
+        torch.from_numpy(index),
+        torch.from_numpy(valid.astype(states.dtype)),
+        torch.from_numpy(table),
     )
-    return np.asarray(tokens.numpy(), np.float32)
+    return np.asarray(tokens.numpy())
 
 
-def device_faces(decoded: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pictures of the decoder's output (n, 3, H, W), as its last pass makes them.
+def device_faces(decoded: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Pictures of the decoder's output (n, 3, H, W) in its own type, as its last pass makes them.
 
     That pass begins with the decoder's last convolution, which here leaves the planes as they are.
     """
-    same = torch.zeros(3, 3, 3, 3)
+    planes = torch.from_numpy(decoded)
+    same = torch.zeros(3, 3, 3, 3, dtype=planes.dtype)
     same[range(3), range(3), 1, 1] = 1
     bad = torch.zeros(len(decoded), dtype=torch.int32)
-    planes = torch.from_numpy(decoded)
+    bias = torch.zeros(3, dtype=planes.dtype)
     scale, shift = 0.5, 0.5
-    faces = best_ops(planes.device).picture(planes, same, torch.zeros(3), scale, shift, bad)
+    faces = best_ops(planes.device).picture(planes, same, bias, scale, shift, bad)
     return np.asarray(faces.numpy(), np.uint8)
+
+
+def unscaled(latents: NDArray[np.floating]) -> NDArray[np.floating]:
+    """What the KL decoder makes of latents (n, 4, H, W) first, in their own type.
+
+    That is a convolution, too, which here leaves the channels as they are.
+    """
+    vae: Any = networks.build("kl", SMALL["kl"])
+    conv = vae.post_quant_conv.to(torch.from_numpy(latents).dtype)
+    with torch.inference_mode():
+        conv.weight.copy_(torch.eye(4)[:, :, None, None])
+        conv.bias.zero_()
+        decoder = KlDecoder(best_ops(torch.device("cpu")), vae)
+        return np.asarray(decoder.unscaled(torch.from_numpy(latents)).numpy())
 
 
 def _reference_weights(module: Any) -> dict[str, torch.Tensor]:

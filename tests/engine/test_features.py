@@ -14,6 +14,7 @@ from engine.musetalk import windows
 from engine.musetalk.mel import log_mel
 from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
 from tests.engine.speech import speech_like
+from tests.engine.whole import clip_tokens
 
 WHOLE = Hearing(left=200, right=250, form="padded")
 
@@ -50,7 +51,7 @@ def test_a_picture_hears_the_positions_that_the_reference_gives_it(
 ) -> None:
     pcm = np.zeros(samples, np.int16)
     hearing = Hearing(left=left, right=right, form=form)
-    expected = windows.clip_windows(marked_states(np.arange(samples // 320)), samples)
+    expected = clip_tokens(marked_states(np.arange(samples // 320)), samples)
     assert np.array_equal(heard_tokens(pcm, hearing), expected)
 
 

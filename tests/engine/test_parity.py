@@ -13,16 +13,17 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine import blend
+from engine import blend, features
 from engine.features import Features
 from engine.models import decoder
 from engine.musetalk import boxes, image, masks, mel, parsing, positional, windows
 from engine.parity import checks, networks, pictures, sound
 from engine.parity.checks import CHECKS, Check, compare
 from engine.parity.vectors import BrokenVectors, Comparison, Result, Vectors
-from engine.prepare import build, latents
+from engine.prepare import build, latents, settings
 from engine.prepare import masks as jaw
 from engine.scheduler import Scheduler
+from tests.engine.whole import clip_tokens
 
 VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk"
 
@@ -45,6 +46,10 @@ def _lone(_: object, __: float) -> int:
     return 1
 
 
+def _constant(log: Any, _: float) -> Any:
+    return np.zeros_like(log)
+
+
 def _untouched(below: Any, above: Any, _: Any) -> Any:
     return (below.astype(np.uint16) + above >> 1).astype(np.uint8)
 
@@ -57,21 +62,27 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (sound.audio_windows, "of a clip", (windows, "POSITIONS_PER_S"), 49),
     (sound.audio_windows, "of a stream", (windows, "padding_positions"), lambda *_: 3),
     (sound.audio_windows, "of a stream", (Features, "_end"), lambda _, job: 640 * job.frame),
-    (sound.audio_windows, "real width", (windows, "POSITIONS_PER_S"), 40),
-    (sound.audio_windows, "have no windows", (windows, "padding_positions"), lambda *_: 9),
+    (networks.device_windows, "real width", (windows, "padding_positions"), lambda *_: 3),
     (networks.device_windows, "on the device", (windows, "window_positions"), None),
-    (networks.device_faces, "on the device", (torch.Tensor, "round"), lambda x: x - 2),
     (sound.positions, "table", (positional, "BASE"), 9_990.0),
-    (sound.positions, "fp32", (positional, "BASE"), 9_990.0),
-    (sound.positions, "fp16", (positional, "BASE"), 5_000.0),
+    (networks.device_places, "fp32", (positional, "BASE"), 9_990.0),
+    (networks.device_places, "fp16", (positional, "BASE"), 5_000.0),
     (sound.log_mel, "log-mel", (mel, "RANGE"), 7.99),
     (sound.log_mel, "log-mel", (mel, "FLOOR"), 2e-10),
     (sound.log_mel, "log-mel", (mel, "_filters"), lambda: np.roll(FILTERS(), 1, axis=0)),
+    (sound.log_mel, "of a stream", (features, "ROWS_PER_POSITION"), 3),
+    (sound.log_mel, "of a stream", (features, "EDGE"), 0),
+    (sound.log_mel, "of a stream", (mel, "scaled"), _constant),
+    (sound.log_mel, "floor of a stream", (features, "PEAK_ROWS"), 10),
+    (sound.log_mel, "floor of a stream", (features, "PEAK_ROWS"), 6000),
+    (sound.log_mel, "look-ahead", (features, "STEM_REACH"), 720),
+    (sound.log_mel, "look-ahead", (features, "STEM_REACH"), 480),
     (pictures.images, "to network", (image, "MASKED_FROM"), 127),
     (pictures.images, "to network", (cv2, "INTER_LANCZOS4"), cv2.INTER_CUBIC),
-    (pictures.images, "to image, fp32", (image, "SCALING_FACTOR"), 0.18216),
-    (pictures.images, "to image, fp32", (np, "rint"), np.floor),
-    (pictures.images, "to image, fp16", (np, "rint"), lambda x: np.floor(x) - 1),
+    (networks.device_faces, "to decoder, fp32", (decoder, "SCALING_FACTOR"), 0.18216),
+    (networks.device_faces, "to decoder, fp16", (decoder, "SCALING_FACTOR"), 0.184),
+    (networks.device_faces, "to image, fp32", (torch.Tensor, "round"), torch.floor),
+    (networks.device_faces, "to image, fp16", (torch.Tensor, "round"), lambda x: x - 2),
     (pictures.face_boxes, "boxes", (boxes, "MASK_LINE"), 28),
     (pictures.face_boxes, "boxes", (boxes, "NO_FACE"), (0, 0, 1, 1)),
     (pictures.parser_masks, "masks", (parsing, "DILATE_FROM"), 11),
@@ -90,6 +101,8 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (networks.avatar_preparation, "preparation", (boxes, "EXPAND"), 1.48),
     (networks.avatar_preparation, "preparation", (jaw, "blend_mask"), lambda region, _: region),
     (networks.avatar_preparation, "preparation", (build, "lengthened"), lambda b, *_: b + 1),
+    (networks.avatar_preparation, "preparation", (build, "lengthened"), lambda b, *_: b),
+    (networks.avatar_preparation, "preparation", (settings, "EXTRA_MARGIN"), {"v15": 3}),
     (networks.avatar_preparation, "latents", (latents, "SHAPE"), (8, 32, 31)),
     (networks.tiny_end_to_end, "latents in", (latents, "SCALING_FACTOR"), 0.183),
     (networks.tiny_end_to_end, "latents out", (positional, "BASE"), 9_000.0),
@@ -131,7 +144,7 @@ def test_the_command_passes_and_prints_every_check() -> None:
     done = CliRunner().invoke(app, ["parity", str(VECTORS)])
     assert done.exit_code == 0, done.output
     assert "blending: frames" in done.output
-    assert "28 of 28 checks passed." in done.output
+    assert "31 of 31 checks passed." in done.output
 
 
 def test_the_command_fails_when_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +179,7 @@ def test_without_the_networks_libraries_checks_are_missing_unless_allowed(
     assert "make setup-all" in done.output
     allowed = CliRunner().invoke(app, ["parity", str(VECTORS), "--allow-missing"])
     assert allowed.exit_code == 0
-    assert "22 of 28 checks passed." in allowed.output
+    assert "19 of 31 checks passed." in allowed.output
 
 
 def truncate(folder: Path) -> None:
@@ -212,9 +225,9 @@ def test_vectors_of_other_sizes_are_read(tmp_path: Path) -> None:
     states = sound.marked(np.arange(4000 // 320))
     np.savez(
         tmp_path / "a_audio_chunks.npz",
-        prompt_n4000_fps25=windows.clip_windows(states, 4000),
-        full_hidden_first7=np.ones((5, 7, 16), np.float16),
-        full_prompt_n1920_fps25=windows.clip_windows(np.ones((6, 5, 16), np.float16), 1920),
+        prompt_n4000_fps25=clip_tokens(states, 4000),
+        full_hidden_first7=np.ones((5, 7, 16), np.float32),
+        full_prompt_n1920_fps25=clip_tokens(np.ones((6, 5, 16), np.float32), 1920),
         failures=np.array([[640, 1]]),
     )
     np.savez(tmp_path / "e_mirror_cycle.npz", cycle_N3=[0, 1, 2, 2, 1], batches_N3=[2, 2, 1])
