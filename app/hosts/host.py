@@ -33,7 +33,10 @@ FAULT = "The session ended by a fault of the service; its log says more."
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
     """Until the channel closes; then every session leaves its room."""
     catalogue = Catalogue(
-        settings.personas_dir, settings.data_dir / "personas", settings.models_dir
+        settings.personas_dir,
+        settings.data_dir / "personas",
+        settings.models_dir,
+        settings.musetalk_version,
     )
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
     pool = EnginePool(config, painter=lambda deliver: RemotePainter(Path(engine), deliver))
