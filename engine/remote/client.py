@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.errors import BackendUnavailable, PersonaError
+from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.remote import messages
@@ -27,6 +27,7 @@ from engine.warmup import Measured
 log = logging.getLogger(__name__)
 
 AGAIN_S = 0.25  # between attempts to reach the engine
+PATIENCE_S = 5.0  # for an engine that is being started again
 GONE = "The engine's process ended; the service starts another."
 NOT_YET = "The engine has not been reached yet."
 
@@ -93,17 +94,23 @@ class RemotePainter:
         self._thread.join()
 
     def admit(self, persona: Persona) -> None:
-        """Blocks; raises PersonaError, also when the engine went away meanwhile."""
+        """Blocks; raises EngineFault when there is no engine, or it went away meanwhile.
+
+        One that is being started again is waited for, for a moment.
+        """
+        self._reached.wait(timeout=PATIENCE_S)
         if (connection := self._connection) is None:
-            raise PersonaError(self.fault or GONE)
-        number, answered, problem = next(self._numbers), threading.Event(), [GONE]
+            raise EngineFault(self.fault or GONE)
+        number, answered, problem = next(self._numbers), threading.Event(), [""]
         self._answers[number] = (answered, problem)
         body = {"number": number, "folder": str(persona.folder.resolve())}
         connection.link.send(Kind.ADMIT, pack_json(body))
         while self._connection is connection and not answered.wait(timeout=AGAIN_S):
             pass
         del self._answers[number]
-        if problem:
+        if not answered.is_set():
+            raise EngineFault(GONE)
+        if problem[0]:
             raise PersonaError(problem[0])
 
     def open(self, stream: int, persona: Persona) -> None:
@@ -155,6 +162,7 @@ class RemotePainter:
             for kind, body in connection.link.messages():
                 self._hear(connection, Kind(kind), body)
             self._connection = None
+            self._reached.clear()
             connection.link.close()
             if not self._stopping.is_set():
                 self._lost(self.fault or GONE)
@@ -192,7 +200,7 @@ class RemotePainter:
             case Kind.ADMITTED:
                 told = json.loads(body)
                 if (waiting := self._answers.get(told["number"])) is not None:
-                    waiting[1][:] = [told["problem"]] if told["problem"] else []
+                    waiting[1][0] = told["problem"]
                     waiting[0].set()
             case Kind.FAULT:
                 self.fault = body.decode()
