@@ -71,7 +71,7 @@ class Accounts:
     def handed(self, tick: int, chunk: Chunk | None, leaves: float) -> None:
         """A tick's sound (None: silence) is on its way and begins to leave at a moment."""
         silent = chunk is None or chunk.silent
-        if chunk is not None:
+        if chunk is not None and self.timing.ended is None:
             self._ledger.handed(chunk.segment, leaves)
         if not silent:
             self._loud_until = leaves + FRAME_S
@@ -84,14 +84,17 @@ class Accounts:
             self.timing.sound_gap(now - since)
 
     def due(self, now: float) -> None:
-        """Tell what has come to pass by now."""
-        self._tell(self._ledger.due(now), now)
+        """Tell what has come to pass by now. What is heard after the session's end is not told."""
+        if self.timing.ended is None:
+            self._tell(self._ledger.due(now), now)
 
     def cleared(self, now: float, *, waiting: bool) -> None:
         """All speech was dropped on request; `waiting`: some that is not silent was to come."""
-        if waiting or self._loud_until > now:
+        if self.timing.ended is None and (waiting or self._loud_until > now):
             self._asked.append(now)
         self._loud_until = 0.0
+        # A session that leaves its room is still heard for a moment, which nobody counts.
+        now = now if self.timing.ended is None else min(now, self.timing.ended)
         self._tell(self._ledger.interrupt(now), now)
         self._turns.cleared(now)
 
@@ -103,7 +106,7 @@ class Accounts:
 
     def close(self, now: float) -> None:
         """The session is over: what was still being said ended with it, interrupted."""
-        self.cleared(now if self.timing.ended is None else self.timing.ended, waiting=False)
+        self.cleared(now, waiting=False)
         self._asked.clear()
 
     def shown(self, tick: int, now: float, due: float, trim_s: float, *, fresh: bool) -> None:

@@ -27,6 +27,7 @@ CLEAR = "lk.clear_buffer"
 LOST_TRAILER_S = 10.0  # without a byte, an open stream counts as ended (§1.2)
 SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is on its way
 LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting, is refused
+FAREWELL_S = 1.0  # for the last reports of a session that ends
 ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
 
 
@@ -88,6 +89,11 @@ class AgentVoice:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read_all())
             tasks.create_task(self._notices.run())
+
+    async def take_leave(self) -> None:
+        """Tell the agent how far its speech was heard, or its `say()` would wait for ever."""
+        self.interrupt()
+        await self._notices.flush(FAREWELL_S)
 
     async def aclose(self) -> None:
         """Call after the room was left."""

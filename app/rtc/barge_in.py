@@ -50,6 +50,9 @@ class BargeIn:
         on_change(room, lambda: self._review(room))
         self._review(room)
 
+    async def take_leave(self) -> None:
+        await self._voice.take_leave()
+
     async def aclose(self) -> None:
         """Call after the room was left."""
         self._room = None

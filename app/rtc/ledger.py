@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.types import FRAME_S
 
@@ -30,20 +30,32 @@ class _Segment:
     pushed_s: float = 0.0  # audio that has come in
     handed_s: float = 0.0  # audio on its way out, heard or about to be
     heard_from: float | None = None
-    last_from: float = 0.0  # when the last piece handed out begins to be heard
-    last_s: float = 0.0  # its length
+    # When each piece that may not have been heard to its end begins to be, and its length.
+    coming: deque[tuple[float, float]] = field(default_factory=deque)
     ended: bool = False  # no more will come in
     lost: bool = False  # its end never came: what came in is heard, and told as interrupted
     started: bool = False
 
-    def heard_until(self) -> float:
-        return self.last_from + self.last_s
+    def hand(self, at: float) -> None:
+        if self.heard_from is None:
+            self.heard_from = at
+        # The last piece is padded with silence, which is not part of the segment.
+        seconds = min(FRAME_S, max(0.0, self.pushed_s - self.handed_s))
+        self.coming.append((at, seconds))
+        self.handed_s += seconds
+
+    def pass_by(self, now: float) -> None:
+        """Forget pieces that were heard to their end."""
+        while self.coming and sum(self.coming[0]) <= now:
+            self.coming.popleft()
 
     def position(self, now: float) -> float:
-        """Seconds heard at a moment: all handed out, less what of it is still to come."""
-        if self.heard_from is None or now <= self.heard_from:
-            return 0.0
-        return max(0.0, self.handed_s - max(0.0, self.heard_until() - now))
+        """Seconds heard at a moment: all handed out, less what of each piece is still to come.
+
+        Piece by piece: a hold-up leaves a pause between two of them, which nobody has heard.
+        """
+        rest = (min(seconds, max(0.0, at + seconds - now)) for at, seconds in self.coming)
+        return max(0.0, self.handed_s - sum(rest))
 
 
 class Ledger:
@@ -80,14 +92,8 @@ class Ledger:
     def handed(self, number: int, at: float) -> None:
         """A 40-ms piece of a segment goes out and begins to be heard at a moment."""
         segment = next((s for s in self._segments if s.number == number), None)
-        if segment is None:
-            return
-        if segment.heard_from is None:
-            segment.heard_from = at
-        # The last piece is padded with silence, which is not part of the segment.
-        segment.last_from = at
-        segment.last_s = min(FRAME_S, max(0.0, segment.pushed_s - segment.handed_s))
-        segment.handed_s += segment.last_s
+        if segment is not None:
+            segment.hand(at)
 
     def due(self, now: float) -> list[Started | Finished]:
         """What has come to pass by now, each once."""
@@ -97,8 +103,9 @@ class Ledger:
             if segment.heard_from is not None and segment.heard_from <= now and not segment.started:
                 segment.started = True
                 events.append(Started(segment.number))
+            segment.pass_by(now)
             complete = segment.ended and segment.handed_s >= segment.pushed_s - 1e-9
-            if not complete or segment.heard_until() > now:
+            if not complete or segment.coming:
                 break
             self._segments.popleft()
             events.append(Finished(segment.number, segment.handed_s, interrupted=segment.lost))

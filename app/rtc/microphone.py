@@ -57,6 +57,9 @@ class Microphone:
         on_change(room, lambda: self._review(room))
         self._review(room)
 
+    async def take_leave(self) -> None:
+        """Nobody waits for reports of speech that is spoken live."""
+
     async def aclose(self) -> None:
         self._room = None
         if self._reading is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from asyncio import Queue
@@ -29,7 +30,12 @@ _AWAY = frozenset(
         rtc.RpcError.ErrorCode.CONNECTION_TIMEOUT,
         rtc.RpcError.ErrorCode.SEND_FAILED,
     }
-)  # the call did not arrive; after any other error it may have, and one more would be one too many
+)
+"""The call did not arrive; after any other error it may have, and one more would be one too many.
+
+CONNECTION_TIMEOUT comes when nothing confirmed the arrival for 7 s: later than the patience with a
+`started`, which so is never sent twice, and worth a second `finished`, without which an agent may
+wait for ever."""
 
 
 class Notices:
@@ -49,6 +55,15 @@ class Notices:
     def put(self, event: Started | Finished) -> None:
         self._queue.put_nowait(event)
 
+    async def flush(self, patience_s: float) -> None:
+        """Wait until all is delivered, while there is somebody to deliver it to."""
+        room = self._room
+        if room is None or not room.isconnected() or self._agent not in room.remote_participants:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._queue.join()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         while True:
@@ -57,6 +72,7 @@ class Notices:
                 await self._deliver(FINISHED, payload(event))
             elif self._wants_started:
                 await self._deliver(STARTED, "")
+            self._queue.task_done()
 
     async def _deliver(self, method: str, body: str) -> None:
         give_up = time.monotonic() + PATIENCE_S[method]

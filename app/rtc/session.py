@@ -52,6 +52,10 @@ class Ear(Protocol):
 
     def attach(self, room: rtc.Room) -> None: ...
 
+    async def take_leave(self) -> None:
+        """The session ends, and its room is still there, if it has not ended by itself."""
+        ...
+
     async def aclose(self) -> None: ...
 
     def interrupt(self) -> None: ...
@@ -155,6 +159,7 @@ class RoomSession:
             on_presence=out.timing.present,
         )
         exits.push_async_callback(self.room.leave)
+        exits.push_async_callback(ear.take_leave)
         await self._join(self.room)
         await out.next_picture()
         out.timing.first_frame(self._age_s())

@@ -34,6 +34,18 @@ def test_an_interruption_tells_what_was_heard_and_not_what_was_handed_out() -> N
     assert ledger.due(100.0) == []
 
 
+def test_a_pause_between_two_pieces_is_not_part_of_what_was_heard() -> None:
+    ledger = Ledger()
+    number = ledger.begin()
+    ledger.pushed(10.0)
+    ledger.handed(number, 5.0)
+    ledger.handed(number, 5.0 + FRAME_S)
+    ledger.handed(number, 6.0)  # the loop was held up
+    for now in (5.03, 5.5, 5.95):
+        ledger.due(now)
+    assert ledger.interrupt(5.99) == [Finished(1, pytest.approx(2 * FRAME_S), interrupted=True)]
+
+
 def test_a_segment_that_was_never_heard_still_ends() -> None:
     ledger = Ledger()
     ledger.begin()

@@ -95,6 +95,23 @@ def test_a_cleared_turn_is_told_with_what_was_heard_and_the_silence_is_timed() -
     assert (turn.position_s, turn.interrupted) == (pytest.approx(0.2), True)
 
 
+def test_a_session_that_leaves_slowly_ends_its_speech_where_it_was_heard_to_its_end() -> None:
+    played = Played(live=False)
+    played.segment(1.0, 100)
+    for n in range(8):
+        played.hear(1.0 + n * FRAME_S)
+    played.accounts.due(1.3)
+    played.accounts.timing.end(1.3)
+    for n in range(8, 20):  # while it leaves, on a clock that slipped by a second
+        played.hear(2.0 + n * FRAME_S)
+        played.accounts.due(2.0 + n * FRAME_S)
+    played.accounts.close(4.0)
+    assert played.told == [Started(1), Finished(1, pytest.approx(0.2), interrupted=True)]
+    [turn] = played.turns
+    assert (turn.position_s, turn.ended) == (pytest.approx(0.2), pytest.approx(1.3))
+    assert played.stats()["interrupt_ms"]["count"] == 0
+
+
 def test_to_silence_the_silent_is_no_interruption() -> None:
     played = Played(live=False)
     played.accounts.cleared(1.0, waiting=False)
