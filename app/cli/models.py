@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.errors import EngineError
 from engine.models.layout import NETWORKS, Network
-from engine.models.published import all_files, files_of
+from engine.models.published import all_files, files_of, places
 
 models_app = typer.Typer(help="Get, convert and check the networks' weights.", no_args_is_help=True)
 
@@ -25,6 +25,7 @@ Names = Annotated[
     typer.Argument(help=f"Of {', '.join(NETWORKS)}; all by default.", show_default=False),
 ]
 DEFAULT = Path("models")
+RANDOM = "random weights that only show that it runs come from `voipavatar models init-random`."
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +67,16 @@ def download_command(names: Names = None, models: Folder = DEFAULT) -> None:
         "hub": "as the hub says; no published record of its hash is known",
         "none": "unchecked: neither a record nor the hub tells its hash",
     }
+    chosen = (file for network in _networks(names) for file in files_of(network))
+    files = tuple(chosen) if names else all_files()
     with plainly():
-        from engine.prepare.download import fetch
-
-        chosen = (file for network in _networks(names) for file in files_of(network))
-        files = list(chosen) if names else all_files()
+        try:
+            from engine.prepare.download import fetch
+        except ImportError as error:
+            _refuse(
+                f"{error}. Install the networks' libraries: make setup-all\n"
+                f"Or put the files there by other means:\n{places(models, files)}"
+            )
         fetch(
             models,
             files,
@@ -86,7 +92,11 @@ def convert_command(names: Names = None, models: Folder = DEFAULT) -> None:
 
         networks = _networks(names)
         present = [each for each in networks if each.weights_path(models).is_file()]
-        for network in networks if names or not present else present:
+        if not present and not names:
+            _refuse(
+                f"{models} has no published weights. Run `voipavatar models download`; {RANDOM}"
+            )
+        for network in networks if names else present:
             typer.echo(f"{convert(models, network)}: ready")
         absent = [each.name for each in networks if each not in present]
         if absent and not names:
@@ -108,7 +118,10 @@ def verify_command(models: Folder = DEFAULT) -> None:
     if any(verdict.fault for verdict in verdicts if verdict.mib):
         raise typer.Exit(1)
     if not any(verdict.mib for verdict in verdicts):
-        _refuse(f"{models} has no converted weights. Run `voipavatar models download`.")
+        _refuse(
+            f"{models} has no converted weights. Run `voipavatar models download` and "
+            f"`voipavatar models convert`; {RANDOM}"
+        )
 
 
 @models_app.command("init-random")

@@ -10,7 +10,7 @@ from engine.errors import BackendUnavailable
 from engine.models.layout import NETWORKS
 
 FORMAT = "voipavatar-1"
-RECONVERT = "Run `voipavatar models convert` again."
+RECONVERT = "Run `voipavatar models convert` again (or `models init-random`, if it is random)."
 
 LENGTH = 8
 """Bytes at the start of a safetensors file that tell how long its JSON header is."""
@@ -28,7 +28,7 @@ def read_header(path: Path) -> dict[str, str]:
             if size > path.stat().st_size:
                 raise ValueError("the header is longer than the file")
             entries = json.loads(file.read(size))
-        header: dict[str, str] = entries.pop("__metadata__", {})
+        header: dict[str, str] = dict(entries.pop("__metadata__", {}))
         end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         if LENGTH + size + end != path.stat().st_size:
             raise ValueError("the file ends too early")
@@ -36,7 +36,16 @@ def read_header(path: Path) -> dict[str, str]:
         raise BackendUnavailable(f"{path} is truncated or damaged.", RECONVERT) from error
     if header.get("format") != FORMAT:
         raise BackendUnavailable(f"{path} was made by another version.", RECONVERT)
+    if not header.get("digest") or not _is_config(header.get("config", "")):
+        raise BackendUnavailable(f"{path} does not say whole what it holds.", RECONVERT)
     return header
+
+
+def _is_config(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, TypeError):
+        return False
 
 
 def fingerprint(models: Path, names: tuple[str, ...]) -> str:

@@ -27,8 +27,11 @@ def build(kind: Kind, config: Config) -> nn.Module:
     """
     try:
         return cast(nn.Module, _build(kind, config)).eval().requires_grad_(False)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"The configuration is not that of a {kind} network: {error}") from error
+    except Exception as error:  # diffusers and transformers raise whatever their modules do
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"the configuration is not that of a {kind} network ({_short(reason)})"
+        ) from error
 
 
 def _build(kind: Kind, config: Config) -> Any:
@@ -44,11 +47,28 @@ def fill(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:
     Raises:
         ValueError: naming the first thing that does not match.
     """
-    try:
-        module.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{what} does not fit its configuration: {reason}") from error
+    expected = module.state_dict()
+    lacks = [name for name in expected if name not in weights]
+    foreign = [name for name in weights if name not in expected]
+    other = [
+        name for name in expected if name in weights and weights[name].shape != expected[name].shape
+    ]
+    faults = []
+    if lacks:
+        faults.append(f"{len(lacks)} of {len(expected)} tensors are missing, as {lacks[0]}")
+    if foreign:
+        faults.append(f"{len(foreign)} are not of this network, as {foreign[0]}")
+    if other:
+        ours, theirs = (list(each[other[0]].shape) for each in (expected, weights))
+        faults.append(f"{len(other)} are of another shape, as {other[0]}: {theirs}, not {ours}")
+    if faults:
+        raise ValueError(f"{what} does not fit its configuration: {'; '.join(faults)}.")
+    module.load_state_dict(weights, strict=True, assign=True)
+
+
+def _short(text: str, most: int = 200) -> str:
+    """A text's beginning, cut between words."""
+    return text if len(text) <= most else text[: text.rindex(" ", 0, most)] + " …"
 
 
 def load(models: Path, name: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
@@ -67,5 +87,6 @@ def load(models: Path, name: str, dtype: torch.dtype, device: torch.device) -> n
             weights = {key: file.get_tensor(key).to(dtype) for key in file.keys()}  # noqa: SIM118
         fill(module, weights, str(path))
     except (ValueError, SafetensorError) as error:
-        raise BackendUnavailable(f"{path} cannot be used: {error}", RECONVERT) from error
+        sentence = str(error).removeprefix(f"{path} ").rstrip(".")
+        raise BackendUnavailable(f"{path} cannot be used: {sentence}.", RECONVERT) from error
     return module

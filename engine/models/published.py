@@ -7,7 +7,9 @@ and is checked against what the hub itself says when it is downloaded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.models.layout import NETWORKS, Network
 
@@ -101,3 +103,12 @@ def files_of(network: Network) -> tuple[Published, ...]:
 def all_files() -> tuple[Published, ...]:
     networks = (file for network in NETWORKS.values() for file in files_of(network))
     return (*networks, LANDMARKS, PARSER)
+
+
+def places(models: Path, files: Iterable[Published]) -> str:
+    """Where missing files come from and go to, a line each."""
+    return "\n".join(
+        f"  {models / file.local}  from {file.repo} @ {file.revision}: {file.remote}"
+        for file in files
+        if not (models / file.local).is_file()
+    )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
 from engine.errors import EngineError
-from engine.models.published import Published
+from engine.models.published import Published, places
 from engine.prepare.weights import BrokenWeights, file_digest
 
 MANIFEST = "downloads.json"
@@ -126,12 +126,8 @@ def _record(models: Path, fetched: Fetched) -> None:
 
 
 def _offline(models: Path, missing: list[Published], error: Exception) -> str:
-    places = "\n".join(
-        f"  {models / file.local}  from {file.repo} @ {file.revision}: {file.remote}"
-        for file in missing
-    )
     reason = " ".join(str(error).split())[:200]
     return (
-        f"The hub cannot be reached ({reason}). Missing are:\n{places}\n"
+        f"The hub cannot be reached ({reason}). Missing are:\n{places(models, missing)}\n"
         "Put them there by other means, or try `voipavatar models download` again."
     )

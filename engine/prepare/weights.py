@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from engine.models.header import FORMAT, read_header
 from engine.models.layout import NETWORKS, Network
 
 HALF = torch.float16
+AGAIN = "Delete it and run `voipavatar models download` again."
 
 _WHISPER_PREFIX = "model.encoder."
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -52,8 +54,15 @@ def digest(weights: dict[str, Tensor]) -> str:
 def write_ready(
     models: Path, network: Network, config: Config, weights: dict[str, Tensor], origin: str
 ) -> Path:
-    """Write a converted network; whole or not at all."""
+    """Write a converted network; whole or not at all.
+
+    Raises:
+        BrokenWeights: a value is not finite, or too large for half precision.
+    """
     half = {name: weights[name].to(HALF).contiguous().cpu() for name in weights}
+    for name, values in half.items():
+        if not values.isfinite().all():
+            raise BrokenWeights(_not_half(network, name, weights[name]))
     path = network.ready_path(models)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {
@@ -68,21 +77,33 @@ def write_ready(
     return path
 
 
+def _not_half(network: Network, name: str, values: Tensor) -> str:
+    tensor = f"The tensor {name} of {network.folder}/{network.weights}"
+    if not values.isfinite().all():
+        return f"{tensor} holds values that are not finite. {AGAIN}"
+    largest = float(values.abs().max())
+    return f"{tensor} does not fit half precision: it holds {largest:g}. {AGAIN}"
+
+
 def convert(models: Path, network: Network) -> Path:
     """Read a network's published files, check that they fit, and write them for serving.
 
     Raises:
         BrokenWeights: with what is wrong and where.
     """
-    config = _read_config(network.config_path(models))
+    described = network.config_path(models)
+    config = _read_config(described)
     source = network.weights_path(models)
     weights = _renamed(network, _read_weights(source))
     try:
         with torch.device("meta"):
             module = networks.build(network.kind, config)
+    except ValueError as error:
+        raise BrokenWeights(f"{described}: {error}. {AGAIN}") from error
+    try:
         networks.fill(module, weights, str(source))
     except ValueError as error:
-        raise BrokenWeights(str(error)) from error
+        raise BrokenWeights(f"{error} {AGAIN}") from error
     origin = f"{network.folder}/{network.weights} sha256:{file_digest(source)}"
     return write_ready(models, network, config, weights, origin)
 
@@ -93,9 +114,9 @@ def _read_config(path: Path) -> Config:
     except FileNotFoundError as error:
         raise BrokenWeights(f"{path} is missing. Run `voipavatar models download`.") from error
     except ValueError as error:
-        raise BrokenWeights(f"{path} is not JSON: {error}. Download it again.") from error
+        raise BrokenWeights(f"{path} is not JSON: {error}. {AGAIN}") from error
     if not isinstance(config, dict):
-        raise BrokenWeights(f"{path} holds no configuration. Download it again.")
+        raise BrokenWeights(f"{path} holds no configuration. {AGAIN}")
     return config
 
 
@@ -108,10 +129,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BrokenWeights(f"{path} is missing. Run `voipavatar models download`.") from error
+    except UnpicklingError as error:
+        if "allowed global" in str(error):
+            raise BrokenWeights(
+                f"{path} holds more than weights, code that would run when it is read. It was not "
+                f"loaded. {AGAIN}"
+            ) from error
+        raise BrokenWeights(f"{path} is truncated or damaged. {AGAIN}") from error
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
-        raise BrokenWeights(f"{path} is truncated or damaged. Download it again.") from error
+        raise BrokenWeights(f"{path} is truncated or damaged. {AGAIN}") from error
     if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise BrokenWeights(f"{path} is not a file of weights. Download it again.")
+        raise BrokenWeights(f"{path} is not a file of weights. {AGAIN}")
     return loaded
 
 
@@ -155,4 +183,4 @@ def verify(models: Path) -> Iterator[Verdict]:
             continue
         same = digest(weights) == header["digest"]
         fault = "" if same else "changed since its conversion; run `voipavatar models convert`"
-        yield Verdict(network.name, header["origin"], size, fault)
+        yield Verdict(network.name, header.get("origin", "unknown"), size, fault)

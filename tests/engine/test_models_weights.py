@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = publish(tmp_path, "kl", dict(networks.build("kl", SMALL["kl"]).state_dict()))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(BrokenWeights, match=r"truncated or damaged\. Download it again"):
+    with pytest.raises(BrokenWeights, match=r"truncated or damaged\. Delete it and run `voip"):
         convert(tmp_path, KL)
 
 
@@ -128,3 +129,104 @@ def test_the_commands_refuse_in_a_sentence(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["models", *arguments, "--models", str(tmp_path)])
         assert done.exit_code == 1
         assert "Traceback" not in done.output
+    for arguments in (["verify"], ["convert"]):
+        done = CliRunner().invoke(app, ["models", *arguments, "--models", str(tmp_path)])
+        assert done.exit_code == 1
+        assert "models init-random" in done.output
+
+
+class Harm:
+    """What a pickle may do when it is read."""
+
+    def __reduce__(self) -> Any:
+        return print, ("harm",)
+
+
+def test_a_pickle_that_holds_more_than_weights_is_not_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path, "kl", {"weight": Harm()})
+    with pytest.raises(BrokenWeights, match=r"holds more than weights.* It was not loaded\."):
+        convert(tmp_path, KL)
+    assert "harm" not in capsys.readouterr().out
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused_by_name(tmp_path: Path) -> None:
+    weights = dict(networks.build("tiny", SMALL["tiny"]).state_dict())
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], 1e6)
+    publish(tmp_path, "tiny", weights)
+    network = NETWORKS["tiny"]
+    from safetensors.torch import save_file
+
+    save_file(weights, network.weights_path(tmp_path))
+    with pytest.raises(BrokenWeights, match=rf"tensor {name} of .* does not fit half .* 1e\+06"):
+        convert(tmp_path, network)
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    save_file(weights, network.weights_path(tmp_path))
+    with pytest.raises(BrokenWeights, match=rf"tensor {name} of .* are not finite"):
+        convert(tmp_path, network)
+    assert not network.ready_path(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"down_block_types": ["NoSuchBlock"] * 4}, {"norm_num_groups": 7}]
+)
+def test_a_configuration_that_describes_no_network_is_named(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    weights = dict(networks.build("kl", SMALL["kl"]).state_dict())
+    publish(tmp_path, "kl", weights, SMALL["kl"] | changes)
+    with pytest.raises(BrokenWeights, match=r"config\.json: .* `voipavatar models download` again"):
+        convert(tmp_path, KL)
+
+
+def test_what_does_not_fit_is_said_in_one_sentence() -> None:
+    module = networks.build("kl", SMALL["kl"])
+    weights = dict(module.state_dict())
+    names = list(weights)
+    del weights[names[0]]
+    weights["stranger"] = torch.zeros(1)
+    weights[names[1]] = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="does not fit") as raised:
+        networks.fill(module, weights, "kl.bin")
+    said = str(raised.value)
+    assert f"1 of {len(names)} tensors are missing, as {names[0]}" in said
+    assert "1 are not of this network, as stranger" in said
+    assert f"1 are of another shape, as {names[1]}: [2, 3], not" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"config": "[]"}, {"config": "{"}, {"config": None}, {"digest": None}],
+    ids=["a list", "torn", "no config", "no digest"],
+)
+def test_a_header_that_does_not_say_whole_what_it_is_of_is_refused(
+    tmp_path: Path, tiny_models: Path, changes: dict[str, str | None]
+) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    ready, good = (NETWORKS["tiny"].ready_path(each) for each in (tmp_path, tiny_models))
+    ready.parent.mkdir()
+    with safe_open(good, "pt") as file:
+        header = {**file.metadata(), **changes}
+    save_file(load_file(good), ready, {k: v for k, v in header.items() if v is not None})
+    sentence = r"does not say whole what it holds\. Run `voipavatar models convert`"
+    with pytest.raises(BackendUnavailable, match=sentence):
+        networks.load(tmp_path, "tiny", torch.float32, CPU)
+    with pytest.raises(BackendUnavailable, match=sentence):
+        fingerprint(tmp_path, ("tiny",))
+    (verdict,) = (each for each in verify(tmp_path) if each.name == "tiny")
+    assert "does not say whole" in verdict.fault
+
+
+def test_a_download_without_the_libraries_says_where_the_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "engine.prepare.download", None)
+    done = CliRunner().invoke(app, ["models", "download", "kl", "--models", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "make setup-all" in done.output
+    assert str(KL.weights_path(tmp_path)) in done.output
+    assert "stabilityai/sd-vae-ft-mse" in done.output
