@@ -123,7 +123,8 @@ class Runner:
         try:
             self._backend.start()
             self._scheduler = Scheduler(self._backend.rungs)
-            self._measured = measure(self._backend, self._scheduler)
+            models = self._config.models_dir
+            self._measured = measure(self._backend, self._scheduler, models)
         except Exception as error:
             self._refusal = _as_unavailable(error, self._backend.name)
             self._backend.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Backend, Pipelined
+from engine import run_times
+from engine.backends.base import Backend, Identified, Pipelined
 from engine.blend import Canvas
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
+from engine.run_times import RunTime, RunTimes
 from engine.scheduler import Scheduler
 from engine.types import FACE_SIZE, SAMPLES_PER_FRAME, FrameJob
 
+log = logging.getLogger(__name__)
+
 SIDE = 512
 REPEATS = 3  # the best counts: others may be using the machine while it starts
+TOLERANCE = 0.3  # share by which a kept run time may be off before it is measured anew
 LATENTS = (1, 8, 32, 32)  # of the face boxes; only their shape matters here
 
 
@@ -63,26 +69,54 @@ def blank_persona() -> Persona:
     )
 
 
-def measure(backend: Backend, scheduler: Scheduler[Any]) -> Measured:
-    """Run every rung, and tell the scheduler its time. On the device's own thread."""
+def measure(backend: Backend, scheduler: Scheduler[Any], models: Path | None = None) -> Measured:
+    """Tell the scheduler the time of every rung. On the device's own thread.
+
+    Every rung is run, unless the run times of this very backend were kept in the models folder
+    and its largest rung still takes as long. The warp backend has none kept: it is measured in
+    less than a second.
+    """
     persona = blank_persona()
     for stream in range(backend.rungs[-1]):
         backend.open(stream)
     canvas = Canvas(persona)
     paste_s = min(_paste(canvas) for _ in range(REPEATS))
     best_s, cpu_s = np.inf, np.inf
-    for rung in backend.rungs:
-        jobs = [_job(backend, persona, stream) for stream in range(rung)]
-        run_s, used_s = zip(*(_run(backend, jobs) for _ in range(REPEATS)), strict=True)
-        scheduler.ran(rung, min(run_s))
-        best_s = min(best_s, min(run_s) / rung)
-        cpu_s = min(cpu_s, min(used_s) / rung)
+    for rung, time_of in _run_times(backend, persona, models).items():
+        scheduler.ran(rung, time_of.run_s)
+        best_s = min(best_s, time_of.run_s / rung)
+        cpu_s = min(cpu_s, time_of.cpu_s / rung)
     for stream in range(backend.rungs[-1]):
         backend.close(stream)
     alone = scheduler.run_time(1) + paste_s
     # Where batches overlap, faces are pasted while the next batch runs.
     each_s = max(best_s, paste_s) if isinstance(backend, Pipelined) else best_s + paste_s
     return Measured(alone, float(1 / each_s), float(cpu_s + paste_s))
+
+
+def _run_times(backend: Backend, persona: Persona, models: Path | None) -> RunTimes:
+    """Of every rung: kept ones where they still hold, else measured, and kept."""
+    if models is None or not isinstance(backend, Identified):
+        return {rung: _run_time(backend, persona, rung) for rung in backend.rungs}
+    identity, largest = backend.identity(), backend.rungs[-1]
+    kept = run_times.read(models, identity, backend.rungs)
+    if kept is not None:
+        now = _run_time(backend, persona, largest)
+        if abs(now.run_s / kept[largest].run_s - 1) <= TOLERANCE:
+            return kept
+        log.warning(
+            "a batch of %d takes %.1f ms, %.1f ms were kept: all are measured again",
+            *(largest, now.run_s * 1000, kept[largest].run_s * 1000),
+        )
+    times = {rung: _run_time(backend, persona, rung) for rung in backend.rungs}
+    run_times.write(models, identity, times)
+    return times
+
+
+def _run_time(backend: Backend, persona: Persona, rung: int) -> RunTime:
+    jobs = [_job(backend, persona, stream) for stream in range(rung)]
+    run_s, used_s = zip(*(_run(backend, jobs) for _ in range(REPEATS)), strict=True)
+    return RunTime(min(run_s), min(used_s))
 
 
 def _job(backend: Backend, persona: Persona, stream: int) -> FrameJob:

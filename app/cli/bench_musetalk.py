@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.cli.models import DEFAULT, Folder
 from engine.errors import EngineError
 from engine.features import Hearing
 from engine.media import read_audio
@@ -39,7 +40,7 @@ def _features(
     left: Positions = "25,50,100,250,500",
     right: Positions = "0,2,5,10",
     samples: Annotated[int, typer.Option(min=1, help="Pictures that are compared.")] = 8,
-    models: Annotated[Path, typer.Option(help="Folder of the weights.")] = Path("models"),
+    models: Folder = DEFAULT,
     seed: Annotated[int, typer.Option(help="Of random weights, where there are no others.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -86,7 +87,11 @@ def _schedule(
     pauses: Annotated[bool, typer.Option(help="Sessions pause a third of the time.")] = True,
     run_times: Annotated[
         Path | None,
-        typer.Option(exists=True, help='JSON: {"1": seconds, "2": …} of a batch by its size.'),
+        typer.Option(
+            exists=True,
+            help='JSON: {"1": seconds, "2": …} of a batch by its size, or a file of '
+            "models/run-times, which serving writes.",
+        ),
     ] = None,
     most: Annotated[bool, typer.Option("--most", help="Find the most sessions that hold.")] = False,
 ) -> None:
@@ -103,10 +108,11 @@ def _schedule(
 
 def _read(path: Path) -> dict[int, float]:
     try:
-        table = {
-            int(size): float(seconds) for size, seconds in json.loads(path.read_text()).items()
-        }
-    except (ValueError, AttributeError, TypeError) as error:
+        found = json.loads(path.read_text())
+        if "batches" in found:  # as `engine.run_times` keeps them
+            found = {size: each["run_s"] for size, each in found["batches"].items()}
+        table = {int(size): float(seconds) for size, seconds in found.items()}
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         _refuse(f"{path} is no table of run times: {error}.")
     if not table or min(table) < 1 or min(table.values()) <= 0:
         _refuse(f"{path} is no table of run times: sizes and seconds must be positive.")
@@ -125,4 +131,4 @@ def _report(done: Replay) -> Table:
 
 def _refuse(sentence: str) -> NoReturn:
     typer.echo(sentence, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(1)

@@ -93,3 +93,15 @@ class Relaxing(Protocol):
             (256, 256, 3) BGR, valid until the next call.
         """
         ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What a backend has besides whose run times are worth keeping between two starts."""
+
+    def identity(self) -> dict[str, str]:
+        """All that run times depend on: device, driver, libraries, weights, forms of the input.
+
+        True once the backend has started.
+        """
+        ...

@@ -15,7 +15,8 @@ from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault
 from engine.features import Features
 from engine.latents import Latents
-from engine.models.device import choose_device, dtype_of, keep_kernels
+from engine.models.device import choose_device, described, dtype_of, keep_kernels
+from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
@@ -95,6 +96,16 @@ class TorchBackend:
             for _ in range(SLOTS)
         ]
         self._copies = torch.cuda.Stream() if cuda else None
+
+    def identity(self) -> dict[str, str]:
+        """See `Identified`."""
+        config = self._config
+        return {
+            **described(self.device),
+            "weights": fingerprint(config.models_dir, self._names),
+            "networks": f"{config.version} {config.decoder} {self.dtype}",
+            "hearing": f"{config.hearing.rows} rows",
+        }
 
     def admit(self, persona: Persona) -> None:
         """Have the persona's latents before it is painted; on any thread. Raises PersonaError."""

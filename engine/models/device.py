@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -38,3 +40,35 @@ def keep_kernels(models: Path) -> None:
     """
     if os.access(models, os.W_OK):
         os.environ.setdefault("TRITON_CACHE_DIR", str((models / "kernels").resolve()))
+
+
+def described(device: torch.device) -> dict[str, str]:
+    """Name, driver and libraries of a device, as run times depend on them."""
+    libraries = {"torch": torch.__version__}
+    if device.type != "cuda":
+        return {
+            **libraries,
+            "device": f"{_processor()}, {torch.get_num_threads()} threads",
+        }
+    return {
+        **libraries,
+        "device": torch.cuda.get_device_name(device),
+        "driver": _first_line(Path("/proc/driver/nvidia/version")),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+    }
+
+
+def _processor() -> str:
+    """The processor's own name, where the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _first_line(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text().partition("\n")[0]
+    return "unknown"

@@ -100,5 +100,5 @@ def test_a_broken_table_is_named(tmp_path: Path, text: str) -> None:
     table = tmp_path / "table.json"
     table.write_text(text)
     done = CliRunner().invoke(app, ["bench", "schedule", "--run-times", str(table)])
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert "is no table of run times" in done.output

@@ -232,3 +232,11 @@ async def test_a_pool_renders_a_sound_with_it(tiny_models: Path, persona: Person
     assert len(pictures) == 6
     assert stats.frames == 6
     assert not np.array_equal(pictures[0], persona.pictures[0])
+
+
+def test_it_says_all_that_its_run_times_depend_on(backend: TorchBackend, tiny_models: Path) -> None:
+    own = backend.identity()
+    assert own == TorchBackend(config(tiny_models)).identity()
+    assert own["torch"] == torch.__version__
+    for other in ({"decoder": "kl"}, {"version": "v1"}, {"hearing": Hearing(left=11, right=0)}):
+        assert TorchBackend(config(tiny_models, **other)).identity() != own
