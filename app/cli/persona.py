@@ -20,6 +20,7 @@ from app.personas.edit import check_name, write_block
 from app.personas.service import Catalogue, PersonaInfo
 from engine.errors import EngineError, PersonaError
 from engine.media import VideoInfo, probe_video
+from engine.models.layout import NETWORKS
 from engine.persona import Persona
 from engine.prepare.build import prepare
 from engine.prepare.cache import MANIFEST
@@ -123,6 +124,35 @@ def _prepare(
     if given:
         write_block(folder, name, given)
     _tell(console, persona, probe_video(source), video is not None)
+    _encode(persona, settings, console)
+
+
+def _encode(persona: Persona, settings: Settings, console: Console) -> None:
+    """Make the latents, too, where MuseTalk's networks are; else its first session would wait."""
+    models = settings.models_dir
+    if not NETWORKS["kl"].ready_path(models).is_file():
+        return
+    try:
+        from engine.prepare.latents import encode_persona
+    except ImportError:
+        console.print(
+            "For MuseTalk, its frames have to be encoded as well. Install the networks' libraries "
+            f"(make setup-all), then run:  voipavatar models latents {persona.name}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    bars = (TextColumn("Encoding"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(persona.frames))
+        encode_persona(
+            persona,
+            models,
+            settings.device,
+            lambda done, _: progress.update(task, completed=done),
+        )
+    console.print("Its latents for MuseTalk are ready, too.", highlight=False)
 
 
 def _prepared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import av
@@ -69,6 +70,24 @@ def test_prepare_writes_the_persona_down(place: Path, ada: str) -> None:
     assert listed.exit_code == 0
     assert "256x256" in listed.output
     assert "not prepared" not in listed.output
+
+
+def test_prepare_encodes_the_frames_where_the_networks_are(
+    place: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "ready").symlink_to(tiny_models / "ready")
+    monkeypatch.setenv("VOIPAVATAR_MODELS_DIR", str(models))
+    run = "persona", "prepare", place / "talk.mp4", "--name", "eve"
+    made = voipavatar(tmp_path, *run)
+    assert made.exit_code == 0, made.output
+    assert "latents for MuseTalk are ready" in made.output
+    assert len(list((tmp_path / "data").rglob("latents-*.npy"))) == 1
+    monkeypatch.setitem(sys.modules, "engine.prepare.latents", None)
+    told = voipavatar(tmp_path, *run)
+    assert told.exit_code == 0, told.output
+    assert "voipavatar models latents eve" in told.output
 
 
 def test_render_is_as_long_as_the_sound_and_speaks_when_it_does(place: Path, ada: str) -> None:
