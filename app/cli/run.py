@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
         agent: Annotated[
             str | None, typer.Option(help="Speak for this LiveKit agent instead.")
         ] = None,
-        use_tensorrt: Annotated[bool, typer.Option("--use-tensorrt")] = False,
+        use_tensorrt: Annotated[
+            bool, typer.Option("--use-tensorrt", help="The same as --engine tensorrt.")
+        ] = False,
         engine: Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")] = "",
     ) -> None:
         """Join one room with one avatar and stay until it ends or Ctrl-C."""

@@ -9,6 +9,8 @@ import logging
 from engine.backends.base import Backend
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable
+from engine.models.header import fingerprint
+from engine.models.layout import missing, needed
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,13 @@ def load(config: EngineConfig) -> Backend:
 
 
 def best(config: EngineConfig) -> str:
-    """The fastest backend whose libraries, device and weights are here, by what is seen quickly."""
-    for name, ready in (("tensorrt", _has_plans), ("torch", _has_cuda_and_weights)):
-        if ready(config):
+    """The fastest backend that can run here as configured; why not a faster one is logged."""
+    for name, check in (("tensorrt", _check_tensorrt), ("torch", _check_torch)):
+        try:
+            check(config)
+        except Exception as error:  # of libraries that are there but do not load, too
+            log.info("engine backend %s is left out: %s", name, error)
+        else:
             return name
     return "warp"
 
@@ -60,16 +66,31 @@ def _musetalk(module: str, name: str, install: str, config: EngineConfig) -> Bac
     return backend
 
 
-def _has_plans(config: EngineConfig) -> bool:
-    modules = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-    installed = any(importlib.util.find_spec(module) for module in modules)
-    has_device = importlib.util.find_spec("pycuda") is not None
-    return installed and has_device and any(config.models_dir.rglob("*.plan"))
+def _check_tensorrt(config: EngineConfig) -> None:
+    """Raises BackendUnavailable unless a plan of these weights fits this TensorRT and this GPU."""
+    from engine.backends.trt import find_plan, flavour, load_tensorrt
+
+    trt = load_tensorrt()
+    if importlib.util.find_spec("pycuda") is None:
+        raise BackendUnavailable("pycuda is not installed.")
+    missing(config.models_dir, needed(config.version, config.decoder))
+    wanted = config.models_dir, config.version, config.decoder, config.hearing
+    find_plan(*wanted, flavour(trt), _gpu())
 
 
-def _has_cuda_and_weights(config: EngineConfig) -> bool:
+def _gpu() -> str:
+    """Compute capability of this machine's GPU, as in sm89."""
+    cuda = importlib.import_module("pycuda.driver")
+    cuda.init()
+    return "sm{}{}".format(*cuda.Device(0).compute_capability())
+
+
+def _check_torch(config: EngineConfig) -> None:
+    """Raises BackendUnavailable unless the converted networks are there, and a GPU."""
     if importlib.util.find_spec("torch") is None:
-        return False
-    if not any(config.models_dir.rglob("*.safetensors")):
-        return False
-    return bool(importlib.import_module("torch").cuda.is_available())
+        raise BackendUnavailable("PyTorch is not installed.", "Run `make setup-all`.")
+    names = needed(config.version, config.decoder)
+    missing(config.models_dir, names)
+    fingerprint(config.models_dir, names)
+    if not importlib.import_module("torch").cuda.is_available():
+        raise BackendUnavailable("PyTorch finds no NVIDIA GPU here.")

@@ -12,7 +12,7 @@ import pycuda.driver as cuda
 from numpy.typing import NDArray
 
 from engine.backends.fallback import own_face
-from engine.backends.trt import find_plan, flavour, load_tensorrt
+from engine.backends.trt import RUNGS, find_plan, flavour, load_tensorrt, rebuild, rungs_within
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.features import Features
@@ -21,9 +21,6 @@ from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.persona import Persona
 from engine.types import Faces, FrameJob
-
-RUNGS = (1, 2, 4, 8, 16, 25, 50)
-"""Batch sizes, as far as the plan's largest goes."""
 
 
 @dataclass(slots=True)
@@ -70,6 +67,7 @@ class TensorRTBackend:
         self._latents: dict[str, Latents] = {}
         self._tensors: dict[str, _Tensor] = {}
         self._context: Any = None
+        self._identity: dict[str, str] = {}
         self.left_context = config.hearing.left_context
         self.lookahead = config.hearing.lookahead
         self.rungs: tuple[int, ...] = RUNGS
@@ -98,16 +96,26 @@ class TensorRTBackend:
         )
         self._context = device.retain_primary_context()
         with _Entered(self._context):
-            self._load(plan.read_bytes(), plan.name)
+            self._load(plan.read_bytes(), plan.name, gpu)
+        self._identity = {
+            "device": device.name(),
+            "driver": str(cuda.get_driver_version()),
+            "library": flavour(self._trt),
+            "plan": plan.name,
+        }
 
-    def _load(self, plan: bytes, name: str) -> None:
+    def identity(self) -> dict[str, str]:
+        """See `Identified`."""
+        return self._identity
+
+    def _load(self, plan: bytes, name: str, gpu: str) -> None:
         trt = self._trt
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise BackendUnavailable(
                 f"TensorRT refuses {name}.",
-                f"Run `voipavatar models build-tensorrt --decoder {self._config.decoder}` again.",
+                rebuild(self._config.version, self._config.decoder, gpu),
             )
         self._engine = engine
         self._stream = cuda.Stream()
@@ -116,8 +124,8 @@ class TensorRTBackend:
             tensor = self._allocated(engine.get_tensor_name(place))
             self._tensors[tensor.name] = tensor
             self._execution.set_tensor_address(tensor.name, int(tensor.device))
-        largest = len(self._tensors["latents"].host)
-        self.rungs = tuple(size for size in RUNGS if size <= largest)
+        smallest, _, largest = engine.get_tensor_profile_shape("latents", 0)
+        self.rungs = rungs_within(smallest[0], largest[0])
 
     def _allocated(self, name: str) -> _Tensor:
         engine, trt = self._engine, self._trt
@@ -165,7 +173,9 @@ class TensorRTBackend:
         """Copy in, run and copy out a batch of one of the rungs."""
         for tensor in self._tensors.values():
             if tensor.is_input:
-                self._execution.set_input_shape(tensor.name, (size, *tensor.host.shape[1:]))
+                shape = (size, *tensor.host.shape[1:])
+                if not self._execution.set_input_shape(tensor.name, shape):
+                    raise EngineFault(f"The plan does not take {tensor.name} of shape {shape}.")
                 cuda.memcpy_htod_async(tensor.device, tensor.host[:size], self._stream)
         if not self._execution.execute_async_v3(self._stream.handle):
             raise EngineFault("TensorRT did not run the batch.")

@@ -15,6 +15,9 @@ from engine.models.layout import needed
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """By preference; the last is the name of TensorRT for RTX without its metapackage."""
 
+RUNGS = (1, 2, 4, 8, 16, 25, 50)
+"""Batch sizes, as far as a plan takes them."""
+
 PLANS = "plans"
 """Folder of the plans, inside the models folder."""
 
@@ -75,6 +78,20 @@ def find_plan(
     found = f" ({', '.join(other.name for other in others)} is stale or for another)"
     raise BackendUnavailable(
         f"There is no plan {path.name} in {path.parent}{found if others else ''}.",
-        f"Run `voipavatar models export --decoder {decoder}` and "
-        f"`voipavatar models build-tensorrt --decoder {decoder} --target {gpu}`.",
+        rebuild(version, decoder, gpu),
     )
+
+
+def rebuild(version: str, decoder: str, gpu: str) -> str:
+    """The commands that make a plan."""
+    which = f"--version {version} --decoder {decoder}"
+    return (
+        f"Run `voipavatar models export {which}` and "
+        f"`voipavatar models build-tensorrt {which} --target {gpu}`."
+    )
+
+
+def rungs_within(smallest: int, largest: int) -> tuple[int, ...]:
+    """Batch sizes that are run on a plan that takes from `smallest` to `largest`."""
+    usual = (size for size in RUNGS if smallest <= size <= largest)
+    return tuple(sorted({smallest, *usual}))

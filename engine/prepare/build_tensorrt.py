@@ -28,8 +28,14 @@ def build_plan(
         target: compute capability, as in sm89; None for the GPU of this machine.
 
     Raises:
-        BuildFailed: with TensorRT's own words.
+        BuildFailed: the sizes are in no order, or with TensorRT's own words.
     """
+    smallest, best, largest = batch_sizes
+    if not 1 <= smallest <= best <= largest:
+        raise BuildFailed(
+            f"A plan's batch sizes are its smallest, best and largest one, from 1 up, in this "
+            f"order: {smallest} {best} {largest} are not. Write --batch-size 1 25 50."
+        )
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     config = builder.create_builder_config()

@@ -105,8 +105,9 @@ def export(painter: Painter, hearing: Hearing, path: Path) -> None:
     """Write the ONNX file; weights of more than 2 GiB go beside it."""
     batch = torch.export.Dim.DYNAMIC
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The exporter talks about its own opset conversions and deprecations, at length.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    # The exporter talks about its own opset conversions, deprecations and optional libraries.
+    for chatty in ("onnxscript", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(

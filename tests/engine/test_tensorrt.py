@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import app
+from engine import backends
 from engine.backends.trt import (
     PLANS,
     find_plan,
@@ -16,7 +17,9 @@ from engine.backends.trt import (
     load_tensorrt,
     model_key,
     plan_name,
+    rungs_within,
 )
+from engine.config import EngineConfig
 from engine.errors import BackendUnavailable
 from engine.features import Hearing
 from engine.prepare.build_tensorrt import BuildFailed, build_plan
@@ -65,6 +68,55 @@ def test_a_target_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
         build_plan(load_tensorrt(), onnx, tmp_path / "face.plan", (1, 2, 4), "sm90")
 
 
+@pytest.mark.parametrize("sizes", [(50, 25, 1), (0, 1, 2), (1, 5, 4), (-1, -1, -1)])
+def test_batch_sizes_without_an_order_are_refused_before_tensorrt_is_asked(
+    tmp_path: Path, sizes: tuple[int, int, int]
+) -> None:
+    with pytest.raises(BuildFailed, match=r"batch sizes .* in this order: .* --batch-size 1 25 50"):
+        build_plan(None, tmp_path / "face.onnx", tmp_path / "face.plan", sizes, "sm89")
+
+
+def test_rungs_are_those_that_the_plan_takes() -> None:
+    assert rungs_within(1, 25) == (1, 2, 4, 8, 16, 25)
+    assert rungs_within(4, 20) == (4, 8, 16)
+    assert rungs_within(5, 7) == (5,)
+
+
+def test_auto_takes_tensorrt_only_with_a_plan_that_fits(
+    tiny_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    config = EngineConfig(models_dir=models, decoder="tiny", hearing=HEARING)
+    monkeypatch.setattr(backends, "_gpu", lambda: "sm89")
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: True)
+    caplog.set_level("INFO")
+    (models / "ready").mkdir()
+    (models / "ready" / "kl.safetensors").touch()
+    (models / "any.plan").touch()
+    assert backends.best(config) == "warp"
+    assert "tensorrt is left out: " in caplog.text
+    assert "torch is left out: " in caplog.text
+    assert "has no weights of unet-v15" in caplog.text
+    (models / "ready" / "kl.safetensors").unlink()
+    (models / "ready").rmdir()
+    (models / "ready").symlink_to(tiny_models / "ready")
+    caplog.clear()
+    assert backends.best(config) == "warp"
+    assert "There is no plan v15-tiny-" in caplog.text
+    assert "PyTorch finds no NVIDIA GPU" in caplog.text
+    key = model_key(models, "v15", "tiny", HEARING)
+    (models / PLANS).mkdir()
+    (models / PLANS / plan_name("v15", "tiny", key, flavour(load_tensorrt()), "sm89")).touch()
+    assert backends.best(config) == "tensorrt"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (models / PLANS).rename(models / "elsewhere")
+    assert backends.best(config) == "torch"
+
+
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "face.onnx"
     with pytest.raises(BuildFailed, match="voipavatar models export"):
@@ -82,8 +134,11 @@ def test_only_the_plan_of_these_weights_this_library_and_this_gpu_is_taken(
     (models / "ready").symlink_to(tiny_models / "ready")
     made_by = flavour(load_tensorrt())
     wanted = ("v15", "tiny", HEARING, made_by, "sm89")
-    with pytest.raises(BackendUnavailable, match="build-tensorrt --decoder tiny --target sm89"):
+    command = "build-tensorrt --version v15 --decoder tiny --target sm89"
+    with pytest.raises(BackendUnavailable, match=command):
         find_plan(models, *wanted)
+    with pytest.raises(BackendUnavailable, match="export --version v1 --decoder tiny"):
+        find_plan(models, "v1", *wanted[1:])
     key = model_key(models, "v15", "tiny", HEARING)
     assert key != model_key(models, "v15", "kl", HEARING)
     assert key != model_key(models, "v15", "tiny", Hearing(left=11, right=0))
