@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+RESTARTING = "The engine is being restarted."
+"""How a fault begins that is perhaps over soon; why follows."""
+
 RELAPSE_S = 10.0  # a backend that faults again so soon after its restart is given up for now
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # until it is tried again; each twice the last
 

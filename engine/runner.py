@@ -19,7 +19,7 @@ from engine.errors import BackendUnavailable, EngineError, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
-from engine.restarts import Restarts
+from engine.restarts import RESTARTING, Restarts
 from engine.scheduler import Scheduler
 from engine.types import FPS, EngineStats, FrameJob
 from engine.warmup import Measured, measure
@@ -213,7 +213,7 @@ class Runner:
         self._device.abandon()
         if not self._restarts.relapsed:
             self._restarts.first()
-            self.fault = f"The engine is being restarted. {_reason(error)}"
+            self.fault = f"{RESTARTING} {_reason(error)}"
             try:
                 self._restart()
             except Exception as again:
@@ -233,7 +233,7 @@ class Runner:
     def _revive(self) -> None:
         """Try a backend again that was given up."""
         down = self.fault
-        self.fault = f"The engine is being restarted. {down}"
+        self.fault = f"{RESTARTING} {down}"
         try:
             self._restart()
         except Exception as error:

@@ -13,6 +13,7 @@ from app.hosts.child import Child
 from engine.errors import BackendUnavailable
 from engine.pool import EnginePool
 from engine.remote.client import RemotePainter
+from engine.restarts import RESTARTING
 from engine.types import EngineStats
 
 log = structlog.get_logger(__name__)
@@ -115,8 +116,8 @@ class WatchedEngine:
 
     @property
     def fault(self) -> str | None:
-        if self._pool.fault is None:
-            return None
+        if (fault := self._pool.fault) is None or fault.startswith(RESTARTING):
+            return fault
         return self._process.refusal or STARTING
 
     def beat_age_s(self) -> float:

@@ -197,6 +197,7 @@ class RemotePainter:
                 sizes = {int(size): n for size, n in told["stats"].pop("batch_sizes").items()}
                 self._stats = EngineStats(**told["stats"], batch_sizes=sizes)
                 self._beat = time.monotonic() - told["age_s"]
+                self.fault = told["fault"]
             case Kind.ADMITTED:
                 told = json.loads(body)
                 if (waiting := self._answers.get(told["number"])) is not None:

@@ -107,7 +107,11 @@ class EngineServer:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
-            told = {"stats": asdict(self._runner.stats()), "age_s": self._runner.beat_age_s()}
+            told = {
+                "stats": asdict(self._runner.stats()),
+                "age_s": self._runner.beat_age_s(),
+                "fault": self._runner.fault,
+            }
             for guest in list(self._guests):
                 guest.tell(Kind.BEAT, pack_json(told))
 

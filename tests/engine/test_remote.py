@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -154,6 +155,31 @@ async def test_an_engine_that_is_gone_is_told_and_the_next_one_is_found(
                 talk(again)
                 ask(again, range(1))
                 await shown(again, 0)
+
+
+async def test_sessions_are_told_while_the_backend_restarts_and_live_on(
+    socket: Path, kept_persona: Persona
+) -> None:
+    class Slow(Failing):
+        def start(self) -> None:
+            super().start()
+            if self.starts > 1:
+                go_on.wait(10)
+
+    go_on = threading.Event()
+    with serving(socket, Slow(fails=1)):
+        async with pool_on(socket) as pool:
+            faults: list[str] = []
+            stream = pool.open_stream(kept_persona)
+            stream.on_fault = faults.append
+            talk(stream)
+            ask(stream, range(1))
+            await until(lambda: pool.fault == "The engine is being restarted. The device coughed.")
+            go_on.set()
+            await until(lambda: pool.fault is None)
+            ask(stream, range(1, 2))
+            await shown(stream, 1)
+            assert faults == []
 
 
 async def test_a_fault_for_good_ends_the_engine_and_reaches_every_stream(
