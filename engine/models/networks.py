@@ -87,6 +87,7 @@ def load(models: Path, name: str, dtype: torch.dtype, device: torch.device) -> n
             weights = {key: file.get_tensor(key).to(dtype) for key in file.keys()}  # noqa: SIM118
         fill(module, weights, str(path))
     except (ValueError, SafetensorError) as error:
-        sentence = str(error).removeprefix(f"{path} ").rstrip(".")
-        raise BackendUnavailable(f"{path} cannot be used: {sentence}.", RECONVERT) from error
+        said = str(error).rstrip(".")
+        sentence = said if said.startswith(str(path)) else f"{path} cannot be used: {said}"
+        raise BackendUnavailable(f"{sentence}.", RECONVERT) from error
     return module

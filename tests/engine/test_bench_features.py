@@ -63,7 +63,7 @@ def test_a_clip_of_no_picture_is_refused(encoder: Any) -> None:
         list(measure(encoder, CLIP[:639], [Hearing()], samples=1))
 
 
-def test_the_command_tells_whose_weights_it_used(tmp_path: Path) -> None:
+def test_the_command_tells_whose_weights_it_used(tmp_path: Path, tiny_models: Path) -> None:
     with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes(CLIP[:16_000].tobytes())
@@ -73,6 +73,9 @@ def test_the_command_tells_whose_weights_it_used(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Weights: random, seed 0." in done.output
     assert done.output.count("132.5 ms") == 2  # truncated and padded
+    own = {"VOIPAVATAR_MODELS_DIR": str(tiny_models)}
+    taken = CliRunner().invoke(app, ["bench", "features", *arguments[:2], *sizes], env=own)
+    assert "Weights: random, seed 7." in taken.output
     refused = CliRunner().invoke(app, ["bench", "features", *arguments, "--left", "3"])
     assert refused.exit_code == 1
     assert "Left context must be at least" in refused.output

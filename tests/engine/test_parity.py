@@ -46,7 +46,7 @@ def _lone(_: object, __: float) -> int:
     return 1
 
 
-def _constant(log: Any, _: float) -> Any:
+def _constant(log: Any, *_: float) -> Any:
     return np.zeros_like(log)
 
 

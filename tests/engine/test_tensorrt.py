@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def test_the_file_computes_what_pytorch_does_at_other_batch_sizes(
     seen = list(check(onnx, exact, HEARING, (1, 7)))
     assert [each.batch for each in seen] == [1, 7]
     assert max(each.worst_level for each in seen) <= 2
+
+
+def test_the_exporter_s_optional_libraries_are_not_the_user_s_business(onnx: Path) -> None:
+    exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
+    assert not exporter.isEnabledFor(logging.WARNING)
 
 
 def test_another_network_s_file_is_refused(onnx: Path, tiny_models: Path) -> None:
