@@ -6,6 +6,7 @@ EngineError
 ├── BackendUnavailable    a library, a device or a file is missing; says how to get it
 ├── CapacityExhausted     the pool cannot take another stream and stay on time
 └── EngineFault           the backend failed while running; the pool tries a restart
+    └── DeviceLost        only a new process can use the device again
 """
 
 from __future__ import annotations
@@ -37,3 +38,11 @@ class CapacityExhausted(EngineError):
 
 class EngineFault(EngineError):
     """The backend failed in the middle of its work."""
+
+
+class DeviceLost(EngineFault):
+    """The process's hold on the device is broken for good; a restart of the backend cures nothing.
+
+    After an illegal address or a failed assertion on an NVIDIA GPU every further call of the
+    process fails, whatever it is for. Only a new process starts afresh.
+    """

@@ -8,14 +8,14 @@ kept running, so that it doesn't jump from window to window. Sections are those 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.musetalk import mel, windows
-from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob
+from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob, Pcm
 
 STEM_REACH = 520
 """Samples after the start of a position that the encoder's convolutions reach (§5.1)."""
@@ -92,37 +92,79 @@ class Hearing:
 class Heard:
     """A batch for the encoder, and what of its output each picture hears."""
 
-    mels: NDArray[np.float32]  # (batch, 80, rows)
+    log: NDArray[np.float32]  # (batch, rows, 80) log10 of the power, SILENCE where nothing is known
+    floor: NDArray[np.float32]  # (batch,) under which the encoder hears nothing
     index: NDArray[np.int64]  # (batch, 10) positions of the window; 0 where not valid
     valid: NDArray[np.bool_]  # (batch, 10) False: a zero vector
 
+    @property
+    def mels(self) -> NDArray[np.float32]:
+        """(batch, 80, rows) what the encoder takes."""
+        floored = np.maximum(self.log, self.floor[:, None, None])
+        return np.ascontiguousarray(mel.scaled(floored).transpose(0, 2, 1))
 
-@dataclass(slots=True)
+    def first(self, count: int) -> Heard:
+        return Heard(self.log[:count], self.floor[:count], self.index[:count], self.valid[:count])
+
+
+def new_heard(count: int, hearing: Hearing) -> Heard:
+    """Buffers of a batch."""
+    positions = windows.window_length()
+    return Heard(
+        np.empty((count, hearing.rows, mel.BANDS), np.float32),
+        np.empty(count, np.float32),
+        np.empty((count, positions), np.int64),
+        np.empty((count, positions), np.bool_),
+    )
+
+
 class _Segment:
     """The log-mel rows of a stream's segment that no further sound changes."""
 
-    name: tuple[int, int]  # generation, segment
-    rows: mel.Log = field(default_factory=lambda: np.empty((0, mel.BANDS), np.float32))
-    first: int = 0  # place in the segment of rows[0]
-    peaks: NDArray[np.float32] = field(
-        default_factory=lambda: np.full(PEAK_ROWS, mel.SILENCE, np.float32)
-    )  # loudest band of the last rows, by row modulo PEAK_ROWS
+    def __init__(self, name: tuple[int, int], rows: int) -> None:
+        self.name = name  # generation, segment
+        self.first = self.end = 0  # places in the segment of the rows that are kept
+        self._rows = np.empty((rows, mel.BANDS), np.float32)  # by place modulo their number
+        # The loudest band of the last rows, by place modulo PEAK_ROWS.
+        self._peaks = np.full(PEAK_ROWS, mel.SILENCE, np.float32)
 
-    @property
-    def end(self) -> int:
-        return self.first + len(self.rows)
+    def go_on(self, first: int) -> range:
+        """Keep nothing before row `first`; which rows before it were never computed."""
+        skipped = range(max(self.end, first - PEAK_ROWS), first)
+        self.first, self.end = first, max(self.end, first)
+        return skipped
 
-    def forget_before(self, row: int) -> None:
-        """Drop the rows before `row`; those between the end and `row` were never computed."""
-        skipped = np.arange(max(self.end, row - PEAK_ROWS), row)
-        self.peaks[skipped % PEAK_ROWS] = mel.SILENCE
-        self.rows = self.rows[max(0, row - self.first) :]
-        self.first = row
+    def silence(self, skipped: range) -> None:
+        self._peaks[np.arange(skipped.start, skipped.stop) % PEAK_ROWS] = mel.SILENCE
 
-    def extend(self, rows: mel.Log) -> None:
-        at = np.arange(self.end, self.end + len(rows))
-        self.peaks[at % PEAK_ROWS] = rows.max(axis=1, initial=mel.SILENCE)
-        self.rows = np.concatenate([self.rows, rows])
+    def keep(self, first: int, rows: mel.Log) -> None:
+        """Store rows from a place on."""
+        at = np.arange(first, first + len(rows))
+        self._peaks[at % PEAK_ROWS] = rows.max(axis=1, initial=mel.SILENCE)
+        self._rows[at % len(self._rows)] = rows
+
+    def read(self, first: int, out: mel.Log) -> None:
+        """Rows from a place on, as many as there is room for."""
+        done = 0
+        while done < len(out):
+            start = (first + done) % len(self._rows)
+            piece = self._rows[start : start + len(out) - done]
+            out[done : done + len(piece)] = piece
+            done += len(piece)
+
+    def peak(self) -> float:
+        return float(self._peaks.max())
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What a job's window consists of: rows that are kept, then fresh ones."""
+
+    segment: _Segment
+    skipped: range  # rows before it that were never computed
+    kept: range  # places of rows computed before
+    fresh: slice  # of the batch's fresh rows
+    final: int  # so many of them no further sound changes
 
 
 class Features:
@@ -130,65 +172,86 @@ class Features:
 
     def __init__(self, hearing: Hearing) -> None:
         self.hearing = hearing
+        self._left, self._lookahead = hearing.left_context, hearing.lookahead
+        self._rows = hearing.rows
         self._segments: dict[int, _Segment] = {}
 
     def close(self, stream: int) -> None:
         """Forget a stream."""
         self._segments.pop(stream, None)
 
-    def listen(self, jobs: Sequence[FrameJob]) -> Heard:
+    def listen(self, jobs: Sequence[FrameJob], into: Heard | None = None) -> Heard:
         """What the encoder hears of the jobs, in their order; those of a stream must be in order.
 
         Every job has sound: `audio` of (left_context + 640 + lookahead,) samples.
+
+        Args:
+            into: buffers of at least as many rows, whose first ones are filled and returned.
         """
-        mels = np.empty((len(jobs), mel.BANDS, self.hearing.rows), np.float32)
-        index = np.empty((len(jobs), windows.window_length()), np.int64)
-        valid = np.empty(index.shape, np.bool_)
-        for place, job in enumerate(jobs):
-            start = self.hearing.start(job.frame)
-            self._window(job, start * ROWS_PER_POSITION, mels[place])
-            positions = windows.window_positions(job.frame, 1)[0]
-            valid[place] = (positions >= 0) & (positions < self._end(job) // windows.POSITION)
-            index[place] = np.where(valid[place], positions - start, 0)
-        return Heard(mels, index, valid)
+        heard = new_heard(len(jobs), self.hearing) if into is None else into.first(len(jobs))
+        frames: list[Pcm] = []
+        parts = [self._plan(job, frames) for job in jobs]
+        # One transform for the whole batch: for the few rows of a job, calls cost more than rows.
+        fresh = mel.log_power(np.concatenate(frames)) if frames else mel.NO_ROWS
+        for place, part in enumerate(parts):
+            heard.floor[place] = _fill(part, fresh[part.fresh], heard.log[place])
+        positions = windows.positions_of([job.frame for job in jobs])
+        known = np.array([self._end(job) // windows.POSITION for job in jobs])
+        starts = np.array([self.hearing.start(job.frame) for job in jobs])
+        valid = (positions >= 0) & (positions < known[:, None])
+        heard.valid[:] = valid
+        heard.index[:] = np.where(valid, positions - starts[:, None], 0)
+        return heard
 
     def _end(self, job: FrameJob) -> int:
         """Samples of the segment that the job knows."""
         own = SAMPLES_PER_FRAME * (job.frame + 1)
-        return own + self.hearing.lookahead - job.unheard
+        return own + self._lookahead - job.unheard
 
-    def _window(self, job: FrameJob, first: int, mels: NDArray[np.float32]) -> None:
-        """Fill log-mel (80, rows) from row `first` of the segment; zeros follow what is known."""
+    def _plan(self, job: FrameJob, frames: list[Pcm]) -> _Window:
+        """Where a job's rows come from; sound frames of its fresh ones are added to `frames`."""
+        first = self.hearing.start(job.frame) * ROWS_PER_POSITION
         segment = self._segment(job, first)
-        kept = len(segment.rows)
-        fresh = self._log_rows(job, segment.end)[: self.hearing.rows - kept]
-        final = max(0, (self._end(job) - EDGE) // mel.HOP + 1 - segment.end)
-        log = np.concatenate([segment.rows, fresh])
-        segment.extend(fresh[:final])
-        peak = max(float(segment.peaks.max()), float(fresh.max(initial=mel.SILENCE)))
-        mels[:, : len(log)] = mel.scaled(log, peak).T
-        mels[:, len(log) :] = mel.scaled(np.float32(mel.SILENCE), peak)
+        skipped = segment.go_on(first)
+        kept = range(first, segment.end)
+        touched = (self._end(job) + EDGE - 1) // mel.HOP + 1
+        count = max(0, min(touched, first + self._rows) - kept.stop)
+        done = sum(map(len, frames))
+        if count:
+            frames.append(self._sound_frames(job, kept.stop, count))
+        final = min(count, max(0, (self._end(job) - EDGE) // mel.HOP + 1 - kept.stop))
+        segment.end += final
+        return _Window(segment, skipped, kept, slice(done, done + count), final)
 
     def _segment(self, job: FrameJob, first: int) -> _Segment:
-        """The rows kept of the job's segment, from row `first`."""
+        """What is kept of the job's segment, whose window begins at row `first`."""
         name = (job.generation, job.segment)
         segment = self._segments.get(job.stream)
         if segment is None or segment.name != name or first < segment.first:
-            segment = self._segments[job.stream] = _Segment(name)
-        segment.forget_before(first)
+            segment = self._segments[job.stream] = _Segment(name, self._rows)
         return segment
 
-    def _log_rows(self, job: FrameJob, first: int) -> mel.Log:
-        """Rows from `first` to the last that any known sample touches."""
+    def _sound_frames(self, job: FrameJob, first: int, count: int) -> Pcm:
+        """(count, 400) sound of rows from `first` on; zeros follow what is known."""
         assert job.audio is not None  # a closing mouth costs no inference
-        touched = (self._end(job) + EDGE - 1) // mel.HOP + 1
-        if touched <= first:
-            return np.empty((0, mel.BANDS), np.float32)
-        low, high = first * mel.HOP - EDGE, (touched - 1) * mel.HOP + EDGE
-        begin = SAMPLES_PER_FRAME * job.frame - self.hearing.left_context
-        known = job.audio[low - begin : high - begin]
-        sound = np.zeros(high - low)
-        sound[: len(known)] = known / 32768.0
+        low, high = first * mel.HOP - EDGE, (first + count - 1) * mel.HOP + EDGE
+        begin = SAMPLES_PER_FRAME * job.frame - self._left
+        known = job.audio[max(0, low - begin) : high - begin]
+        sound = np.zeros(high - low, np.int16)
+        sound[max(0, begin - low) :][: len(known)] = known
         if low < 0:  # reflected at the start of the segment, as a file is
             sound[:-low] = sound[1 - low : 1 - 2 * low][::-1]
-        return mel.log_power(mel.sound_frames(sound))
+        return mel.sound_frames(sound)
+
+
+def _fill(part: _Window, fresh: mel.Log, out: mel.Log) -> float:
+    """Write a window (rows, 80), and keep what is final of it; its floor."""
+    segment, kept = part.segment, len(part.kept)
+    if part.skipped:
+        segment.silence(part.skipped)
+    segment.read(part.kept.start, out[:kept])
+    segment.keep(part.kept.stop, fresh[: part.final])
+    out[kept : kept + len(fresh)] = fresh
+    out[kept + len(fresh) :] = mel.SILENCE
+    peak = max(segment.peak(), float(fresh.max(initial=mel.SILENCE)))
+    return peak - mel.RANGE

@@ -35,7 +35,7 @@ class Restarts:
     def succeeded(self) -> None:
         self._restarted_at = time.monotonic()
 
-    def wait(self) -> None:
-        """Nothing is tried before a pause, twice as long as the last."""
-        self._due_at = time.monotonic() + self._pause_s
+    def wait(self, *, for_good: bool = False) -> None:
+        """Nothing is tried before a pause, twice as long as the last, or never."""
+        self._due_at = float("inf") if for_good else time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -15,7 +15,7 @@ from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
-from engine.errors import BackendUnavailable, EngineError, PersonaError
+from engine.errors import BackendUnavailable, DeviceLost, EngineError, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
@@ -211,7 +211,7 @@ class Runner:
     def _recover(self, error: Exception) -> None:
         """Restart the backend; batches under way are lost. Give up when it failed just before."""
         self._device.abandon()
-        if not self._restarts.relapsed:
+        if not self._restarts.relapsed and not isinstance(error, DeviceLost):
             self._restarts.first()
             self.fault = f"{RESTARTING} {_reason(error)}"
             try:
@@ -225,9 +225,11 @@ class Runner:
         self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """End all streams; the backend is tried again later, for those who come then."""
-        self.fault = f"The engine failed, and a restart did not cure it: {_reason(error)}"
-        self._restarts.wait()
+        """End all streams; the backend is tried again later, unless only a new process can help."""
+        lost = isinstance(error, DeviceLost)
+        how = " for good" if lost else ", and a restart did not cure it"
+        self.fault = f"The engine failed{how}: {_reason(error)}"
+        self._restarts.wait(for_good=lost)
         self._deliver(self.fault)
 
     def _revive(self) -> None:
@@ -239,15 +241,15 @@ class Runner:
         except Exception as error:
             log.warning("the engine's backend is still down: %s", _reason(error))
             self.fault = down
-            self._restarts.wait()
+            self._restarts.wait(for_good=isinstance(error, DeviceLost))
             return
         log.warning("the engine's backend runs again")
         self.fault = None
 
     def _restart(self) -> None:
-        self._stats.restarts += 1
         self._backend.stop()
         self._backend.start()
+        self._stats.restarts += 1
         for stream in sorted(self._streams):
             self._backend.open(stream)
         self._restarts.succeeded()

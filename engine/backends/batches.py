@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from engine.backends.torch_rung import Inputs, Outputs
-from engine.features import Heard
+from engine.features import Features, Heard
 from engine.types import FrameJob
 
 
@@ -25,11 +22,17 @@ class Slot:
     jobs: tuple[FrameJob, ...] = ()
     done: Any = None  # event after which `outputs` hold the batch
 
+    def listen(self, features: Features, jobs: Sequence[FrameJob]) -> None:
+        """Write what is heard of the jobs into the first rows of the host's buffers.
 
-def fill(inputs: Inputs, heard: Heard, latents: Sequence[Any]) -> None:
-    """Put a batch into the first rows of host buffers; what is behind them is run and ignored."""
-    count = len(latents)
-    inputs.mel[:count].copy_(torch.from_numpy(heard.mels))
-    inputs.index[:count].copy_(torch.from_numpy(heard.index))
-    inputs.valid[:count].copy_(torch.from_numpy(heard.valid))
-    inputs.latents[:count].copy_(torch.from_numpy(np.stack(latents)))
+        What is behind them is run and ignored.
+        """
+        host = self.inputs
+        arrays = host.log.numpy(), host.floor.numpy(), host.index.numpy(), host.valid.numpy()
+        features.listen(jobs, Heard(*arrays))
+
+    def pose(self, latents: Sequence[Any]) -> None:
+        """Write the latents (8, 32, 32) of the jobs."""
+        rows = self.inputs.latents.numpy()
+        for place, each in enumerate(latents):
+            rows[place] = each

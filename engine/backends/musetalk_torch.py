@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
-from engine.backends.batches import Slot, fill
+from engine.backends.batches import Slot
 from engine.backends.fallback import own_face
 from engine.backends.torch_rung import Inputs, Outputs, Rung, new_inputs, new_outputs
 from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault
+from engine.errors import DeviceLost, EngineError, EngineFault
 from engine.features import Features
 from engine.latents import Latents
 from engine.models.device import choose_device, described, dtype_of, keep_kernels
+from engine.models.failures import fault_of, refusal_of
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
 from engine.prepare.latents import encode_persona
 from engine.types import Faces, FrameJob
+
+log = logging.getLogger(__name__)
 
 GPU_RUNGS = (1, 2, 4, 8, 16, 24, 32)
 CPU_RUNGS = (1, 2, 4)
@@ -52,9 +58,10 @@ class TorchBackend:
         self._rungs: dict[int, Rung] = {}
         self._slots: list[Slot] = []
         self._turn = 0
+        self._lost = False
         self.left_context = config.hearing.left_context
         self.lookahead = config.hearing.lookahead
-        self.rungs = GPU_RUNGS if self.device.type == "cuda" else CPU_RUNGS
+        self.rungs: tuple[int, ...] = GPU_RUNGS if self.device.type == "cuda" else CPU_RUNGS
         self.invalid = 0
 
     def start(self) -> None:
@@ -65,10 +72,11 @@ class TorchBackend:
                 self._prepare()
         except RuntimeError as error:
             self.stop()
-            reason = str(error).splitlines()[0]
-            raise BackendUnavailable(
-                f"The networks do not run on {self.device}: {reason}"
-            ) from error
+            raise self.refusal(error) from error
+
+    def refusal(self, error: RuntimeError) -> EngineError:
+        """Why it does not start, in a sentence, with what mends it."""
+        return refusal_of(error, self.device)
 
     def _prepare(self) -> None:
         config, device = self._config, self.device
@@ -76,6 +84,7 @@ class TorchBackend:
         torch.backends.cudnn.benchmark = True
         if cuda:
             keep_kernels(config.models_dir)
+        log.info("loading the networks onto %s", device)
         # Kept: the graphs read its weights, but do not hold them.
         self._pipeline = load_pipeline(
             config.models_dir, config.version, config.decoder, self.dtype, device
@@ -83,7 +92,11 @@ class TorchBackend:
         largest, rows = self.rungs[-1], config.hearing.rows
         inputs = new_inputs(largest, rows, self.dtype, device, pin=False)
         pool = torch.cuda.graph_pool_handle() if cuda else None
-        for size in reversed(self.rungs):
+        for done, size in enumerate(reversed(self.rungs)):
+            log.info(
+                "batches of %d: kernels, algorithms and a graph (%d of %d)",
+                *(size, done + 1, len(self.rungs)),
+            )
             self._rungs[size] = Rung(self._pipeline, inputs.first(size), pool)
         host = torch.device("cpu")
         self._slots = [
@@ -128,10 +141,11 @@ class TorchBackend:
         slot.jobs = tuple(jobs)
         try:
             with torch.inference_mode():
-                fill(slot.inputs, self._features.listen(jobs), [self._latent(job) for job in jobs])
+                slot.listen(self._features, jobs)
+                slot.pose([self._latent(job) for job in jobs])
                 self._launch(slot, min(size for size in self.rungs if size >= len(jobs)))
         except RuntimeError as error:
-            raise EngineFault(f"The device failed: {_first_line(error)}") from error
+            raise self._failed(error) from error
         return slot
 
     def collect(self, slot: Slot) -> Faces:
@@ -140,13 +154,18 @@ class TorchBackend:
             if slot.done is not None:
                 slot.done.synchronize()
         except RuntimeError as error:
-            raise EngineFault(f"The device failed: {_first_line(error)}") from error
+            raise self._failed(error) from error
         count = len(slot.jobs)
         faces: Faces = slot.outputs.faces.numpy()[:count]
         for place in np.flatnonzero(slot.outputs.bad.numpy()[:count]):
             faces[place] = own_face(slot.jobs[place])
             self.invalid += 1
         return faces
+
+    def _failed(self, error: RuntimeError) -> EngineFault:
+        fault = fault_of(error)
+        self._lost = isinstance(fault, DeviceLost)
+        return fault
 
     def static_inputs(self, size: int) -> Inputs:
         """Device buffers of a rung, for measurements."""
@@ -184,14 +203,15 @@ class TorchBackend:
 
     def stop(self) -> None:
         """Give the device's memory back."""
-        self._rungs.clear()
-        self._slots.clear()
+        if self._lost:
+            # Freeing page-locked memory asks the device, whose answer would end the process before
+            # its sessions have been told. It is freed with the process.
+            for kept in (self._rungs, self._slots, self._pipeline):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        self._rungs, self._slots = {}, []
         self._latents.clear()
         self._pipeline = None
         self._turn = 0
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _first_line(error: RuntimeError) -> str:
-    return str(error).splitlines()[0]
+            with suppress(RuntimeError):  # of a device that is lost
+                torch.cuda.empty_cache()

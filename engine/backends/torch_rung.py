@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.latents import SHAPE
 from engine.models.pipeline import Pipeline
+from engine.musetalk.mel import BANDS
 from engine.musetalk.windows import window_length
 from engine.types import FACE_SIZE
 
@@ -21,17 +22,21 @@ WARM_UPS = 2
 class Inputs:
     """What a batch is made of; shapes as in `engine.features.Heard`."""
 
-    mel: Tensor  # (batch, 80, rows)
+    log: Tensor  # (batch, rows, 80) float32
+    floor: Tensor  # (batch,) float32
     index: Tensor  # (batch, 10) int64
-    valid: Tensor  # (batch, 10)
+    valid: Tensor  # (batch, 10) bool
     latents: Tensor  # (batch, 8, 32, 32)
 
     def first(self, count: int) -> Inputs:
-        return Inputs(*(each[:count] for each in self.tensors))
+        return self.slice(0, count)
+
+    def slice(self, start: int, end: int) -> Inputs:
+        return Inputs(*(each[start:end] for each in self.tensors))
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.mel, self.index, self.valid, self.latents
+        return self.log, self.floor, self.index, self.valid, self.latents
 
     def copy_(self, other: Inputs) -> None:
         for mine, theirs in zip(self.tensors, other.tensors, strict=True):
@@ -56,15 +61,16 @@ class Outputs:
 def new_inputs(size: int, rows: int, dtype: torch.dtype, where: torch.device, pin: bool) -> Inputs:
     """Zeroed buffers on the device, or page-locked on the host."""
 
-    def zeros(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+    def zeros(kind: torch.dtype, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=kind, device=where, pin_memory=pin)
 
     positions = window_length()
     return Inputs(
-        zeros(size, 80, rows),
-        zeros(size, positions, kind=torch.int64),
-        zeros(size, positions),
-        zeros(size, *SHAPE),
+        zeros(torch.float32, size, rows, BANDS),
+        zeros(torch.float32, size),
+        zeros(torch.int64, size, positions),
+        zeros(torch.bool, size, positions),
+        zeros(dtype, size, *SHAPE),
     )
 
 
@@ -87,7 +93,7 @@ class Rung:
         self.inputs = inputs
         self._run = self._eager(pipeline)
         self.outputs = self._run()
-        if inputs.mel.is_cuda:
+        if inputs.log.is_cuda:
             self._run = self._captured(pool)
 
     def run(self) -> Outputs:
@@ -97,11 +103,11 @@ class Rung:
 
     def _eager(self, pipeline: Pipeline) -> Callable[[], Outputs]:
         inputs = self.inputs
-        size = len(inputs.mel)
+        size = len(inputs.log)
 
         def run() -> Outputs:
-            bad = torch.zeros(size, dtype=torch.int32, device=inputs.mel.device)
-            tokens = pipeline.listen(inputs.mel, inputs.index, inputs.valid)
+            bad = torch.zeros(size, dtype=torch.int32, device=inputs.log.device)
+            tokens = pipeline.listen(inputs.log, inputs.floor, inputs.index, inputs.valid)
             latents = inputs.latents.contiguous(memory_format=torch.channels_last)
             return Outputs(pipeline.paint(tokens, latents, bad), bad)
 

@@ -88,7 +88,7 @@ class Attention:
     def __init__(self, ops: Ops, block: Any) -> None:
         self._ops = ops
         self._norm = norm_of(block.group_norm, silu=False)
-        self._heads = block.heads
+        assert block.heads == 1
         parts = block.to_q, block.to_k, block.to_v
         self._in = torch.cat([part.weight for part in parts])
         self._in_bias = torch.cat([part.bias for part in parts])
@@ -98,10 +98,10 @@ class Attention:
         image, normed = self._ops.settle_norm(pending, self._norm)
         batch = image.shape[0]
         mixed = functional.linear(rows_of(normed), self._in, self._in_bias)
-        query, key, value = mixed.view(batch, -1, 3, self._heads, image.shape[1]).unbind(2)
-        seen = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        )
-        rows = seen.transpose(1, 2).reshape(-1, image.shape[1])
+        query, key, value = mixed.view(batch, -1, 3, image.shape[1]).unbind(2)
+        # Fused attention knows no head as wide as this one on the matrix units of now, and falls
+        # back to those of before: three products take a third of its time.
+        scores = (query * image.shape[1] ** -0.5) @ key.transpose(1, 2)
+        rows = (scores.softmax(-1) @ value).reshape(-1, image.shape[1])
         out = functional.linear(rows, self._out.weight)
         return Sum(image_of(out, image), self._out.bias, image)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.models import networks, whisper
 from engine.models.decoder import Decoder, fast_decoder
+from engine.models.hearing import FastEncoder
 from engine.models.ops import best_ops
 from engine.models.unet import FastUNet
 from engine.musetalk.positional import positional_table
@@ -23,14 +24,14 @@ TOKENS = STATES * window_length()  # 50
 class Pipeline:
     """Everything of one type on one device."""
 
-    encoder: Any  # transformers' WhisperEncoder
+    encoder: Any  # FastEncoder; none where nothing listens
     positions: Tensor  # (50, 384)
     unet: FastUNet
     decoder: Decoder
 
-    def listen(self, mel: Tensor, index: Tensor, valid: Tensor) -> Tensor:
+    def listen(self, log: Tensor, floor: Tensor, index: Tensor, valid: Tensor) -> Tensor:
         """(batch, 50, 384) what the UNet hears; shapes as in `engine.features.Heard`."""
-        return whisper.tokens(whisper.encode(self.encoder, mel), index, valid, self.positions)
+        return whisper.placed(self.encoder(log, floor, index), valid, self.positions)
 
     def paint(self, tokens: Tensor, latents: Tensor, bad: Tensor) -> Tensor:
         """Pictures (batch, 256, 256, 3) uint8 BGR.
@@ -50,7 +51,7 @@ def load_pipeline(
     """Raises BackendUnavailable when weights are missing, damaged or do not fit."""
     ops = best_ops(device)
     return Pipeline(
-        encoder=networks.load(models, "whisper", dtype, device),
+        encoder=FastEncoder(ops, networks.load(models, "whisper", dtype, device)),
         positions=torch.from_numpy(positional_table(TOKENS)).to(device, dtype),
         unet=FastUNet(ops, networks.load(models, f"unet-{version}", dtype, device)),
         decoder=fast_decoder(ops, decoder, networks.load(models, decoder, dtype, device)),

@@ -54,11 +54,11 @@ class Transformer:
         rows = functional.linear(rows_of(normed), self._in)
         mixed = functional.linear(self._read(rows, 0, self._block.norm1), self._self)
         query, key, value = mixed.view(batch, -1, 3, self._heads, self._depth).unbind(2)
-        rows.addmm_(self._attend(query, key, value), self._joins[0])
+        rows.addmm_(attend(query, key, value), self._joins[0])
         asked = functional.linear(self._read(rows, 1, self._block.norm2), self._query)
         key, value = sound.view(batch, -1, 2, self._heads, self._depth).unbind(2)
         query = asked.view(batch, -1, self._heads, self._depth)
-        rows.addmm_(self._attend(query, key, value), self._joins[1])
+        rows.addmm_(attend(query, key, value), self._joins[1])
         gate = self._block.ff.net[0].proj
         wide = functional.linear(self._read(rows, 2, self._block.norm3), gate.weight, gate.bias)
         rows.addmm_(self._ops.geglu(wide), self._joins[2])
@@ -71,10 +71,10 @@ class Transformer:
     def _read(self, rows: Tensor, step: int, norm: Any) -> Tensor:
         return self._ops.layer_norm(rows, self._offsets[step], norm.weight, norm.bias, norm.eps)
 
-    @staticmethod
-    def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Rows (batch * n, channels) of queries (batch, n, heads, depth) over m keys and values."""
-        seen = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        )
-        return seen.transpose(1, 2).reshape(-1, query.shape[2] * query.shape[3])
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Rows (batch * n, channels) of queries (batch, n, heads, depth) over m keys and values."""
+    seen = functional.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    )
+    return seen.transpose(1, 2).reshape(-1, query.shape[2] * query.shape[3])

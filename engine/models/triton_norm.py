@@ -2,11 +2,83 @@
 
 A map is read once to add what is pending and to sum it up per channel, and once to be normalised;
 the step between turns the sums into a scale and a shift a channel. Channels-last throughout, so a
-program owns some pixels and a power of two of channels.
+program owns some pixels and a power of two of channels. A group small enough for one program's
+registers takes a single pass (`whole_group`): at these sizes launches cost more than reads.
 """
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def _pending(
+    x, residual, skip, batch, pixel, column, valid,
+    pixels, width, channels, skip_channels,
+    HAS_RESIDUAL: tl.constexpr, HAS_SKIP: tl.constexpr, PHASED: tl.constexpr,
+):  # fmt: skip
+    """x + residual, joined with skip, of some pixels and columns, in single precision."""
+    own = (column < channels)[None, :]
+    place = batch.to(tl.int64) * pixels + pixel
+    if PHASED:
+        row = pixel // width
+        col = pixel % width
+        p = row % 2
+        q = col % 2
+        source = (row // 2 + p) * (width // 2 + 1) + col // 2 + q
+        area = (pixels // width // 2 + 1) * (width // 2 + 1)
+        start = (batch.to(tl.int64) * area + source) * 4 * channels
+        at = x + (start + (2 * p + q) * channels)[:, None] + column[None, :]
+    else:
+        at = x + (place * channels)[:, None] + column[None, :]
+    value = tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
+    if HAS_RESIDUAL:
+        at = residual + (place * channels)[:, None] + column[None, :]
+        value += tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
+    if HAS_SKIP:
+        joined = (column >= channels)[None, :]
+        at = skip + (place * skip_channels)[:, None] + (column - channels)[None, :]
+        value += tl.load(at, mask=valid & joined, other=0.0).to(tl.float32)
+    return value
+
+
+@triton.jit
+def whole_group(
+    x, bias, residual, skip, weight, shift, out, normed,
+    pixels, width, channels, skip_channels, group, count, eps,
+    HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_SKIP: tl.constexpr,
+    PHASED: tl.constexpr, STORE: tl.constexpr, SILU: tl.constexpr,
+    PIXELS: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """v = x + bias + residual, joined with skip, stored as asked; and silu(norm(v)), in one pass.
+
+    Grid: (batch, groups). PIXELS and GROUP are powers of two that hold a group of a picture.
+    """
+    batch = tl.program_id(0)
+    pixel = tl.arange(0, PIXELS)
+    place = tl.arange(0, GROUP)
+    inside = place < group
+    column = tl.program_id(1) * group + place
+    valid = (pixel < pixels)[:, None] & inside[None, :]
+    value = _pending(
+        x, residual, skip, batch, pixel, column, valid,
+        pixels, width, channels, skip_channels, HAS_RESIDUAL, HAS_SKIP, PHASED,
+    )  # fmt: skip
+    if HAS_BIAS:
+        add = tl.load(bias + column, mask=inside & (column < channels), other=0.0)
+        value += add.to(tl.float32)[None, :]
+    value = tl.where(valid, value, 0.0)
+    total = channels + skip_channels
+    at = ((batch.to(tl.int64) * pixels + pixel) * total)[:, None] + column[None, :]
+    if STORE:
+        tl.store(out + at, value.to(out.dtype.element_ty), mask=valid)
+    centred = tl.where(valid, value - tl.sum(value) / count, 0.0)
+    variance = tl.sum(centred * centred) / count
+    gain = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    offset = tl.load(shift + column, mask=inside, other=0.0).to(tl.float32)
+    level = centred * (gain / tl.sqrt(variance + eps))[None, :] + offset[None, :]
+    if SILU:
+        level = level / (1.0 + tl.exp(-level))
+    tl.store(normed + at, level.to(normed.dtype.element_ty), mask=valid)
 
 
 @triton.jit
@@ -26,9 +98,6 @@ def add_and_sum(
     block = tl.program_id(2)
     total = channels + skip_channels
     column = block * CHANNELS + tl.arange(0, CHANNELS)
-    # A block lies wholly in x or wholly in the skip: the caller picks CHANNELS to divide both.
-    own = (column < channels)[None, :]
-    joined = (column >= channels)[None, :]
     add = tl.zeros([CHANNELS], tl.float32)
     if HAS_BIAS:
         add = tl.load(bias + column, mask=column < channels, other=0.0).to(tl.float32)
@@ -38,27 +107,13 @@ def add_and_sum(
     for start in range(first, min(first + per_program, pixels), PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         valid = (pixel < min(first + per_program, pixels))[:, None]
-        place = batch.to(tl.int64) * pixels + pixel
-        if PHASED:
-            row = pixel // width
-            col = pixel % width
-            p = row % 2
-            q = col % 2
-            source = (row // 2 + p) * (width // 2 + 1) + col // 2 + q
-            area = (pixels // width // 2 + 1) * (width // 2 + 1)
-            start_of = (batch.to(tl.int64) * area + source) * 4 * channels
-            at = x + (start_of + (2 * p + q) * channels)[:, None] + column[None, :]
-        else:
-            at = x + (place * channels)[:, None] + column[None, :]
-        value = tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
+        value = _pending(
+            x, residual, skip, batch, pixel, column, valid,
+            pixels, width, channels, skip_channels, HAS_RESIDUAL, HAS_SKIP, PHASED,
+        )  # fmt: skip
         value += add[None, :]
-        if HAS_RESIDUAL:
-            at = residual + (place * channels)[:, None] + column[None, :]
-            value += tl.load(at, mask=valid & own, other=0.0).to(tl.float32)
-        if HAS_SKIP:
-            at = skip + (place * skip_channels)[:, None] + (column - channels)[None, :]
-            value += tl.load(at, mask=valid & joined, other=0.0).to(tl.float32)
         if STORE:
+            place = batch.to(tl.int64) * pixels + pixel
             at = out + (place * total)[:, None] + column[None, :]
             tl.store(at, value.to(out.dtype.element_ty), mask=valid)
         if SUMS:

@@ -40,9 +40,14 @@ def tokens(states: Tensor, index: Tensor, valid: Tensor, positions: Tensor) -> T
     Args:
         states: (batch, K, 5, 384).
         index: (batch, 10) int64 positions heard; any number within K where not valid.
-        valid: (batch, 10) of the states' type: 0 where the picture hears a zero vector, else 1.
+        valid: (batch, 10) of the states' type or bool: 0 where the picture hears a zero vector.
         positions: (50, 384) the table of §1.6 in the states' type.
     """
     rows = torch.arange(index.shape[0], device=index.device)[:, None]
-    heard = states[rows, index] * valid[:, :, None, None]
-    return heard.reshape(index.shape[0], -1, states.shape[-1]) + positions
+    return placed(states[rows, index], valid, positions)
+
+
+def placed(heard: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
+    """Tokens (batch, 50, 384) of the heard states (batch, 10, 5, 384); see `tokens`."""
+    known = heard * valid[:, :, None, None]
+    return known.reshape(valid.shape[0], -1, heard.shape[-1]) + positions

@@ -6,7 +6,7 @@ import math
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.types import FPS, SAMPLE_RATE
 
@@ -45,9 +45,15 @@ def window_positions(
     Returns (count, window_length) positions, which run below 0 at the start of the clip and past
     its end at the end; those are zero vectors. At 25 fps picture i hears 2i - 4 … 2i + 5.
     """
-    pictures = np.arange(first, first + count)
+    return positions_of(np.arange(first, first + count), fps, left, right)
+
+
+def positions_of(
+    pictures: ArrayLike, fps: int = FPS, left: int = PADDING, right: int = PADDING
+) -> NDArray[np.int64]:
+    """The same of any pictures (n,): (n, window_length) positions."""
     # Floor of a product in double precision, as the reference computes it.
-    starts = np.floor(pictures * (POSITIONS_PER_S / fps)).astype(np.int64)
+    starts = np.floor(np.asarray(pictures) * (POSITIONS_PER_S / fps)).astype(np.int64)
     start: NDArray[np.int64] = starts - padding_positions(fps, left)
     return start[:, None] + np.arange(window_length(left, right))
 

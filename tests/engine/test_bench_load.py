@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,32 @@ async def test_every_picture_that_was_due_is_counted() -> None:
         assert report.slack_ms["least"] <= report.slack_ms["p50"] <= 360
         assert pool.stats().frames == report.inferred
         assert "3 streams for 2 s" in table(report)
+
+
+async def test_streams_come_and_go_meanwhile() -> None:
+    async with running() as pool:
+        report = await bench(pool, PERSONAS, SPEECH, streams=1, seconds=2.4, reopen=3)
+        assert report.reopened == 3
+        assert report.crossed == 0
+        assert report.pictures > 60
+        assert len(report.rss_mib) == 3
+        assert pool.stats().frames == report.inferred
+        pool.open_stream(PERSONAS[0]).close()
+        lines = table(report).splitlines()
+        assert [line[:6] for line in lines[-2:]] == ["pass  "] * 2
+
+
+async def test_a_picture_that_comes_after_its_time_is_missed() -> None:
+    class Slow(WarpBackend):
+        def run(self, jobs: Sequence[FrameJob]) -> Faces:
+            if jobs[0].due:
+                time.sleep(max(0.0, jobs[0].due - time.monotonic()))
+            return super().run(jobs)
+
+    async with running(Slow(EngineConfig())) as pool:
+        report = await bench(pool, PERSONAS, TALK, streams=1, seconds=0.6)
+        assert report.missed > 0
+        assert not report.checks["every picture before its deadline"]
 
 
 async def test_pictures_that_nobody_paints_are_missed() -> None:

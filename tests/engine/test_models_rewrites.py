@@ -13,6 +13,7 @@ from torch.nn import functional
 from engine.models import networks, whisper
 from engine.models.configs import FULL, SMALL
 from engine.models.decoder import fast_decoder
+from engine.models.hearing import FastEncoder
 from engine.models.ops import PlainOps
 from engine.models.phases import interleave, phase_weight
 from engine.models.unet import FastUNet
@@ -115,3 +116,18 @@ def test_tokens_are_the_windows_and_zero_vectors_outside() -> None:
     seen = whisper.tokens(states, index, valid, positions) - positions
     assert torch.allclose(seen[0, :20], torch.zeros(20, 384), atol=1e-6)
     assert torch.allclose(seen[1, 5 * 3 + 2], states[1, 5, 2], atol=1e-6)
+
+
+def test_the_rewritten_encoder_says_what_the_published_one_does() -> None:
+    encoder = module("whisper", max_source_positions=60)
+    log = drawn(BATCH, 40, 80) * 3 - 4
+    floor = torch.tensor([-9.0, -5.0, -4.0])
+    index = torch.arange(10).repeat(BATCH, 1) + torch.tensor([[0], [4], [10]])
+    mel = ((torch.maximum(log, floor[:, None, None]) + 4) / 4).transpose(1, 2)
+    states = whisper.encode(encoder, mel)
+    expected = states[torch.arange(BATCH)[:, None], index]
+    seen = FastEncoder(PlainOps(), encoder)(log, floor, index)
+    assert seen.shape == expected.shape == (BATCH, 10, 5, 384)
+    for state in range(5):
+        error = (seen - expected)[:, :, state].norm() / expected[:, :, state].norm()
+        assert float(error) < 1e-5, state

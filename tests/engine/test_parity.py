@@ -63,7 +63,7 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (sound.audio_windows, "of a stream", (windows, "padding_positions"), lambda *_: 3),
     (sound.audio_windows, "of a stream", (Features, "_end"), lambda _, job: 640 * job.frame),
     (networks.device_windows, "real width", (windows, "padding_positions"), lambda *_: 3),
-    (networks.device_windows, "on the device", (windows, "window_positions"), None),
+    (networks.device_windows, "on the device", (windows, "positions_of"), None),
     (sound.positions, "table", (positional, "BASE"), 9_990.0),
     (networks.device_places, "fp32", (positional, "BASE"), 9_990.0),
     (networks.device_places, "fp16", (positional, "BASE"), 5_000.0),

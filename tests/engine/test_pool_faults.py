@@ -10,7 +10,7 @@ import pytest
 
 from engine.backends.warp import WarpBackend
 from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault, PersonaError
+from engine.errors import BackendUnavailable, DeviceLost, EngineFault, PersonaError
 from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.restarts import Restarts
@@ -126,9 +126,9 @@ async def test_pauses_grow_while_a_backend_does_not_start_and_it_says_that_it_is
     waits: list[float] = []
     wait = Restarts.wait
 
-    def noted(self: Restarts) -> None:
+    def noted(self: Restarts, *, for_good: bool = False) -> None:
         waits.append(self._pause_s)
-        wait(self)
+        wait(self, for_good=for_good)
 
     monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr("engine.restarts.LONGEST_PAUSE_S", 0.04)
@@ -188,6 +188,27 @@ async def test_a_persona_that_is_damaged_later_costs_only_its_own_stream_its_pic
         await shown(good, 9)
         assert not any(bad.has(tick) for tick in range(3))
         assert (pool.stats().restarts, pool.fault) == (0, None)
+
+
+async def test_a_lost_device_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(Failing):
+        def run(self, jobs: Sequence[FrameJob]) -> Faces:
+            if jobs[0].due:
+                raise DeviceLost("The device is lost to this process; start it again.")
+            return super().run(jobs)
+
+    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.01)
+    backend = Lost()
+    async with running(backend) as pool:
+        stream = pool.open_stream(PERSONA)
+        talk(stream)
+        ask(stream, range(1))
+        await until(lambda: pool.fault is not None)
+        await asyncio.sleep(0.3)
+        assert pool.fault == (
+            "The engine failed for good: The device is lost to this process; start it again."
+        )
+        assert backend.starts == 1
 
 
 async def test_faces_that_do_not_match_their_jobs_reach_nobody() -> None:
