@@ -39,7 +39,10 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
         settings.musetalk_version,
     )
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
-    pool = EnginePool(config, painter=lambda deliver: RemotePainter(Path(engine), deliver))
+    pool = EnginePool(
+        config,
+        painter=lambda deliver: RemotePainter(Path(engine), deliver, realtime=config.realtime),
+    )
     try:
         async with AsyncExitStack() as exits:
             stage = await exits.enter_async_context(open_stage(settings, catalogue, pool))

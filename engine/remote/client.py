@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
+from engine.priority import DEVICE, going_first
 from engine.remote import messages
 from engine.remote.arena import ArenaView
 from engine.remote.link import HEAD, Link
@@ -51,9 +53,11 @@ class RemotePainter:
     Args:
         path: of the server's socket.
         deliver: called on this painter's own thread.
+        realtime: its threads go before ordinary work, as the loop that waits for them does.
     """
 
-    def __init__(self, path: Path, deliver: Deliver) -> None:
+    def __init__(self, path: Path, deliver: Deliver, *, realtime: bool = False) -> None:
+        self._realtime = realtime
         self._path = path
         self._deliver = deliver
         self._thread = threading.Thread(target=self._live, name="voipavatar-remote", daemon=True)
@@ -151,6 +155,10 @@ class RemotePainter:
             connection.link.send(kind, body)
 
     def _live(self) -> None:
+        with going_first(DEVICE) if self._realtime else nullcontext():
+            self._stay_connected()
+
+    def _stay_connected(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._connection = connection = self._connect()
@@ -186,7 +194,9 @@ class RemotePainter:
             raise
         self._hello = json.loads(body)
         self._beat = time.monotonic()
-        return _Connection(Link(connection), ArenaView(files[0], self._hello["arena"]))
+        return _Connection(
+            Link(connection, realtime=self._realtime), ArenaView(files[0], self._hello["arena"])
+        )
 
     def _hear(self, connection: _Connection, kind: Kind, body: bytes) -> None:
         match kind:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.persona import Persona
+from engine.priority import DEVICE, going_first
 from engine.remote import messages
 from engine.remote.arena import Arena
 from engine.remote.link import Link
@@ -72,8 +74,9 @@ class Guest:
 
     def _live(self, link: Link) -> None:
         try:
-            for kind, body in link.messages():
-                self._obey(Kind(kind), body)
+            with going_first(DEVICE) if self._server.realtime else nullcontext():
+                for kind, body in link.messages():
+                    self._obey(Kind(kind), body)
         except Exception:
             log.exception("a process of sessions is let go: it said what makes no sense")
         for seat in self._seats.values():

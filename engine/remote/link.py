@@ -9,13 +9,21 @@ import struct
 import threading
 from collections.abc import Iterator
 
+from engine.priority import DEVICE, going_first
+
 HEAD = struct.Struct("<BI")
 
 
 class Link:
-    """One end. Sending never blocks: a thread writes; reading is for a thread of the caller."""
+    """One end. Sending never blocks: a thread writes; reading is for a thread of the caller.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Args:
+        realtime: the writing thread goes before ordinary work. Where the threads around it do, one
+            that does not would hold Python's lock while it waits for a processor.
+    """
+
+    def __init__(self, connection: socket.socket, *, realtime: bool = False) -> None:
+        self._realtime = realtime
         self._connection = connection
         self._incoming = connection.makefile("rb")
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -45,6 +53,7 @@ class Link:
         self._connection.close()
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):
+        first = going_first(DEVICE) if self._realtime else contextlib.nullcontext()
+        with first, contextlib.suppress(OSError):
             while (message := self._outgoing.get()) is not None:
                 self._connection.sendall(message)

@@ -43,6 +43,7 @@ class EngineServer:
     def __init__(self, config: EngineConfig, path: Path, backend: Backend | None = None) -> None:
         self._runner = Runner(backend or load(config), config, self._hand_out)
         self._path = path
+        self.realtime = config.realtime
         self._listening: socket.socket | None = None
         self._guests: set[Guest] = set()
         self._owners: dict[int, tuple[Guest, int]] = {}  # runner's stream -> guest, guest's stream
@@ -103,7 +104,7 @@ class EngineServer:
                     connection.close()
                     continue
                 self._guests.add(guest)
-                guest.attach(Link(connection))
+                guest.attach(Link(connection, realtime=self.realtime))
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
