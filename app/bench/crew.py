@@ -35,7 +35,8 @@ def access_of(livekit: LiveKit) -> dict[str, str]:
 
 def python(module: str) -> list[str | Path]:
     """The command of a crew that is `module.main()`."""
-    return [sys.executable, "-c", f"from {module} import main; main()"]
+    start = f"from app.bench.crew import keep_answers_apart; from {module} import main; "
+    return [sys.executable, "-c", f"{start}keep_answers_apart(); main()"]
 
 
 class Crew:
@@ -102,6 +103,12 @@ class Crew:
         if not line:
             raise RuntimeError("The people of the benchmark could not join; see the lines above.")
         return line
+
+
+def keep_answers_apart() -> None:
+    """In the child: what libraries print goes to standard error, answers alone to the parent."""
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
 
 
 def say(line: str) -> None:

@@ -187,7 +187,9 @@ class TorchBackend:
         self._copies.wait_stream(main)
         with torch.cuda.stream(self._copies):
             slot.outputs.first(size).copy_(results)
-            slot.done = self._copies.record_event()
+            # Waited for asleep: a thread that spins for the device takes a core, and where it goes
+            # before ordinary work, whatever else that core was to do.
+            slot.done = self._copies.record_event(torch.cuda.Event(blocking=True))
 
     def _latent(self, job: FrameJob) -> Any:
         persona = job.persona
