@@ -61,13 +61,17 @@ def build_command(
     """Compile the exported networks for a GPU."""
     with plainly():
         from engine.backends.trt import PLANS, flavour, load_tensorrt, model_key, plan_name
-        from engine.prepare.build_tensorrt import build_plan, this_gpu
+        from engine.prepare.build_tensorrt import BuildFailed, build_plan, check_order, this_gpu
 
+        check_order(batch_size)
         trt = load_tensorrt()
         key = model_key(models, version, decoder, Settings().hearing())
         name = plan_name(version, decoder, key, flavour(trt), target or this_gpu())
-        path = models / PLANS / name
-        build_plan(trt, _onnx(models, version, decoder), path, batch_size, target)
+        path, onnx = models / PLANS / name, _onnx(models, version, decoder)
+        if not onnx.is_file():
+            export = f"voipavatar models export --version {version} --decoder {decoder}"
+            raise BuildFailed(f"{onnx} is missing. Run `{export}`.")
+        build_plan(trt, onnx, path, batch_size, target)
         typer.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -99,7 +99,7 @@ def gpu() -> Finding:
 
 def weights(settings: Settings) -> Finding:
     try:
-        missing(settings.models_dir, needed("v15", "kl"))
+        missing(settings.models_dir, needed(settings.musetalk_version, settings.decoder))
     except BackendUnavailable as error:
         return Finding(
             "Weights",
@@ -107,7 +107,8 @@ def weights(settings: Settings) -> Finding:
             str(error).removesuffix(error.remedy).strip(),
             "voipavatar models download && voipavatar models convert",
         )
-    return Finding("Weights", "ok", f"MuseTalk 1.5, in {settings.models_dir.resolve()}")
+    version = {"v15": "1.5", "v1": "1.0"}[settings.musetalk_version]
+    return Finding("Weights", "ok", f"MuseTalk {version}, in {settings.models_dir.resolve()}")
 
 
 def face_networks(settings: Settings) -> Finding:

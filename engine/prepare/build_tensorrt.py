@@ -30,12 +30,7 @@ def build_plan(
     Raises:
         BuildFailed: the sizes are in no order, or with TensorRT's own words.
     """
-    smallest, best, largest = batch_sizes
-    if not 1 <= smallest <= best <= largest:
-        raise BuildFailed(
-            f"A plan's batch sizes are its smallest, best and largest one, from 1 up, in this "
-            f"order: {smallest} {best} {largest} are not. Write --batch-size 1 25 50."
-        )
+    check_order(batch_sizes)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     config = builder.create_builder_config()
@@ -56,6 +51,16 @@ def build_plan(
     partial = path.with_suffix(".partial")
     partial.write_bytes(plan)
     partial.replace(path)
+
+
+def check_order(batch_sizes: tuple[int, int, int]) -> None:
+    """Raises BuildFailed unless they ascend from 1 or more."""
+    smallest, best, largest = batch_sizes
+    if not 1 <= smallest <= best <= largest:
+        raise BuildFailed(
+            f"A plan's batch sizes are its smallest, best and largest one, from 1 up, in this "
+            f"order: {smallest} {best} {largest} are not. Write --batch-size 1 25 50."
+        )
 
 
 def this_gpu() -> str:

@@ -147,3 +147,18 @@ def test_the_command_prints_json_and_exits_with_1(
     assert missing == ["LiveKit", "Personas"]
     table = CliRunner().invoke(app, ["doctor"])
     assert table.exit_code == 1 and "VOIPAVATAR_PERSONAS_DIR" in table.output
+
+
+def test_weights_are_those_of_the_version_that_is_served(
+    settings: Settings, tiny_models: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "models" / "ready"
+    ready.mkdir(parents=True)
+    for name in ("unet-v1", "kl", "whisper"):
+        (ready / f"{name}.safetensors").symlink_to(tiny_models / "ready" / f"{name}.safetensors")
+    first = settings.model_copy(
+        update={"models_dir": tmp_path / "models", "musetalk_version": "v1"}
+    )
+    assert machine.weights(first).detail.startswith("MuseTalk 1.0, in ")
+    newest = first.model_copy(update={"musetalk_version": "v15"})
+    assert "has no weights of unet-v15" in machine.weights(newest).detail

@@ -160,6 +160,10 @@ def test_only_the_plan_of_these_weights_this_library_and_this_gpu_is_taken(
 
 def test_the_command_says_what_comes_before_it(tiny_models: Path) -> None:
     run = ["models", "build-tensorrt", "--target", "sm89", "--models", str(tiny_models)]
-    done = CliRunner().invoke(app, run)
+    done = CliRunner().invoke(app, [*run, "--version", "v1", "--decoder", "tiny"])
     assert done.exit_code == 1
-    assert "voipavatar models export" in done.output
+    assert "voipavatar models export --version v1 --decoder tiny" in done.output
+    order = CliRunner().invoke(app, [*run, "--batch-size", "50", "25", "1"])
+    assert order.exit_code == 1
+    assert "in this order: 50 25 1 are not" in order.output
+    assert "[TRT]" not in order.output
