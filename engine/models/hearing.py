@@ -18,6 +18,11 @@ from engine.models.ops import Ops
 from engine.models.transformer import attend
 
 
+def scaled(log: Tensor, floor: Tensor) -> Tensor:
+    """Log-mel (batch, rows, 80) as the encoder takes it; shapes as in `features.Heard`."""
+    return (torch.maximum(log, floor[:, None, None]) + 4.0) / 4.0
+
+
 class FastEncoder:
     """Log-mel to the states that pictures hear.
 
@@ -45,7 +50,7 @@ class FastEncoder:
 
     def __call__(self, log: Tensor, floor: Tensor, index: Tensor) -> Tensor:
         """States (batch, 10, layers + 1, 384); shapes of the arguments as in `features.Heard`."""
-        image = ((torch.maximum(log, floor[:, None, None]) + 4.0) / 4.0).to(self._places.dtype)
+        image = scaled(log, floor).to(self._places.dtype)
         image = image[:, None].permute(0, 3, 1, 2)
         for weight, conv in self._stem:
             image = functional.conv2d(

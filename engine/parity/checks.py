@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     sound.positions,
     networks.device_places,
     sound.log_mel,
+    networks.device_mel,
     pictures.images,
     networks.device_faces,
     pictures.face_boxes,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.parity.avatar import prepared
-from engine.parity.sound import TABLE_ALLOWED, as_served, case_of
+from engine.parity.sound import MEL_ALLOWED, TABLE_ALLOWED, as_served, case_of, streamed_mel
 from engine.parity.vectors import EXACT, LEVEL, Comparison, Result, Vectors
 from engine.persona import ping_pong
 
@@ -47,6 +47,18 @@ def device_windows(folder: Path) -> Iterator[Result]:
         if as_served(key):
             wide.add(key, device_tokens(case_of(key)[0], states), vectors[key])
     yield from (marks.result, wide.result)
+
+
+def device_mel(folder: Path) -> Iterator[Result]:
+    """A stream's log-mel as the device floors and scales it."""
+    check = "log-mel on the device"
+    vectors = Vectors(folder, "g_logmel")
+    if not installed():
+        yield _not_run(check, MEL_ALLOWED)
+        return
+    from engine.parity.tiny import device_mels
+
+    yield streamed_mel(vectors, check, device_mels)
 
 
 def device_places(folder: Path) -> Iterator[Result]:

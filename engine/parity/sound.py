@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.clips import clip_jobs
-from engine.features import LEAST_LEFT, Features, Hearing
+from engine.features import LEAST_LEFT, Features, Heard, Hearing
 from engine.musetalk import mel, positional, windows
 from engine.parity.vectors import Comparison, Result, Vectors
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob, Pcm
@@ -108,7 +108,7 @@ def log_mel(folder: Path) -> Iterator[Result]:
     silence = mel.log_mel(np.zeros_like(sound))
     comparison.add("silence", [silence.min(), silence.max()], vectors["all_zero_value"])
     yield comparison.result
-    yield _streamed_mel(vectors)
+    yield streamed_mel(vectors, "log-mel of a stream", lambda heard: heard.mels)
     yield _streamed_floor(vectors)
     yield _look_ahead()
 
@@ -117,17 +117,23 @@ def _pcm(sound: NDArray[np.floating]) -> Pcm:
     return np.asarray(np.rint(np.clip(sound, -1, 1) * 32767), np.int16)
 
 
-def _streamed_mel(vectors: Vectors) -> Result:
-    """Every picture's window of a stream, where the whole clip has it."""
+def streamed_mel(
+    vectors: Vectors, check: str, mels: Callable[[Heard], NDArray[np.float32]]
+) -> Result:
+    """Every picture's window of a stream, where the whole clip has it.
+
+    Args:
+        mels: (batch, 80, rows) what the encoder takes of what is heard.
+    """
     pcm = _pcm(vectors["wav"])
     clip = mel.log_mel(pcm / 32768.0)
-    comparison = Comparison("log-mel of a stream", MEL_ALLOWED)
+    comparison = Comparison(check, MEL_ALLOWED)
     last = np.empty(0, np.float32)
     # So little context that windows slide; enough for the whole clip, which the last picture has.
     for hearing in (Hearing(LEAST_LEFT, 0, form="padded"), Hearing(form="padded")):
         features = Features(hearing)
         for job in clip_jobs(pcm, hearing):
-            last = heard = features.listen([job]).mels[0]
+            last = heard = mels(features.listen([job]))[0]
             comparison.add("shape", heard[None].shape, vectors["mel_shape"])
             first = hearing.start(job.frame) * windows.POSITION // mel.HOP
             known = _known_rows(job, hearing) - first

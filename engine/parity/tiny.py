@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine.clips import blank_persona, clip_jobs
-from engine.features import Features, Hearing
+from engine.features import Features, Heard, Hearing
 from engine.models import networks, whisper
 from engine.models.configs import SMALL
 from engine.models.decoder import KlDecoder
+from engine.models.hearing import scaled
 from engine.models.ops import best_ops
 from engine.models.pipeline import Pipeline
 from engine.models.unet import FastUNet
@@ -57,9 +59,8 @@ class TinyNetworks:
         table = torch.from_numpy(positional_table(tokens, width))
         bad = torch.zeros(batch, dtype=torch.int32)
         with torch.inference_mode():
-            sound = whisper.tokens(
+            sound = whisper.placed(
                 torch.from_numpy(heard.reshape(batch, positions, STATES, width)),
-                torch.arange(positions).expand(batch, -1),
                 torch.ones(batch, positions),
                 table,
             )
@@ -102,13 +103,22 @@ def device_places(tokens: NDArray[Any]) -> NDArray[Any]:
 def _gathered(
     states: NDArray[Any], index: NDArray[np.int64], valid: NDArray[np.bool_], table: NDArray[Any]
 ) -> NDArray[Any]:
-    tokens = whisper.tokens(
-        torch.from_numpy(states),
-        torch.from_numpy(index),
-        torch.from_numpy(valid.astype(states.dtype)),
-        torch.from_numpy(table),
-    )
+    """Through the pipeline; in the place of its encoder is one that has said `states`."""
+
+    def encoder(_log: Tensor, _floor: Tensor, index: Tensor) -> Tensor:
+        return torch.from_numpy(states)[torch.arange(len(index))[:, None], index]
+
+    pipeline: Any = Pipeline(encoder, torch.from_numpy(table), None, None)  # type: ignore[arg-type]
+    nothing = torch.zeros(0)
+    valid = valid.astype(np.bool_)
+    tokens = pipeline.listen(nothing, nothing, torch.from_numpy(index), torch.from_numpy(valid))
     return np.asarray(tokens.numpy())
+
+
+def device_mels(heard: Heard) -> NDArray[np.float32]:
+    """(batch, 80, rows) what the encoder's convolutions take on the device."""
+    log, floor = torch.from_numpy(heard.log), torch.from_numpy(heard.floor)
+    return np.asarray(scaled(log, floor).numpy().transpose(0, 2, 1))
 
 
 def device_faces(decoded: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from app.cli import app
 from engine import blend, features
 from engine.features import Features
-from engine.models import decoder
+from engine.models import decoder, whisper
 from engine.musetalk import boxes, image, masks, mel, parsing, positional, windows
-from engine.parity import checks, networks, pictures, sound
+from engine.parity import checks, networks, pictures, sound, tiny
 from engine.parity.checks import CHECKS, Check, compare
 from engine.parity.vectors import BrokenVectors, Comparison, Result, Vectors
 from engine.prepare import build, latents, settings
@@ -73,6 +73,9 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (sound.log_mel, "of a stream", (features, "ROWS_PER_POSITION"), 3),
     (sound.log_mel, "of a stream", (features, "EDGE"), 0),
     (sound.log_mel, "of a stream", (mel, "scaled"), _constant),
+    (networks.device_mel, "on the device", (tiny, "scaled"), lambda log, _: (log + 4) / 4),
+    (networks.device_mel, "on the device", (torch, "maximum"), torch.minimum),
+    (networks.device_places, "fp32", (whisper, "placed"), lambda heard, *_: heard.flatten(1, 2)),
     (sound.log_mel, "floor of a stream", (features, "PEAK_ROWS"), 10),
     (sound.log_mel, "floor of a stream", (features, "PEAK_ROWS"), 6000),
     (sound.log_mel, "look-ahead", (features, "STEM_REACH"), 720),
@@ -144,7 +147,7 @@ def test_the_command_passes_and_prints_every_check() -> None:
     done = CliRunner().invoke(app, ["parity", str(VECTORS)])
     assert done.exit_code == 0, done.output
     assert "blending: frames" in done.output
-    assert "31 of 31 checks passed." in done.output
+    assert "32 of 32 checks passed." in done.output
 
 
 def test_the_command_fails_when_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +182,7 @@ def test_without_the_networks_libraries_checks_are_missing_unless_allowed(
     assert "make setup-all" in done.output
     allowed = CliRunner().invoke(app, ["parity", str(VECTORS), "--allow-missing"])
     assert allowed.exit_code == 0
-    assert "19 of 31 checks passed." in allowed.output
+    assert "19 of 32 checks passed." in allowed.output
 
 
 def truncate(folder: Path) -> None:
