@@ -22,7 +22,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not present:
         raise BackendUnavailable(
             "PyTorch finds no NVIDIA GPU here.",
-            "Set the engine's device to cpu, or look at `nvidia-smi`.",
+            "See whether `nvidia-smi` does, or set VOIPAVATAR_DEVICE=cpu.",
         )
     return torch.device("cuda" if present and wanted != "cpu" else "cpu")
 
