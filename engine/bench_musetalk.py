@@ -110,7 +110,7 @@ def bench(config: EngineConfig, seconds: float) -> Report:
         reference = load_reference(*load, backend.dtype, device)
         loop, graph = _eager(reference, device, backend.dtype, batch, seconds)
         del reference
-        gates = list(_gates(config, backend))
+        gates = list(gates_of(config, backend))
         burst = gemm_tflops(device, 0.2)
     backend.stop()
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
@@ -174,8 +174,8 @@ def _eager(
     return loop, 1e3 * batch / milliseconds(graph, device)
 
 
-def _gates(config: EngineConfig, backend: TorchBackend) -> Iterator[Gate]:
-    """The engine's pictures against the published modules' in single precision."""
+def gates_of(config: EngineConfig, backend: TorchBackend) -> Iterator[Gate]:
+    """Every batch size of a started engine, from its sound to its pictures."""
     device = backend.device
     load = (config.models_dir, config.version, config.decoder)
     exact = load_reference(*load, torch.float32, device)
