@@ -35,6 +35,9 @@ def _engine(
     json: Json = None,
 ) -> None:
     """Every batch size of the engine, beside the reference's own loop and the device's roof."""
+    from app.logging import configure_logging
+
+    configure_logging("auto", "info")  # a start that compiles takes a while: it says how far it is
     config = EngineConfig(backend=backend, models_dir=models, version=version, device=device)
     with plainly():
         from engine.bench_musetalk import as_json, bench, table
