@@ -99,8 +99,8 @@ class Attention:
         batch = image.shape[0]
         mixed = functional.linear(rows_of(normed), self._in, self._in_bias)
         query, key, value = mixed.view(batch, -1, 3, image.shape[1]).unbind(2)
-        # Fused attention knows no head as wide as this one on the matrix units of now, and falls
-        # back to those of before: three products take a third of its time.
+        # PyTorch's fused attention has no kernel of this GPU's for a head this wide, and took 0.27
+        # of the decoder's 17.5 ms at batch 16 (an H200).
         scores = (query * image.shape[1] ** -0.5) @ key.transpose(1, 2)
         rows = (scores.softmax(-1) @ value).reshape(-1, image.shape[1])
         out = functional.linear(rows, self._out.weight)
