@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.speaker import Speaker
 from app.rtc.tokens import avatar_token
 from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec
+from tests.e2e.collector import Collector, values
 
 # One service for all of them, which each leaves as it found it; the last one kills it.
 pytestmark = [
@@ -47,9 +48,25 @@ async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    collector.start()
+    yield collector
+    collector.stop()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(livekit_server: LiveKit, folder: Path) -> AsyncIterator[Service]:
-    env = {"VOIPAVATAR_HOSTS": "2", "VOIPAVATAR_ENGINE": "warp", "VOIPAVATAR_MAX_SESSIONS": "8"}
+async def service(
+    livekit_server: LiveKit, folder: Path, collector: Collector
+) -> AsyncIterator[Service]:
+    env = {
+        "VOIPAVATAR_HOSTS": "2",
+        "VOIPAVATAR_ENGINE": "warp",
+        "VOIPAVATAR_MAX_SESSIONS": "8",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
     async with local_service(folder, livekit_server, env=env) as service:
         yield service
 
@@ -108,7 +125,9 @@ def processes(service: Service, role: str) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.create_time())
 
 
-async def test_sessions_are_spread_speak_and_end(service: Service, livekit_server: LiveKit) -> None:
+async def test_sessions_are_spread_speak_and_end(
+    service: Service, livekit_server: LiveKit, collector: Collector
+) -> None:
     assert len(processes(service, "host")) == 2
     sessions = [await begun(service, f"spread-{number}") for number in range(2)]
     sockets = [len(host.net_connections("udp")) for host in processes(service, "host")]
@@ -143,6 +162,22 @@ async def test_sessions_are_spread_speak_and_end(service: Service, livekit_serve
     kept = (await service.http.get(f"{path}/stats")).json()
     assert kept["interrupt_ms"]["count"] == 1, "final values stay"
     assert "avatar" not in await access.participants("spread-0")
+    await _traced(collector, [session["id"] for session in sessions])
+
+
+async def _traced(collector: Collector, sessions: list[str]) -> None:
+    """The spans of both hosts have come, each session's with its own."""
+
+    def of(name: str) -> list[str]:
+        spans = collector.named(name)
+        return [values(span.attributes)["voipavatar.session.id"] for span in spans]
+
+    async def arrived() -> bool:
+        return len(of("session")) == len(sessions)
+
+    await until(arrived)
+    assert sorted(of("session")) == sorted(of("join")) == sorted(sessions)
+    assert set(of("turn")) == {sessions[0]}
 
 
 async def test_a_killed_host_loses_its_own_sessions_only(service: Service) -> None:
@@ -233,7 +268,12 @@ async def test_a_host_that_has_served_long_enough_is_replaced(
 
 async def test_settings_reach_a_process_as_they_are() -> None:
     settings = Settings(
-        _env_file=None, test_stalls="10:200", LIVEKIT_API_SECRET="hidden", engine="warp", port=1
+        _env_file=None,
+        test_stalls="10:200",
+        LIVEKIT_API_SECRET="hidden",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318",
+        engine="warp",
+        port=1,
     )
     assert settings_of(plain(settings)) == settings
 
