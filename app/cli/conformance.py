@@ -37,7 +37,8 @@ def conformance(
     ] = "",
     short: Annotated[bool, typer.Option("--short", help="A minute, not half an hour.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="This case; may be repeated.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write it there as Markdown.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write it there as JSON.")] = None,
 ) -> None:
     """Measure a LiveKit avatar worker with the real livekit-agents package.
 
@@ -52,8 +53,9 @@ def conformance(
     arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
     if only:
         arguments += ["--only", *only]
-    if json is not None:
-        arguments += ["--json", str(json.resolve())]
+    for option, path in (("--report", report), ("--json", json)):
+        if path is not None:
+            arguments += [option, str(path.resolve())]
     if command:
         arguments += ["--command", command]
     if api_url:

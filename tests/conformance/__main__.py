@@ -10,12 +10,14 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from .cases import interruption, plugins, restarts, rooms, segments, soak, sync
+from .circumstances import Circumstances, load, look_around
 from .plan import SHORT, Plan
-from .report import Check, failed, table, write_json
+from .report import Check, failed, markdown, summary, table, write_json
 from .target import LiveKit, Target
 
 Case = Callable[[Target, Plan], Awaitable[list[Check]]]
@@ -51,16 +53,20 @@ def main() -> int:
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
     plan = SHORT if options.short else Plan()
     names = options.only or (IN_SHORT if options.short else tuple(CASES))
-    checks = asyncio.run(run(_target(options), plan, names))
+    around, checks = asyncio.run(run(_target(options), plan, names))
     _tell(table(checks), sys.stdout)
+    _tell(summary(checks), sys.stdout)
     if options.json is not None:
-        write_json(options.json, options.api_url or options.command, checks)
-    bad = [check for check in checks if not check.ok]
-    _tell(f"{len(checks) - len(bad)} of {len(checks)} hold.", sys.stdout)
-    return 1 if bad else 0
+        write_json(options.json, around, checks)
+    if options.report is not None:
+        options.report.write_text(markdown(around, checks))
+    return 0 if all(check.ok for check in checks) else 1
 
 
-async def run(target: Target, plan: Plan, names: tuple[str, ...]) -> list[Check]:
+async def run(
+    target: Target, plan: Plan, names: tuple[str, ...]
+) -> tuple[Circumstances, list[Check]]:
+    around = await look_around(target)
     checks: list[Check] = []
     for name in names:
         begun = time.monotonic()
@@ -74,7 +80,7 @@ async def run(target: Target, plan: Plan, names: tuple[str, ...]) -> list[Check]
         took = time.monotonic() - begun
         _tell(f"{name}: {good} of {len(found)} hold ({took:.0f} s)", sys.stderr)
         checks += found
-    return checks
+    return replace(around, load_after=load()), checks
 
 
 def _tell(line: str, where: TextIO) -> None:
@@ -108,6 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="about a minute instead of twenty")
     parser.add_argument("--only", nargs="+", choices=tuple(CASES))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--report", type=Path, help="Markdown, for publication")
     options = parser.parse_args()
     if not (options.livekit_url and options.livekit_key and options.livekit_secret):
         parser.error("set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or the options")

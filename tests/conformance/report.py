@@ -1,4 +1,4 @@
-"""What was measured, against its limit: a table to read, and the same as JSON."""
+"""What was measured, against its limit: a table to read, and the same as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ from pathlib import Path
 
 import numpy as np
 
+from .circumstances import Circumstances
+
+YES_NO = "faults"  # the unit of what either holds or does not
+
+POINTS = {
+    "1. Segment accounting": ("segments", "turn start"),
+    "2. Interruption": ("interruption",),
+    "3. Storm and lost trailers": ("storm", "trailers"),
+    "4. A/V sync at a subscriber": ("sync",),
+    "5. Rates, channels, and rooms that do not meet": ("rates", "rooms"),
+    "6. Life cycle": ("life cycle",),
+    "7. Plugins": ("plugins",),
+    "8. What many sessions leave behind": ("soak",),
+}
+"""The suite's points, and the cases that belong to each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of the report."""
 
-    point: str  # of livekit.md §7
+    point: str  # one of POINTS' cases
     name: str
     value: float
     limit: float
@@ -27,14 +43,26 @@ class Check:
         """Within the limit; what could not be measured is not."""
         return not math.isnan(self.value) and self.value <= self.limit
 
+    @property
+    def shown(self) -> str:
+        if math.isnan(self.value):
+            return "not measured"
+        if self.unit == YES_NO:
+            return "yes" if self.ok else "no"
+        return f"{self.value:.4g} {self.unit}".rstrip()
+
+    @property
+    def shown_limit(self) -> str:
+        return "yes" if self.unit == YES_NO else f"{self.limit:g} {self.unit}".rstrip()
+
 
 def failed(point: str, name: str, note: str) -> Check:
-    return Check(point, name, math.nan, 0.0, note=note)
+    return Check(point, name, math.nan, 0.0, YES_NO, note)
 
 
 def must(point: str, name: str, held: bool, note: str = "") -> Check:
     """A yes or no: 0 faults allowed."""
-    return Check(point, name, 0.0 if held else 1.0, 0.0, "faults", note)
+    return Check(point, name, 0.0 if held else 1.0, 0.0, YES_NO, note)
 
 
 def p95(values: Sequence[float]) -> float:
@@ -42,24 +70,64 @@ def p95(values: Sequence[float]) -> float:
 
 
 def table(checks: Iterable[Check]) -> str:
-    lines = [f"{'':4}  {'point':12}  {'what':46}  {'value':>9}  {'limit':>8}"]
+    """For a terminal."""
+    lines = [f"{'':4}  {'point':12}  {'what':54}  {'value':>12}  {'limit':>9}"]
     for check in checks:
         mark = "ok" if check.ok else "FAIL"
-        values = f"{check.value:9.4g}  {check.limit:8.4g} {check.unit}"
         note = f"  {check.note}" if check.note else ""
-        lines.append(f"{mark:4}  {check.point:12}  {check.name:46}  {values}{note}".rstrip())
+        values = f"{check.shown:>12}  {check.shown_limit:>9}"
+        lines.append(f"{mark:4}  {check.point:12}  {check.name:54}  {values}{note}".rstrip())
     return "\n".join(lines)
 
 
-def write_json(path: Path, target: str, checks: Sequence[Check]) -> None:
+def summary(checks: Sequence[Check]) -> str:
+    return f"{sum(check.ok for check in checks)} of {len(checks)} hold."
+
+
+def markdown(around: Circumstances, checks: Sequence[Check]) -> str:
+    """For publication: who, when, where, and every point with its limits."""
+    lines = [
+        f"# Conformance of {around.worker}",
+        "",
+        f"**{summary(checks)}** An avatar worker for LiveKit Agents, measured from outside by the "
+        "real `livekit-agents` and a subscriber in a process of its own.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| measured | {around.begun} |",
+        f"| server | {around.server} |",
+        *(f"| {name} | {number} |" for name, number in around.packages.items()),
+        f"| suite | {around.suite} |",
+        f"| machine of the suite | {around.machine} |",
+        f"| load average before, after | {around.load_before:g}, {around.load_after:g} |",
+    ]
+    for title, cases in POINTS.items():
+        found = [check for check in checks if check.point in cases]
+        lines += ["", f"## {title}", "", *(_rows(found) if found else ["Not measured this time."])]
+    listed = {case for cases in POINTS.values() for case in cases}
+    if broken := [check for check in checks if check.point not in listed]:
+        lines += ["", "## Cases that broke off", "", *_rows(broken)]
+    return "\n".join(lines) + "\n"
+
+
+def write_json(path: Path, around: Circumstances, checks: Sequence[Check]) -> None:
     body = {
-        "target": target,
+        **asdict(around),
         "ok": all(check.ok for check in checks),
         "checks": [
             {**asdict(check), "value": _number(check.value), "ok": check.ok} for check in checks
         ],
     }
     path.write_text(json.dumps(body, indent=2, allow_nan=False) + "\n")
+
+
+def _rows(checks: Iterable[Check]) -> list[str]:
+    rows = ["| | what | measured | limit | |", "| --- | --- | ---: | ---: | --- |"]
+    for check in checks:
+        mark = "holds" if check.ok else "**fails**"
+        cells = (mark, check.name, check.shown, check.shown_limit, check.note)
+        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return rows
 
 
 def _number(value: float) -> float | None:

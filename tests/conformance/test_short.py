@@ -17,13 +17,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 async def test_the_service_does_what_an_agent_expects(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    command = [*voipavatar(), "conformance", "--short", "--json", str(report)]
+    report, paper = tmp_path / "report.json", tmp_path / "report.md"
+    options = ["--short", "--json", str(report), "--report", str(paper)]
+    command = [*voipavatar(), "conformance", *options]
     suite = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, check=False
     )
     assert report.is_file(), suite.stderr
-    checks = json.loads(report.read_text())["checks"]
+    told = json.loads(report.read_text())
+    assert told["packages"]["livekit-agents"] == "1.8.9"
+    assert told["server"].startswith("LiveKit server 1.")
+    checks = told["checks"]
+    published = paper.read_text()
+    assert published.startswith("# Conformance of voipavatar 0.")
+    assert all(check["name"] in published for check in checks)
     assert {check["point"] for check in checks} >= {"segments", "interruption", "storm", "plugins"}
     # How quick it is depends on the machine; a busy one may take its time.
     wrong = [check for check in checks if not check["ok"] and check["unit"] in ("", "faults")]

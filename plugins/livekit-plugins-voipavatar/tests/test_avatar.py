@@ -42,11 +42,11 @@ async def room() -> AsyncIterator[rtc.Room]:
 
 @contextlib.asynccontextmanager
 async def speaking(
-    service: Service, room: rtc.Room, join_timeout: float
+    service: Service, room: rtc.Room, join_timeout: float, **options: bool
 ) -> AsyncIterator[tuple[AgentSession, voipavatar.AvatarSession]]:
     """An agent's session whose avatar is asked of the service."""
     avatar = voipavatar.AvatarSession(
-        api_url=service.url, api_key="k", join_timeout=join_timeout, conn_options=QUICK
+        api_url=service.url, api_key="k", join_timeout=join_timeout, conn_options=QUICK, **options
     )
     session: AgentSession = AgentSession()
     await avatar.start(session, room)
@@ -147,6 +147,14 @@ async def test_the_avatars_token_speaks_for_the_agent_and_no_more(
     assert sorted(claims.video.can_publish_sources) == ["camera", "microphone"]
     assert not claims.video.room_admin
     assert body["audio"] == {"source": "data_stream"}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_whether_people_may_interrupt_is_passed_on(
+    service: Service, room: rtc.Room, wanted: bool
+) -> None:
+    async with speaking(service, room, join_timeout=30.0, barge_in=wanted):
+        assert service.bodies[0]["audio"] == {"source": "data_stream", "barge_in": wanted}
 
 
 async def test_missing_settings_are_named(

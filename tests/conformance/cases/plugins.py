@@ -109,6 +109,9 @@ async def loss(target: Target, plan: Plan) -> list[Check]:
         plain, _ = await scene.say(0.5)
         spoke_itself = bool(own_voices)
         back = await _another(scene, plugin, first)
+        # Where it was quick, what came before was said by it, too, and still comes out of jitter
+        # buffers: heard at the start of this, it looked like a fifth of a second too much.
+        await asyncio.sleep(SETTLE_S)
         again, _ = await scene.say()
         await asyncio.sleep(SETTLE_S)
         heard = scene.ears.heard(again)

@@ -54,6 +54,7 @@ class AvatarSession(BaseAvatarSession):
         api_key: NotGivenOr[str] = NOT_GIVEN,
         avatar_participant_identity: NotGivenOr[str] = NOT_GIVEN,
         avatar_participant_name: NotGivenOr[str] = NOT_GIVEN,
+        barge_in: NotGivenOr[bool] = NOT_GIVEN,
         join_timeout: float = JOIN_TIMEOUT_S,
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> None:
@@ -62,6 +63,8 @@ class AvatarSession(BaseAvatarSession):
             persona: whose face, by its name in the service
             api_url: the service; else VOIPAVATAR_API_URL, else http://127.0.0.1:8080
             api_key: else VOIPAVATAR_API_KEY; a service on loopback without keys needs none
+            barge_in: whether the avatar falls silent by itself when a person begins to speak;
+                else as the service is set (VOIPAVATAR_BARGE_IN there)
             join_timeout: seconds until an agent whose avatar has not joined speaks without one
             conn_options: retries of calls to the service
         """
@@ -69,6 +72,9 @@ class AvatarSession(BaseAvatarSession):
         self._persona = persona
         self._identity = avatar_participant_identity or IDENTITY
         self._name = avatar_participant_name or self._identity
+        self._audio: dict[str, str | bool] = {"source": "data_stream"}
+        if utils.is_given(barge_in):
+            self._audio["barge_in"] = barge_in
         self._join_timeout = join_timeout
         self._api = Api(
             api_url or os.getenv("VOIPAVATAR_API_URL") or DEFAULT_API_URL,
@@ -151,7 +157,7 @@ class AvatarSession(BaseAvatarSession):
                 "room": name,
                 "persona": self._persona,
                 "identity": self._identity,
-                "audio": {"source": "data_stream"},
+                "audio": self._audio,
                 "livekit": {"url": self._access.url, "token": token},
             }
         )
