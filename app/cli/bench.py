@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(no_args_is_help=True, help="Measure this machine.")
     bench_sessions.register_bench(bench)
     bench.command("cycles")(_cycles)
+    bench.command("rooms")(_rooms)
     bench.command("warp")(_warp)
     bench_musetalk.register_bench(bench)
     bench_gpu.register_bench(bench)
@@ -36,6 +37,21 @@ def _cycles(
     from app.bench.run import bench_cycles
 
     run_benchmark(bench_cycles(n, persona, json_file=json))
+
+
+def _rooms(
+    kind: Annotated[
+        Literal["room", "tracks", "session"],
+        typer.Option(help="LiveKit's SDK alone; with two tracks; one of our sessions."),
+    ] = "session",
+    n: Annotated[int, typer.Option("-n", min=40, help="How many rooms.")] = 150,
+    trace: Annotated[bool, typer.Option(help="Tell where Python's own memory grew.")] = False,
+    json: Json = None,
+) -> None:
+    """What a process keeps of each room that it was in."""
+    from app.bench.kept import bench_rooms
+
+    run_benchmark(bench_rooms(kind, n, trace=trace, json_file=json))
 
 
 def _warp(

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+import aiohttp
 import numpy as np
 from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
@@ -23,6 +24,7 @@ from .sounds import Heard, Pcm
 from .target import LiveKit, Target
 
 JOIN_S = 20.0
+LEAVE_S = 10.0
 FRAME_S = 0.1
 AGENT = "agent"
 _numbers = itertools.count(1)
@@ -142,7 +144,11 @@ class Ears:
         if process is None or self._reading is None or process.stdin is None:
             return
         process.stdin.close()
-        await self._reading
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._reading
+        except TimeoutError:  # its connection may hang with its server
+            process.kill()
         await process.wait()
 
     def heard(self, since: float, until: float = float("inf")) -> Heard:
@@ -224,12 +230,18 @@ async def join_agent(livekit: LiveKit, name: str, identity: str = AGENT) -> rtc.
 
 
 async def _clear_away(meeting: Meeting) -> None:
-    await meeting.ears.leave()
-    await meeting.talker.room.disconnect()
-    async with meeting.target.livekit.admin() as admin:
-        with contextlib.suppress(api.TwirpError):
-            await admin.room.delete_room(api.DeleteRoomRequest(room=meeting.name))
+    await put_away(meeting.target.livekit, meeting.name, meeting.ears, meeting.talker.room)
     if meeting.process is not None:
         with contextlib.suppress(ProcessLookupError):
             meeting.process.terminate()
         await meeting.process.wait()
+
+
+async def put_away(livekit: LiveKit, name: str, ears: Ears, room: rtc.Room) -> None:
+    """Leave and delete a room, whose server may be away, or know nothing of it."""
+    await ears.leave()
+    with contextlib.suppress(TimeoutError, api.TwirpError, aiohttp.ClientError):
+        async with asyncio.timeout(LEAVE_S):
+            await room.disconnect()
+            async with livekit.admin() as admin:
+                await admin.room.delete_room(api.DeleteRoomRequest(room=name))

@@ -16,7 +16,7 @@ from livekit.agents.testing import fake_job_context
 from livekit.agents.voice.avatar import AvatarSession
 from livekit.plugins import bey, voipavatar
 
-from ..meeting import AGENT, JOIN_S, Ears, join_agent
+from ..meeting import AGENT, JOIN_S, Ears, join_agent, put_away
 from ..plan import Plan
 from ..report import Check, must
 from ..sounds import tone
@@ -156,13 +156,11 @@ async def on_stage(target: Target, plugin: AvatarSession) -> AsyncIterator[Scene
                 await ears.listening(JOIN_S)
                 yield scene
             finally:
-                await session.aclose()
-                await plugin.aclose()
-                await ears.leave()
-                await room.disconnect()
-                async with livekit.admin() as admin:
-                    with contextlib.suppress(api.TwirpError):
-                        await admin.room.delete_room(api.DeleteRoomRequest(room=name))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HANGS_S):
+                        await session.aclose()
+                        await plugin.aclose()
+                await put_away(livekit, name, ears, room)
 
 
 async def _lose(target: Target, scene: Scene) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from livekit import api
 
@@ -22,6 +24,7 @@ AWAY_S = (0.5, 5.0)  # a restart, and a server that takes its time
 BACK_WITHIN_S = 35.0  # contract.md: an avatar joins again for 30 s
 SAYS_WITHIN_S = 45.0  # the agent's own connection may take as long
 SETTLE_S = 0.8
+PART_S = 240.0  # longer than all that may be waited for in one part
 
 
 async def restarts(target: Target, plan: Plan) -> list[Check]:
@@ -31,15 +34,24 @@ async def restarts(target: Target, plan: Plan) -> list[Check]:
         async with own_server() as server:
             elsewhere = replace(target, livekit=server.livekit)
             for away_s in AWAY_S[: plan.restarts]:
-                checks += await _restarted(elsewhere, server, away_s)
-            checks += await _plugin(elsewhere, server)
+                name = f"LiveKit away for {away_s:g} s"
+                checks += await _whole(name, _restarted(elsewhere, server, away_s, name))
+            checks += await _whole("LiveKit restarted: ours", _plugin(elsewhere, server))
     except NoServer as error:
         return [failed("life cycle", "LiveKit restarted", str(error))]
     return checks
 
 
-async def _restarted(target: Target, server: Server, away_s: float) -> list[Check]:
-    name = f"LiveKit away for {away_s:g} s"
+async def _whole(name: str, part: Coroutine[Any, Any, list[Check]]) -> list[Check]:
+    """One part; that it broke off or took for ever says nothing against the others."""
+    try:
+        async with asyncio.timeout(PART_S):
+            return await part
+    except Exception as error:
+        return [failed("life cycle", name, f"broke off: {type(error).__name__} {error}".rstrip())]
+
+
+async def _restarted(target: Target, server: Server, away_s: float, name: str) -> list[Check]:
     async with meet(target) as meeting:
         talker = meeting.talker
         begun = time.monotonic()

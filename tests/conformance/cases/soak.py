@@ -20,19 +20,20 @@ RATE = 24_000
 EVERY = 20  # sessions between two looks at the process
 WARM_UP = 0.3  # share of the sessions until which caches and pools still fill
 
+Look = tuple[int, float, int, int]  # after how many sessions: kB resident, threads, descriptors
+
 
 async def soak(target: Target, plan: Plan) -> list[Check]:
     """Start, speak, end, again and again; then look what the worker's process keeps."""
     if target.service_pid is None:
         return [failed("soak", "memory", "the worker's process is unknown: --service-pid")]
     process = psutil.Process(target.service_pid)
-    looks: list[tuple[int, float, int, int]] = []
+    looks: list[Look] = []
     missed = 0
     for number in range(plan.soak + 1):
         if number % EVERY == 0:
             await asyncio.sleep(1.0)
-            rss_kb = process.memory_info().rss / 1024
-            looks.append((number, rss_kb, process.num_threads(), process.num_fds()))
+            looks.append(_look(process, number))
         if number < plan.soak:
             missed += not await _one(target)
     settled = np.array([look for look in looks if look[0] >= WARM_UP * plan.soak])
@@ -45,6 +46,17 @@ async def soak(target: Target, plan: Plan) -> list[Check]:
         Check("soak", "threads more", float(growth[2]), 2, "", f"{looks[-1][2]}"),
         Check("soak", "descriptors more", float(growth[3]), 4, "", f"{looks[-1][3]}"),
     ]
+
+
+def _look(process: psutil.Process, number: int) -> Look:
+    """At the worker and all that it has started: sessions may be in processes of their own."""
+    rss_kb, threads, files = 0.0, 0, 0
+    for each in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess), each.oneshot():
+            rss_kb += each.memory_info().rss / 1024
+            threads += each.num_threads()
+            files += each.num_fds()
+    return number, rss_kb, threads, files
 
 
 async def _one(target: Target) -> bool:
