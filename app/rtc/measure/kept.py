@@ -35,7 +35,8 @@ Visit: TypeAlias = Callable[[int], Awaitable[None]]
 EVERY = 10  # rooms between two looks
 WARM_UP = 0.3  # share of the rooms in which caches and pools still fill
 TICKS = 10  # of 40 ms, that go through the tracks
-SIZE = 256
+SIZE = 512
+ENCODING = rtc.VideoEncoding(max_bitrate=1_500_000, max_framerate=25)
 OUR_PARTS = 8  # lines of Python's memory that are told
 
 
@@ -104,15 +105,18 @@ async def _visits(kind: Kind, settings: Settings, personas: Path) -> AsyncIterat
 async def _bare(access: LiveKitAccess, name: str, *, tracks: bool) -> None:
     """As the SDK's documentation has it, with nothing of ours."""
     room = rtc.Room()
-    options = rtc.RoomOptions(auto_subscribe=False)
-    await room.connect(access.url, access.token(name, "avatar"), options)
+    token = access.token(name, "avatar")
+    await room.connect(access.url, token, rtc.RoomOptions(auto_subscribe=False))
     if tracks:
         video, audio = rtc.VideoSource(SIZE, SIZE), rtc.AudioSource(48_000, 1, 200)
         for track in (
             rtc.LocalVideoTrack.create_video_track(VIDEO_TRACK, video),
             rtc.LocalAudioTrack.create_audio_track(AUDIO_TRACK, audio),
         ):
-            await room.local_participant.publish_track(track, rtc.TrackPublishOptions())
+            options = rtc.TrackPublishOptions(
+                video_codec=rtc.VideoCodec.H264, video_encoding=ENCODING, simulcast=False
+            )
+            await room.local_participant.publish_track(track, options)
         picture = bytes(SIZE * SIZE * 3 // 2)
         for _ in range(TICKS):
             video.capture_frame(rtc.VideoFrame(SIZE, SIZE, rtc.VideoBufferType.I420, picture))
