@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 
 from app.config import Settings
+from app.memory import share_arenas
 from app.personas.service import Catalogue
 from app.rtc.av_out import OutputConfig
 from app.rtc.session import RoomSession, Stage
@@ -32,6 +33,7 @@ async def open_stage(
 
     Raises BackendUnavailable, with the command that mends it, before any session is admitted.
     """
+    share_arenas()
     pool = pool or EnginePool(settings.engine_config())
     await asyncio.to_thread(pool.start)
     try:

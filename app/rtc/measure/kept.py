@@ -33,7 +33,7 @@ Kind: TypeAlias = Literal["room", "tracks", "session"]
 Visit: TypeAlias = Callable[[int], Awaitable[None]]
 
 EVERY = 10  # rooms between two looks
-WARM_UP = 0.3  # share of the rooms in which caches and pools still fill
+WARM_UP = 0.5  # share of the rooms in which caches, pools and the allocator still fill
 TICKS = 10  # of 40 ms, that go through the tracks
 SIZE = 512
 ENCODING = rtc.VideoEncoding(max_bitrate=1_500_000, max_framerate=25)
