@@ -19,6 +19,7 @@ import psutil
 
 from engine.persona import Persona
 from engine.pool import EnginePool
+from engine.runner import BEAT_S
 from engine.stream import Stream
 from engine.types import FRAME_S, SAMPLES_PER_FRAME, EngineStats, Pcm
 
@@ -53,7 +54,7 @@ class Report:
     reopened: int  # streams that closed and opened again meanwhile
     slack_ms: dict[str, float]  # by which pictures came early: least, p0.1, p1, p5, p50
     loop_lag_ms: float  # the longest that the event loop was held up
-    thread_lag_ms: float  # the longest that the device's thread showed no life
+    thread_lag_ms: float  # the longest that the device's thread showed no life beyond its beat
     rss_mib: tuple[float, ...]  # of this process at MOMENTS
     device_mib: tuple[float, ...]  # of the device; empty without one
 
@@ -251,7 +252,7 @@ async def _watch(pool: EnginePool, seconds: float, seen: _Seen) -> None:
         await asyncio.sleep(LAG_STEP_S)
         now = time.monotonic()
         seen.loop_lag_s = max(seen.loop_lag_s, now - planned)
-        seen.thread_lag_s = max(seen.thread_lag_s, pool.beat_age_s())
+        seen.thread_lag_s = max(seen.thread_lag_s, pool.beat_age_s() - BEAT_S)
         if now >= moments[0]:
             moments.pop(0)
             seen.rss_mib.append(process.memory_info().rss / 2**20)
