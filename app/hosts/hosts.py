@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class HostedSession:
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
         """The whole life; when cancelled, the host cuts it off."""
         try:
+            began = time.monotonic()
             async with asyncio.timeout(self.spec.limits.join_timeout_s):
                 video = self.spec.video
                 await self._catalogue.load(self.spec.persona, video.width, video.height)
@@ -64,7 +66,7 @@ class HostedSession:
             return Outcome(FailureCode.JOIN_TIMEOUT, NO_PLACE)
         if self._stopped is not None:
             return Outcome(self._stopped)
-        host.begin(self)
+        host.begin(self, waited_s=time.monotonic() - began)
         try:
             either: set[asyncio.Future[Any]] = {self.ready, self.ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -126,10 +128,12 @@ class Host:
         self.begun = 0
         self.heard_at = time.monotonic()
 
-    def begin(self, session: HostedSession) -> None:
+    def begin(self, session: HostedSession, *, waited_s: float) -> None:
+        """`waited_s`: how long the session has waited for this host."""
         self.begun += 1
         self.sessions[session.spec.id] = session
-        self.child.channel.send(do="start", spec=spec_body(session.spec))
+        spec = replace(session.spec, waited_s=waited_s)
+        self.child.channel.send(do="start", spec=spec_body(spec))
 
     def tell(self, do: str, session_id: str, **more: Any) -> None:
         self.child.channel.send(do=do, id=session_id, **more)

@@ -18,7 +18,10 @@ from app.sessions.spec import (
     VideoSpec,
 )
 
-_PLAIN = ("id", "room", "persona", "identity", "livekit_url", "requested_at", "external")
+_PLAIN = (
+    *("id", "room", "persona", "identity", "livekit_url"),
+    *("requested_at", "external", "waited_s"),
+)
 
 
 def spec_body(spec: SessionSpec) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class RoomSession:
         limit = self._spec.limits.join_timeout_s
         start = asyncio.create_task(self._start(exits))
         either: set[asyncio.Future[Any]] = {start, self._ended}
-        await asyncio.wait(either, timeout=limit, return_when=FIRST_COMPLETED)
+        left_s = max(0.0, limit - self._spec.waited_s)
+        await asyncio.wait(either, timeout=left_s, return_when=FIRST_COMPLETED)
         if not start.done():
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
