@@ -9,10 +9,17 @@ import sys
 from contextlib import suppress
 from typing import Any, Literal
 
+import structlog
+
 from app.config import Settings
 from app.hosts.channel import Channel
+from engine.errors import BackendUnavailable
+
+log = structlog.get_logger(__name__)
 
 Role = Literal["engine", "host"]
+
+LEAVE_S = 5.0  # for a process that has nothing left to do
 
 
 class Child:
@@ -28,8 +35,11 @@ class Child:
 
     @classmethod
     async def start(cls, role: Role, name: str, settings: Settings, **job: Any) -> Child:
-        """It gets the settings and the job as its first message, so that no secret of them shows
-        in a list of processes."""
+        """Until it says that it works. Raises BackendUnavailable; nothing stays behind then.
+
+        It gets the settings and the job as its first message, so that no secret of them shows in a
+        list of processes.
+        """
         ours, its = socket.socketpair()
         with its:
             process = await asyncio.create_subprocess_exec(
@@ -40,7 +50,17 @@ class Child:
             )
         channel = await Channel.on(ours)
         channel.send(settings=plain(settings), job=job)
-        return cls(process, channel)
+        child = cls(process, channel)
+        try:
+            message = await channel.receive()
+            if message is None or message["did"] != "started":
+                detail = f"The process of {name} ended at its start; its log says more."
+                raise BackendUnavailable(message["detail"] if message else detail)
+        except BaseException:
+            await child.aclose(LEAVE_S)
+            raise
+        log.info("process started", role=role, name=name, pid=child.pid)
+        return child
 
     async def aclose(self, patience_s: float) -> None:
         """Close the channel, at which it leaves; kill it when it does not. Idempotent."""

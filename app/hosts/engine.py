@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from app.config import Settings
-from app.hosts.child import Child
+from app.hosts.child import LEAVE_S, Child
 from engine.errors import BackendUnavailable
 from engine.pool import EnginePool
 from engine.remote.client import RemotePainter
@@ -19,7 +19,6 @@ from engine.types import EngineStats
 log = structlog.get_logger(__name__)
 
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between one life of the engine and the next
-LEAVE_S = 5.0
 STARTING = "The engine's process is being started again."
 
 
@@ -51,17 +50,7 @@ class EngineProcess:
             await self._child.aclose(LEAVE_S)
 
     async def _born(self) -> Child:
-        child = await Child.start("engine", "engine", self._settings, path=str(self._path))
-        try:
-            message = await child.channel.receive()
-            if message is None or message["did"] != "started":
-                detail = "The engine's process ended at its start; its log says more."
-                raise BackendUnavailable(message["detail"] if message else detail)
-        except BaseException:
-            await child.aclose(LEAVE_S)
-            raise
-        log.info("engine process started", pid=child.pid)
-        return child
+        return await Child.start("engine", "engine", self._settings, path=str(self._path))
 
     async def _keep(self, child: Child) -> None:
         pause_s = PAUSE_S

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from app.config import Settings
-from app.hosts.child import Child
+from app.hosts.child import LEAVE_S, Child
 from app.hosts.wire import outcome_of, pulse_of, spec_body
 from app.observed import Observed
 from app.personas.service import Catalogue
@@ -30,7 +30,6 @@ every room (docs/benchmarks.md, Nothing left behind)."""
 STUCK_S = 15.0  # a host whose loop has not turned for so long is killed
 WATCH_S = 1.0
 PAUSE_S = 1.0  # before a host that did not start is started again
-LEAVE_S = 5.0
 STATS_S = 1.0
 LOST = "The process that ran the session ended."
 NO_PLACE = "No process took the session in time."
@@ -209,15 +208,6 @@ class Hosts:
         self._count += 1
         name = f"host-{self._count}"
         child = await Child.start("host", name, self._settings, engine=str(self._engine))
-        try:
-            message = await child.channel.receive()
-            if message is None or message["did"] != "started":
-                detail = "A session host ended at its start; its log says more."
-                raise BackendUnavailable(message["detail"] if message else detail)
-        except BaseException:
-            await child.aclose(LEAVE_S)
-            raise
-        log.info("session host started", host=name, pid=child.pid)
         host = Host(name, child)
         self._serving.append(host)
         self._changed.set()
