@@ -37,6 +37,7 @@ DEFAULTS = (
     Limit("av", 45, "ms", "size of the A/V offset p95"),
     Limit("late", 40, "ms", "lateness of pictures sent p99"),
     Limit("fresh", 1, "%", "pictures repeated or dropped"),
+    Limit("growth", 20, "MB/h", "memory growth of the service's processes"),
 )
 
 Limits = Mapping[str, Limit]

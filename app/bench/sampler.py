@@ -30,6 +30,7 @@ NO_ROLE = ("main", "__main__", "cli")  # parts of a module's name that say nothi
 class Cost:
     """Of one process."""
 
+    root: str  # the process that was asked for, of which this is a descendant or itself
     cores: float  # CPU seconds a second
     rss_mb: float  # at the end
     rss_mb_per_h: float  # by linear fit over the last three quarters
@@ -49,6 +50,10 @@ class Costs:
     cores: int  # that the machine has
     stolen: float  # cores that the host of a virtual machine took away
 
+    def growth(self, root: str) -> float:
+        """MB an hour of a process and its descendants, those that are still there."""
+        return sum(cost.rss_mb_per_h for cost in self.of.values() if cost.root == root)
+
     @property
     def others(self) -> float:
         """Cores used by processes that are no part of the measurement: noise."""
@@ -58,6 +63,7 @@ class Costs:
 @dataclass(slots=True)
 class _Watched:
     process: psutil.Process
+    root: str
     cpu: float  # when it was first seen
     threads: Threads
     times: list[float] = field(default_factory=list)
@@ -117,7 +123,7 @@ class Sampler:
             if process != root:
                 name = f"{name} {same + 1}"
             self._names[process.pid] = name
-            self._watched[name] = _Watched(process, _cpu(process), _threads(process))
+            self._watched[name] = _Watched(process, group, _cpu(process), _threads(process))
         watched = self._watched[self._names[process.pid]]
         watched.times.append(now)
         watched.spent.append(_cpu(process) - watched.cpu)
@@ -159,6 +165,7 @@ def _cost(watched: _Watched, seconds: float) -> Cost:
     times = np.array(watched.times)
     cores = np.diff(watched.spent) / np.maximum(np.diff(times), 1e-6)
     return Cost(
+        watched.root,
         total / seconds,
         watched.rss[-1],
         _slope(times, np.array(watched.rss)),

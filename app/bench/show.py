@@ -48,7 +48,7 @@ def notes(run: Run) -> list[str]:
         )
     if run.unmeasured:
         names = ", ".join(run.load.limits[name].text for name in run.unmeasured)
-        found.append(f"not measured with this source and receiver: {names}")
+        found.append(f"not measured in this run: {names}")
     return found
 
 

@@ -81,7 +81,7 @@ def test_limits_can_be_changed_by_name() -> None:
 def test_turns_count_together_and_only_where_there_are_any() -> None:
     run = run_with(1.0, 0.4, 1.0)
     assert run.failed == []
-    assert run.unmeasured == ["turn", "interrupt"]
+    assert run.unmeasured == ["turn", "interrupt", "growth"]
     slow = replace(GOOD, turns=[200.0, 300.0], interrupts=[90.0])
     assert replace(run, rooms=[slow, GOOD]).failed == ["turn"]
     silent = replace(GOOD, turns=[200.0], interrupts=[90.0, None])
@@ -93,9 +93,22 @@ def test_turns_count_together_and_only_where_there_are_any() -> None:
 
 def run_with(service: float, busiest: float, machine: float) -> Run:
     by_thread = {"event loop": busiest}
-    cost = Cost(service, 100.0, 0.0, ("event loop", busiest), by_thread, [1.0], [service], [100.0])
+    busy = ("event loop", busiest)
+    cost = Cost("service", service, 100.0, 0.0, busy, by_thread, [1.0], [service], [100.0])
     costs = Costs({"service": cost}, machine, 2, 0.0)
     return Run(Load(3, 20), [GOOD] * 3, costs, {}, [0.5])
+
+
+def test_memory_counts_in_long_runs_for_the_whole_service() -> None:
+    run = run_with(1.0, 0.4, 1.0)
+    half = replace(run.costs.of["service"], rss_mb_per_h=11.0)
+    people = replace(half, root="people", rss_mb_per_h=500.0)
+    costs = replace(run.costs, of={"service": half, "host 1": half, "people": people})
+    grown = replace(run, costs=costs, load=replace(run.load, seconds=3600))
+    assert grown.failed == ["growth"]
+    assert "≤ 20 MB/h" in verdict(grown)
+    assert replace(grown, load=run.load).failed == []  # seconds tell nothing of growth
+    assert replace(grown, costs=replace(costs, of={"service": half})).failed == []
 
 
 def test_what_limits_is_named() -> None:
