@@ -100,7 +100,7 @@ def _worst_gap(run: Run) -> float:
 
 
 def _limits(run: Run) -> str:
-    together = {"turn": run.turns.p95, "interrupt": run.interrupts.p95}
+    together = run.together
     rows: list[list[str]] = []
     for name, bound in run.load.limits.items():
         worst, where = together.get(name), "all together"

@@ -54,7 +54,7 @@ class Run:
         """Every limit that any session missed, or all of them together."""
         load = self.load
         found = {n for room in self.rooms for n in room.missed(load.seconds, load.limits)}
-        found |= set(missed(self._together, load.limits))
+        found |= set(missed(self.together, load.limits))
         if self.turns.unheard or any(room.unfinished for room in self.rooms):
             found.add("turn")
         if self.interrupts.unheard:
@@ -64,11 +64,11 @@ class Run:
     @property
     def unmeasured(self) -> list[str]:
         """Limits that this load has no values for."""
-        values = self._together | self.rooms[0].values(self.load.seconds)
+        values = self.together | self.rooms[0].values(self.load.seconds)
         return [name for name in self.load.limits if values[name] is None]
 
     @property
-    def _together(self) -> dict[str, float | None]:
+    def together(self) -> dict[str, float | None]:
         """Values of limits that are not a single session's."""
         growth = self.costs.growth(SERVICE) if self.load.seconds >= SOAK_S else None
         return {"turn": self.turns.p95, "interrupt": self.interrupts.p95, "growth": growth}
