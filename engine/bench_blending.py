@@ -12,15 +12,16 @@ from statistics import median
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.blend import Canvas
-from engine.gpu_blend import GpuBlender, Paste
+from engine.blend import Canvas, Paste
+from engine.gpu_blend import GpuBlender, Patches
 from engine.models.device import choose_device
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
 from engine.prepare.masks import jaw_masks
-from engine.types import FACE_SIZE
+from engine.types import FACE_SIZE, Picture
 from engine.warmup import blank_persona
 
 BATCHES = (1, 4, 8, 16, 32)
@@ -133,11 +134,25 @@ def _row(
             blender.admit(persona)
         there: Tensor = torch.from_numpy(faces).to(device)
         copied = _milliseconds(there.cpu, seconds)
-        painted = _milliseconds(lambda: blender.launch(there, pastes).cpu(), seconds)
+        painted = _milliseconds(lambda: _on_the_host(blender.launch(there, pastes)), seconds)
         whole = _milliseconds(
-            lambda: blender.finish(blender.launch(there, pastes), pastes), seconds
+            lambda: _placed(canvases, pastes, blender.launch(there, pastes)), seconds
         )
     return Row(size, serial, parallel, copied, painted, whole)
+
+
+def _on_the_host(patches: Patches | None) -> NDArray[np.uint8]:
+    assert patches is not None
+    pixels: NDArray[np.uint8] = patches.pixels.cpu().numpy()
+    return pixels
+
+
+def _placed(
+    canvases: dict[str, Canvas], pastes: list[Paste], patches: Patches | None
+) -> list[Picture]:
+    assert patches is not None
+    each = zip(pastes, patches.split(_on_the_host(patches)), strict=True)
+    return [canvases[paste.persona.key].placed(paste.tick, patch) for paste, patch in each]
 
 
 def _milliseconds(run: Callable[[], object], seconds: float) -> float:

@@ -7,6 +7,7 @@ frame's own pixels exactly, so the persona's prepared picture is taken as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,10 +18,20 @@ from engine.types import Picture
 
 Bgr = NDArray[np.uint8]  # (height, width, 3)
 Mask = NDArray[np.uint8]  # (height, width)
+Patch = NDArray[np.uint8]  # (n,) an even region as I420
 Region = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom excluded
 
 FULL = 256
 """Weight of a face that is pasted as the mask says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """What is to be done with a face."""
+
+    persona: Persona
+    tick: int
+    weight: int = FULL  # less than 256 lets the persona's own mouth through
 
 
 def paste(below: Bgr, above: Bgr, mask: Mask) -> Bgr:
@@ -90,10 +101,8 @@ def put_i420(picture: Picture, width: int, height: int, patch: Bgr, region: Regi
     place_i420(picture, width, height, np.asarray(converted, np.uint8), region)
 
 
-def place_i420(
-    picture: Picture, width: int, height: int, patch: NDArray[np.uint8], region: Region
-) -> None:
-    """Overwrite an even region of an I420 picture with (n,) bytes, themselves I420."""
+def place_i420(picture: Picture, width: int, height: int, patch: Patch, region: Region) -> None:
+    """Overwrite an even region of an I420 picture."""
     left, top, right, bottom = region
     columns, rows = right - left, bottom - top
     luma, size = columns * rows, width * height
@@ -133,6 +142,13 @@ class Canvas:
         box, square = persona.boxes[index], persona.crops[index]
         patch = blended(self._frames[index], face, box, square, mask, region)
         put_i420(picture, persona.width, persona.height, patch, region)
+        return picture
+
+    def placed(self, tick: int, patch: Patch) -> Picture:
+        """A new picture of a tick with its painted region as a device made it."""
+        persona, index = self._persona, self._persona.source(tick)
+        picture: Picture = self._pictures[index].copy()
+        place_i420(picture, persona.width, persona.height, patch, self._region(index))
         return picture
 
     def _region(self, index: int) -> Region:

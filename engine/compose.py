@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from engine.blend import FULL, Bgr, Canvas
+from engine.blend import FULL, Bgr, Canvas, Patch
 from engine.persona import Persona
 from engine.types import FrameJob, Picture, Rendered
 
@@ -41,11 +41,12 @@ class Composer:
         self._generation: dict[int, int] = {}
         self._canvases: WeakKeyDictionary[Persona, Canvas] = WeakKeyDictionary()
 
-    def paint(self, job: FrameJob, face: Bgr | None) -> Rendered:
+    def paint(self, job: FrameJob, face: Bgr | None, patch: Patch | None = None) -> Rendered:
         """The picture of a job.
 
         Args:
             face: (256, 256, 3) BGR; None for a job that was not inferred. It is copied.
+            patch: the painted region, where a device has pasted the face already.
         """
         shown = self._history(job)
         if face is not None:
@@ -56,6 +57,8 @@ class Composer:
         else:
             return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
         shown.append(current)
+        if patch is not None:
+            return self._rendered(job, self._canvas(job.persona).placed(job.tick, patch))
         face = self._face(current)
         picture = self._canvas(job.persona).picture(job.tick, face, round(current.weight * FULL))
         return self._rendered(job, picture)

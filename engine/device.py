@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import Backend, Pipelined
+from engine.backends.base import Backend, Pasting, Pipelined
+from engine.blend import Patch
 from engine.errors import EngineFault
 from engine.scheduler import Batch
 from engine.types import FACE_SIZE, Faces, FrameJob
@@ -24,6 +25,7 @@ class Landed:
 
     jobs: list[FrameJob]  # inferred or not
     faces: Faces  # of the inferred ones, in their order
+    patches: Sequence[Patch | None]  # of the same; see `Pasting`
     seconds: float  # that the device had for it
 
 
@@ -41,6 +43,9 @@ class Device:
         self._collect: Callable[[Any], Faces] = backend.run
         if isinstance(backend, Pipelined):
             self._submit, self._collect = backend.submit, backend.collect
+        self._patches: Callable[[Any], Sequence[Patch | None]] = _none
+        if isinstance(backend, Pasting):
+            self._patches = backend.patches
         self._overlaps = pipelined
         self._under_way: deque[tuple[list[FrameJob], Any, float]] = deque()
         self._failed: list[FrameJob] = []  # of the batch that is being launched or landed
@@ -69,13 +74,14 @@ class Device:
         begun = max(launched, self._free_since) if self._overlaps else time.monotonic()
         self._failed = jobs
         faces = NO_FACES if handle is None else self._collect(handle)
+        patches = () if handle is None else self._patches(handle)
         self._failed = []
         self._free_since = time.monotonic()
         # Faces are matched with jobs by their order: another number would mix up sessions.
         wanted = sum(job.inferred for job in jobs)
         if len(faces) != wanted:
             raise EngineFault(f"{len(faces)} faces were painted for {wanted} jobs.")
-        return Landed(jobs, faces, self._free_since - begun)
+        return Landed(jobs, faces, patches or [None] * wanted, self._free_since - begun)
 
     def abandon(self) -> list[FrameJob]:
         """Forget what is under way, and what has just failed; the jobs of it."""
@@ -83,6 +89,10 @@ class Device:
         self._under_way.clear()
         self._failed = []
         return lost
+
+
+def _none(batch: Any) -> Sequence[Patch | None]:
+    return ()
 
 
 def _as_is(jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:

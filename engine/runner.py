@@ -191,9 +191,10 @@ class Runner:
                 self._device.launch(batch)
 
     def _finish(self, landed: Landed) -> None:
-        faces = iter(landed.faces)
+        painted = zip(landed.faces, landed.patches, strict=True)
         pictures = [
-            self._composer.paint(job, next(faces) if job.inferred else None) for job in landed.jobs
+            self._composer.paint(job, *(next(painted) if job.inferred else (None, None)))
+            for job in landed.jobs
         ]
         self._count(landed)
         self._deliver(pictures)
@@ -206,6 +207,7 @@ class Runner:
             stats.batch_sizes[size] = stats.batch_sizes.get(size, 0) + 1
         stats.frames += size
         stats.busy_s += landed.seconds
+        stats.longest_s = max(stats.longest_s, landed.seconds)
         stats.invalid = self._backend.invalid
 
     def _recover(self, error: Exception) -> None:

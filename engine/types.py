@@ -74,4 +74,5 @@ class EngineStats:
     invalid: int = 0  # faces with NaN or Inf, replaced by the persona's own frame
     restarts: int = 0
     busy_s: float = 0.0
+    longest_s: float = 0.0  # of a single batch
     batch_sizes: dict[int, int] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import run_times
-from engine.backends.base import Backend, Identified, Pipelined
+from engine.backends.base import Backend, Identified, Pasting, Pipelined
 from engine.blend import Canvas
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
@@ -78,6 +78,8 @@ def measure(backend: Backend, scheduler: Scheduler[Any], models: Path | None = N
     less than a second.
     """
     persona = blank_persona()
+    if isinstance(backend, Pasting):
+        backend.admit(persona)
     for stream in range(backend.rungs[-1]):
         backend.open(stream)
     canvas = Canvas(persona)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.blend import Patch
 from engine.persona import Persona
 from engine.types import Faces, FrameJob
 
@@ -75,6 +76,19 @@ class Pipelined(Protocol):
 
     def collect(self, batch: Any) -> Faces:
         """Wait for a batch; faces as of `Backend.run`. Raises EngineFault."""
+        ...
+
+
+@runtime_checkable
+class Pasting(Protocol):
+    """What a backend has besides if its device also pastes faces into frames."""
+
+    def patches(self, batch: Any) -> Sequence[Patch | None]:
+        """Painted regions of a batch that was collected, one a face; valid as long as the faces.
+
+        As of `engine.blend.Canvas`, within a level. None where the face has to be pasted on the
+        host; empty where all have.
+        """
         ...
 
 

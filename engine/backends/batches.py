@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from engine.backends.torch_rung import Inputs, Outputs
+from engine.blend import Paste
 from engine.features import Features, Heard
 from engine.types import FrameJob
+
+if TYPE_CHECKING:
+    from engine.gpu_blend import GpuBlender, Patches
 
 
 @dataclass(slots=True)
@@ -21,6 +28,25 @@ class Slot:
     outputs: Outputs
     jobs: tuple[FrameJob, ...] = ()
     done: Any = None  # event after which `outputs` hold the batch
+    patches: Patches | None = None  # where the device has pasted its faces
+    pasted: Tensor | None = None  # (n,) uint8 on the host: begins with a copy of `patches`
+
+    def paste(self, blender: GpuBlender) -> None:
+        """Paste the faces of the jobs, where they have been painted."""
+        painted = self.device_outputs or self.outputs
+        pastes = [Paste(job.persona, job.tick) for job in self.jobs]
+        self.patches = blender.launch(painted.faces, pastes)
+
+    def fetch_patches(self) -> None:
+        """Bring what was pasted to the host, on the current stream."""
+        if self.patches is None:
+            return
+        pixels = self.patches.pixels
+        if self.pasted is None or self.pasted.numel() < pixels.numel():
+            self.pasted = torch.empty(
+                2 * pixels.numel(), dtype=torch.uint8, pin_memory=pixels.is_cuda
+            )
+        self.pasted[: pixels.numel()].copy_(pixels, non_blocking=True)
 
     def listen(self, features: Features, jobs: Sequence[FrameJob]) -> None:
         """Write what is heard of the jobs into the first rows of the host's buffers.

@@ -6,7 +6,8 @@ import ctypes
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch
 from engine.backends.batches import Slot
 from engine.backends.fallback import own_face
 from engine.backends.torch_rung import Inputs, Outputs, Rung, new_inputs, new_outputs
+from engine.blend import Patch
 from engine.config import EngineConfig
 from engine.errors import DeviceLost, EngineError, EngineFault
 from engine.features import Features
@@ -26,6 +28,9 @@ from engine.models.pipeline import Pipeline, load_pipeline
 from engine.persona import Persona
 from engine.prepare.latents import encode_persona
 from engine.types import Faces, FrameJob
+
+if TYPE_CHECKING:
+    from engine.gpu_blend import GpuBlender
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +59,8 @@ class TorchBackend:
         self._names = needed(config.version, config.decoder)
         self._features = Features(config.hearing)
         self._latents: dict[str, Latents] = {}
+        self._blender: GpuBlender | None = None
+        self._admitted: WeakSet[Persona] = WeakSet()
         self._pipeline: Pipeline | None = None
         self._rungs: dict[int, Rung] = {}
         self._slots: list[Slot] = []
@@ -109,6 +116,17 @@ class TorchBackend:
             for _ in range(SLOTS)
         ]
         self._copies = torch.cuda.Stream() if cuda else None
+        self._blender = self.new_blender()
+        for persona in list(self._admitted):  # before the device was restarted
+            self._bring_frames(persona)
+
+    def new_blender(self) -> GpuBlender | None:
+        """What pastes faces where they are painted. A CPU pastes with OpenCV, like any backend."""
+        if self.device.type != "cuda":
+            return None
+        from engine.gpu_blend import GpuBlender  # Triton's kernels
+
+        return GpuBlender(self.device)
 
     def identity(self) -> dict[str, str]:
         """See `Identified`."""
@@ -123,6 +141,14 @@ class TorchBackend:
     def admit(self, persona: Persona) -> None:
         """Have the persona's latents before it is painted; on any thread. Raises PersonaError."""
         self._latents_of(persona)
+        self._admitted.add(persona)
+        self._bring_frames(persona)
+
+    def _bring_frames(self, persona: Persona) -> None:
+        """To where its faces are pasted; without room there, they are pasted on the host."""
+        if self._blender is not None:
+            with suppress(RuntimeError):
+                self._blender.admit(persona)
 
     def open(self, stream: int) -> None:
         """Nothing is kept before the first sound."""
@@ -162,6 +188,14 @@ class TorchBackend:
             self.invalid += 1
         return faces
 
+    def patches(self, slot: Slot) -> list[Patch | None]:
+        """See `Pasting`."""
+        if slot.patches is None or slot.pasted is None:
+            return []
+        bad = slot.outputs.bad.numpy()
+        each = enumerate(slot.patches.split(slot.pasted.numpy()))
+        return [None if bad[place] else patch for place, patch in each]
+
     def _failed(self, error: RuntimeError) -> EngineFault:
         fault = fault_of(error)
         self._lost = isinstance(fault, DeviceLost)
@@ -176,6 +210,9 @@ class TorchBackend:
         if slot.device_inputs is None or slot.device_outputs is None or self._copies is None:
             rung.inputs.copy_(slot.inputs.first(size))
             slot.outputs.first(size).copy_(rung.run())
+            if self._blender is not None:
+                slot.paste(self._blender)
+                slot.fetch_patches()
             return
         main = torch.cuda.current_stream()
         with torch.cuda.stream(self._copies):
@@ -184,9 +221,12 @@ class TorchBackend:
         rung.inputs.copy_(slot.device_inputs.first(size))
         results: Outputs = slot.device_outputs.first(size)
         results.copy_(rung.run())
+        if self._blender is not None:
+            slot.paste(self._blender)
         self._copies.wait_stream(main)
         with torch.cuda.stream(self._copies):
             slot.outputs.first(size).copy_(results)
+            slot.fetch_patches()
             # Waited for asleep: a thread that spins for the device takes a core, and where it goes
             # before ordinary work, whatever else that core was to do.
             slot.done = self._copies.record_event(torch.cuda.Event(blocking=True))
@@ -212,7 +252,7 @@ class TorchBackend:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
         self._rungs, self._slots = {}, []
         self._latents.clear()
-        self._pipeline = None
+        self._pipeline = self._blender = None
         self._turn = 0
         if self.device.type == "cuda":
             with suppress(RuntimeError):  # of a device that is lost

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.blend import FULL, Canvas
-from engine.gpu_blend import GpuBlender, Paste
+from engine.blend import FULL, Canvas, Paste
+from engine.gpu_blend import GpuBlender
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona
 from engine.prepare.masks import jaw_masks
@@ -44,7 +44,10 @@ def blended(pastes: list[Paste], faces: np.ndarray) -> list[np.ndarray]:
     blender = GpuBlender(torch.device("cpu"), BLOCK)
     for paste in pastes:
         blender.admit(paste.persona)
-    return blender.finish(blender.launch(torch.from_numpy(faces), pastes), pastes)
+    patches = blender.launch(torch.from_numpy(faces), pastes)
+    assert patches is not None
+    each = zip(pastes, patches.split(patches.pixels.numpy()), strict=True)
+    return [Canvas(paste.persona).placed(paste.tick, patch) for paste, patch in each]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,19 @@ def test_a_face_larger_than_it_was_painted(faces: np.ndarray) -> None:
     (picture,) = blended([Paste(large, 0)], faces[:1])
     expected = Canvas(large).picture(0, faces[0], FULL)
     assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+def test_personas_that_were_not_used_for_long_are_forgotten(
+    pastes: list[Paste], faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, edge = pastes[0], pastes[1]
+    blender = GpuBlender(torch.device("cpu"), BLOCK)
+    monkeypatch.setattr("engine.gpu_blend.KEPT", 1)
+    blender.admit(small.persona)
+    assert blender.launch(torch.from_numpy(faces), [edge]) is None
+    blender.admit(edge.persona)
+    assert blender.launch(torch.from_numpy(faces), [small, edge]) is None
+    assert blender.launch(torch.from_numpy(faces), [edge]) is not None
 
 
 def test_a_mask_that_lets_nothing_through_changes_nothing(faces: np.ndarray) -> None:
