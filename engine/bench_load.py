@@ -51,6 +51,7 @@ class Report:
     batches: int
     mean_batch: float
     busy: float  # share of the time that the device had work
+    longest_ms: float  # of a batch, since the pool began
     reopened: int  # streams that closed and opened again meanwhile
     slack_ms: dict[str, float]  # by which pictures came early: least, p0.1, p1, p5, p50
     loop_lag_ms: float  # the longest that the event loop was held up
@@ -143,6 +144,7 @@ def _report(
         batches=batches,
         mean_batch=inferred / max(1, batches),
         busy=(after.busy_s - before.busy_s) / elapsed,
+        longest_ms=1000 * after.longest_s,
         reopened=seen.reopened,
         slack_ms={name: 1000 * float(np.percentile(slack, q)) for name, q in SHARES.items()},
         loop_lag_ms=1000 * seen.loop_lag_s,
@@ -162,7 +164,7 @@ def table(report: Report) -> str:
             f"{report.reopened} that came and went meanwhile",
             f"pictures due {report.pictures}, missed {report.missed}, crossed {report.crossed}",
             f"inferred {report.inferred} in {report.batches} batches of {report.mean_batch:.1f}, "
-            f"device busy {report.busy:.0%}",
+            f"the longest took {report.longest_ms:.0f} ms, device busy {report.busy:.0%}",
             f"slack in ms: {slack}",
             f"longest hold-up in ms: event loop {report.loop_lag_ms:.0f}, "
             f"the device's thread {report.thread_lag_ms:.0f}",
