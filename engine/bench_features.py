@@ -77,7 +77,7 @@ def measure(
     Raises:
         BackendUnavailable: the clip is too short.
     """
-    pictures = min(len(pcm), mel.WINDOW_S * SAMPLE_RATE) // SAMPLES_PER_FRAME
+    pictures = windows.picture_count(min(len(pcm), mel.WINDOW_S * SAMPLE_RATE))
     if pictures < 1:
         raise BackendUnavailable("The clip is shorter than a picture, 40 ms.")
     chosen = np.unique(np.linspace(0, pictures, samples + 2)[1:-1].astype(int)).tolist()
@@ -90,7 +90,7 @@ def measure(
             if start not in whole:
                 whole[start] = _whole(encoder, pcm, start)
             at = windows.window_positions(frame, 1)[0]
-            known = (at >= 0) & (at < min(LONGEST, len(pcm) // windows.POSITION))
+            known = (at >= 0) & (at < min(LONGEST, int(windows.position_count(len(pcm)))))
             at = at[known]
             streamed.append(_without(states[known], embedding[at - start]))
             file.append(_without(whole[0][at], embedding[at]))

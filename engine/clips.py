@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from engine.audio import Speech
 from engine.features import Hearing
+from engine.musetalk.windows import picture_count
 from engine.persona import Persona
-from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
+from engine.types import FrameJob, Pcm
 
 
 def blank_persona(boxes: NDArray[np.int32], folder: Path) -> Persona:
@@ -38,11 +39,15 @@ _NOBODY = blank_persona(np.zeros((0, 4), np.int32), Path())
 def clip_jobs(
     pcm: Pcm, hearing: Hearing, *, stream: int = 0, segment: int = 0
 ) -> Iterator[FrameJob]:
-    """The jobs of every picture of a clip, each with the sound that its stream knows by then."""
+    """The jobs of every picture of a clip, each with the sound that its stream knows by then.
+
+    As many pictures as the reference makes of the clip; a stream that ends also shows what is left
+    of its last 40 ms.
+    """
     speech = Speech(hearing.left_context, hearing.lookahead)
     speech.push(pcm)
     speech.end_segment()
-    for frame in range(len(pcm) // SAMPLES_PER_FRAME):
+    for frame in range(picture_count(len(pcm))):
         window = speech.window(frame)
         yield FrameJob(
             stream=stream,

@@ -196,7 +196,7 @@ class Features:
         for place, part in enumerate(parts):
             heard.floor[place] = _fill(part, fresh[part.fresh], heard.log[place])
         positions = windows.positions_of([job.frame for job in jobs])
-        known = np.array([self._end(job) // windows.POSITION for job in jobs])
+        known = windows.position_count([self._end(job) for job in jobs])
         starts = np.array([self.hearing.start(job.frame) for job in jobs])
         valid = (positions >= 0) & (positions < known[:, None])
         heard.valid[:] = valid

@@ -24,6 +24,26 @@ STATES = 5
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
+def picture_count(samples: int, fps: int = FPS) -> int:
+    """Pictures of a whole clip (§1.5, T).
+
+    The floor of a product of doubles, in the reference's order: a clip of 18,560 samples, 29 times
+    640, has 28 pictures, since 18560 / 16000 * 25 is a little less than 29.
+    """
+    return math.floor(samples / SAMPLE_RATE * fps)
+
+
+def position_count(samples: ArrayLike) -> NDArray[np.int64]:
+    """Positions that are heard of sounds of so many samples (§1.5, A); zero vectors follow.
+
+    The floor of a product of doubles, too: 28 of 9280 samples, 29 times 320.
+    """
+    count: NDArray[np.int64] = np.floor(np.asarray(samples) / SAMPLE_RATE * POSITIONS_PER_S).astype(
+        np.int64
+    )
+    return count
+
+
 def window_length(left: int = PADDING, right: int = PADDING) -> int:
     """Positions in the window of one picture: 10 as trained."""
     return 2 * (left + right + 1)

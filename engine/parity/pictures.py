@@ -117,7 +117,8 @@ def cycle(folder: Path) -> Iterator[Result]:
 def _batches(frames: int, rung: int) -> list[int]:
     """Sizes of the batches that the scheduler makes of a whole clip on an idle device."""
     scheduler: Scheduler[FrameJob] = Scheduler((rung,))
-    for job in clip_jobs(np.zeros(frames * SAMPLES_PER_FRAME, np.int16), Hearing()):
+    samples = frames * SAMPLES_PER_FRAME + 1  # see `picture_count`
+    for job in clip_jobs(np.zeros(samples, np.int16), Hearing()):
         scheduler.add(job)
     taken = []
     while len(scheduler):

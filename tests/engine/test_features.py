@@ -55,6 +55,41 @@ def test_a_picture_hears_the_positions_that_the_reference_gives_it(
     assert np.array_equal(heard_tokens(pcm, hearing), expected)
 
 
+@pytest.mark.parametrize(
+    ("samples", "pictures", "positions"),
+    [(9280, 14, 28), (18_560, 28, 57), (36_480, 56, 113), (18_561, 29, 58), (16_000, 25, 50)],
+)
+def test_pictures_and_positions_of_a_clip_are_as_many_as_the_reference_counts(
+    samples: int, pictures: int, positions: int
+) -> None:
+    """It floors products of doubles, which are not whole where the division is (§1.5)."""
+    assert windows.picture_count(samples) == pictures
+    assert windows.position_count(samples) == positions
+    pcm, hearing = np.zeros(samples, np.int16), Hearing(left=50, right=0)
+    jobs = list(clip_jobs(pcm, hearing))
+    assert len(jobs) == pictures
+    last = Features(hearing).listen(jobs[-1:])
+    heard = hearing.start(pictures - 1) + last.index[0][last.valid[0]]
+    assert heard.max() == min(positions - 1, 2 * (pictures - 1) + 5)
+
+
+def test_a_stream_still_shows_the_last_picture_that_the_reference_does_not_count() -> None:
+    speech = Speech(640, 640)
+    speech.push(np.zeros(18_560, np.int16))
+    speech.end_segment()
+    assert speech.complete == 29
+
+
+def test_a_stream_whose_sound_goes_on_hears_every_position_of_its_pictures() -> None:
+    hearing = Hearing(left=50, right=0)
+    speech = Speech(hearing.left_context, hearing.lookahead)
+    speech.push(np.zeros(60 * 16_000, np.int16))
+    heard = [
+        Features(hearing).listen([job_of(speech.window(frame))]) for frame in range(speech.complete)
+    ]
+    assert all(each.valid.all() for each in heard[2:])
+
+
 def test_streamed_log_mel_equals_the_whole_file_where_the_window_holds_it() -> None:
     pcm = speech_like(16_000 * 4 + 137)
     whole = log_mel(pcm / 32768.0)
