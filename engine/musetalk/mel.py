@@ -84,9 +84,14 @@ def log_mel(sound: NDArray[np.floating], window_s: int = WINDOW_S) -> NDArray[np
     Args:
         sound: (n,) mono at 16 kHz, -1 … 1.
     """
+    log = log_rows(sound, window_s)
+    return np.ascontiguousarray(scaled(np.maximum(log, log.max() - np.float32(RANGE))).T)
+
+
+def log_rows(sound: NDArray[np.floating], window_s: int = WINDOW_S) -> Log:
+    """The same before it is floored and scaled: (100 * window_s, 80) log10 of the power."""
     samples = window_s * SAMPLE_RATE
     clip = np.zeros(samples, np.float64)
     clip[: len(sound)] = sound[:samples]
     frames = sound_frames(np.pad(clip, FFT // 2, mode="reflect"))[:-1]
-    log = log_power(frames)
-    return np.ascontiguousarray(scaled(np.maximum(log, log.max() - np.float32(RANGE))).T)
+    return log_power(frames)

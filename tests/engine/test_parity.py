@@ -249,6 +249,62 @@ def test_vectors_of_other_sizes_are_read(tmp_path: Path) -> None:
         assert [result for result in check(tmp_path) if not result.passed] == []
 
 
+@pytest.mark.parametrize("samples", [9280, 18_560])
+def test_windows_of_clips_that_the_reference_counts_a_part_less_in_are_the_same(
+    tmp_path: Path, samples: int
+) -> None:
+    tokens = clip_tokens(sound.marked(np.arange(samples // 320)), samples)
+    wide = {
+        "full_hidden_first6": np.ones((5, 6, 8)),
+        "full_prompt_n1920_fps25": np.ones((3, 50, 8)),
+    }
+    arrays = {f"prompt_n{samples}_fps25": tokens, **wide}
+    np.savez(tmp_path / "a_audio_chunks.npz", **arrays)
+    found = [*sound.audio_windows(tmp_path), *networks.device_windows(tmp_path)][:3]
+    assert [result for result in found if not result.passed] == []
+
+
+def test_zeros_before_a_very_short_clip_are_no_more_than_its_positions(tmp_path: Path) -> None:
+    """§1.5: the reference takes its zeros as slices of the features."""
+    states = sound.marked(np.arange(6))
+    padded = np.concatenate([np.zeros_like(states), states, np.zeros_like(states)])
+    tokens = padded[:10].reshape(1, 50, 2)
+    np.savez(tmp_path / "a_audio_chunks.npz", prompt_n1920_fps15=tokens)
+    assert all(result.passed for result in sound.audio_windows(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("samples", "peak"),
+    [(120_000, 0.3), (16_000, 0.015), (16_000, 0.0), (16_000, 2.0), (400, 0.3), (478_000, 0.5)],
+)
+def test_log_mel_of_a_stream_is_right_whatever_the_sound(
+    tmp_path: Path, samples: int, peak: float
+) -> None:
+    """Longer than the usual left context, quiet, above full scale, shorter than a picture."""
+    random = np.random.default_rng(samples)
+    wave = random.normal(size=samples) * np.sin(np.arange(samples) / 900) ** 2
+    wave = (wave * peak / np.abs(wave).max()).astype(np.float32)
+    save_sound(tmp_path, wave)
+    streamed = sound.streamed_mel(Vectors(tmp_path, "g_logmel"), "mel", lambda heard: heard.mels)
+    assert streamed.passed, streamed
+
+
+@pytest.mark.parametrize("gain", [1.02, 0.98])
+def test_log_mel_of_a_stream_is_held_to_the_vectors(tmp_path: Path, gain: float) -> None:
+    """Rounding to 16 bits does not explain a louder sound."""
+    wave = np.load(VECTORS / "g_logmel.npz")["wav"]
+    save_sound(tmp_path, wave, mel.log_mel(wave * gain))
+    streamed = sound.streamed_mel(Vectors(tmp_path, "g_logmel"), "mel", lambda heard: heard.mels)
+    assert not streamed.passed
+
+
+def save_sound(folder: Path, wave: np.ndarray, heard: np.ndarray | None = None) -> None:
+    """Vectors of a stream's log-mel."""
+    heard = mel.log_mel(wave) if heard is None else heard
+    first = heard[:, : len(wave) // mel.HOP + 6]
+    np.savez(folder / "g_logmel.npz", wav=wave, mel_shape=(1, 80, 3000), mel_first=first)
+
+
 def test_a_comparison_counts_what_has_no_distance_as_infinite() -> None:
     comparison = Comparison("c", allowed=1.0)
     comparison.add("equal", np.ones(3), np.ones(3))
