@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from engine.parity.checks import compare
 from engine.parity.vectors import BrokenVectors, Result
@@ -18,6 +16,9 @@ AllowMissing = Annotated[
 ]
 
 
+ROW = "{:<44} {:<13} {:<11} {}"
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
     app.command()(parity)
@@ -26,26 +27,26 @@ def register(app: typer.Typer) -> None:
 def parity(directory: Folder, allow_missing: AllowMissing = False) -> None:
     """Compare this installation with vectors of the reference implementation.
 
-    Exits with 1 if a check fails or could not run, and with 2 if the vectors cannot be read.
+    Exits with 1 if a check fails or could not run, and with 2 if nothing could be read.
     """
+    results: list[Result] = []
+    typer.echo(ROW.format("check", "max abs error", "allowed", "pass"))
     try:
-        results = list(compare(directory))
+        for result in compare(directory):
+            typer.echo(_row(result))
+            results.append(result)
     except BrokenVectors as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    Console(width=None).print(_table(results))
     failed = [r for r in results if not r.passed and not (allow_missing and not r.ran)]
     typer.echo(_verdict(results))
     raise typer.Exit(1 if failed else 0)
 
 
-def _table(results: list[Result]) -> Table:
-    table = Table("check", "max abs error", "allowed", "pass", box=None, pad_edge=False)
-    for result in results:
-        error = f"{result.error:.3g}" if result.ran else "-"
-        passed = ("yes" if result.passed else "NO") if result.ran else "not run"
-        table.add_row(result.check, error, f"{result.allowed:g}", passed)
-    return table
+def _row(result: Result) -> str:
+    error = f"{result.error:.3g}" if result.ran else "-"
+    passed = ("yes" if result.passed else "NO") if result.ran else "not run"
+    return ROW.format(result.check, error, f"{result.allowed:g}", passed)
 
 
 def _verdict(results: list[Result]) -> str:

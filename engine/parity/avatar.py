@@ -17,6 +17,9 @@ from engine.types import SAMPLE_RATE
 
 GRAY = 128
 
+LEAST_BOX = 2
+"""Pixels: upstream takes boxes of any size."""
+
 REFERENCE_MARGIN = {"v15": 10, "v1": 0}
 """Pixels below the chin that are part of the reference's coordinates (musetalk.md §2, item 5)."""
 
@@ -31,13 +34,16 @@ def prepared(coords: NDArray[np.integer], version: str) -> Iterator[Persona]:
         width, height = (int(coords[:, edge].max()) + 2 & ~1 for edge in (2, 3))
         video = _gray_video(folder / "gray.mp4", width, height)
         for x1, y1, x2, y2 in coords.tolist():
+            margin = REFERENCE_MARGIN[version]
+            room = y2 - y1 - LEAST_BOX  # less in a box that the frame's edge had cut short
             settings = PersonaSettings(
                 video.name,
-                face_box=(x1, y1, x2, y2 - REFERENCE_MARGIN[version]),
+                face_box=(x1, y1, x2, y2 - min(margin, room)),
                 display_name="gray",
+                extra_margin=None if margin <= room else room,
                 version=version,
             )
-            yield prepare("gray", settings, video, folder / "cache")
+            yield prepare("gray", settings, video, folder / "cache", least_box=LEAST_BOX)
 
 
 def _gray_video(path: Path, width: int, height: int) -> Path:

@@ -33,18 +33,23 @@ CHECKS: tuple[Check, ...] = (
 def compare(folder: Path) -> Iterator[Result]:
     """Results of every check, as they come.
 
-    A check whose own code raises has failed; the others still run.
+    A check whose own code raises has failed, and one whose file or array is missing or damaged
+    could not run; the others still do.
 
     Raises:
-        BrokenVectors: the folder, or a file or array of it, is missing or damaged.
+        BrokenVectors: there is no such folder, or nothing in it could be read.
     """
     if not folder.is_dir():
         raise BrokenVectors(f"{folder} is not a folder.")
+    unread: list[BrokenVectors] = []
     for check in CHECKS:
+        name = check.__name__.replace("_", " ")
         try:
             yield from check(folder)
-        except BrokenVectors:
-            raise
+        except BrokenVectors as error:
+            unread.append(error)
+            yield Result(name, np.inf, 0.0, f"could not run: {error}", ran=False)
         except Exception as error:
-            name = check.__name__.replace("_", " ")
             yield Result(name, np.inf, 0.0, f"{type(error).__name__}: {error}")
+    if len(unread) == len(CHECKS):
+        raise unread[0]

@@ -79,6 +79,7 @@ def prepare(
     size: Size | None = None,
     progress: Progress | None = None,
     tools: Tools | None = None,
+    least_box: int = LEAST_BOX,
 ) -> Persona:
     """The persona of a video, from the cache where it was prepared before.
 
@@ -89,6 +90,8 @@ def prepare(
         size: width and height of the output, even; None: the video's own.
         progress: called with the share that is done.
         tools: networks that find faces and their regions; None: OpenCV, and a usual jaw.
+        least_box: pixels of the least side of a face box, 2 or more; smaller ones look like
+            nothing, but upstream takes them.
 
     Raises:
         PersonaError: with the frame and the reason, where the video cannot become a persona.
@@ -102,7 +105,8 @@ def prepare(
         folder = cache_dir / key
         if not is_prepared(folder):
             with new_folder(folder) as unfinished:
-                _Build(settings, video, size, progress or _ignore, tools).into(unfinished, key)
+                build = _Build(settings, video, size, progress or _ignore, tools)
+                build.into(unfinished, key, least_box)
             make_room(cache_dir, folder)
         used(folder)
     except MediaError as error:
@@ -132,13 +136,13 @@ class _Build:
         self._progress = progress
         self._info: VideoInfo = probe_video(video)
 
-    def into(self, folder: Path, key: str) -> None:
+    def into(self, folder: Path, key: str, least_box: int) -> None:
         """Write everything; the manifest, which says that it is complete, comes last."""
         self._check_length(self._info.frames)
         if self._info.other_rate:
             rate = self._info.source_fps
             log.warning("%s has %g frames a second; converted to %d", self._video.name, rate, FPS)
-        faces, mouths, filled = self._find()
+        faces, mouths, filled = self._find(least_box)
         count = len(faces)
         if count < MIN_FRAMES:
             raise PersonaError(
@@ -167,21 +171,21 @@ class _Build:
         (folder / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         self._progress(1.0)
 
-    def _find(self) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
+    def _find(self, least_box: int) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
         """Smooth face boxes and mouths of all frames, and how many boxes are interpolated."""
         faces, filled = self._given() if self._settings.face_box else self._found()
-        self._check_sides(faces)
+        self._check_sides(faces, least_box)
         mouth = MouthFinder()
         for frame, box in zip(read_video(self._video), faces, strict=True):
             mouth.add(frame, box)
         return faces, mouth.mouths(), filled
 
-    def _check_sides(self, faces: NDArray[np.float64]) -> None:
+    def _check_sides(self, faces: NDArray[np.float64], least: int) -> None:
         side = (faces[:, 2:] - faces[:, :2]).min()
-        if side < LEAST_BOX:
+        if side < least:
             raise PersonaError(
                 f"face_box and bbox_shift leave {max(0.0, side):.0f} pixels of the face in "
-                f"{self._video.name} to be painted, at least {LEAST_BOX} are needed."
+                f"{self._video.name} to be painted, at least {least} are needed."
             )
 
     def _found(self) -> tuple[NDArray[np.float64], int]:
