@@ -94,4 +94,4 @@ def rebuild(version: str, decoder: str, gpu: str) -> str:
 def rungs_within(smallest: int, largest: int) -> tuple[int, ...]:
     """Batch sizes that are run on a plan that takes from `smallest` to `largest`."""
     usual = (size for size in RUNGS if smallest <= size <= largest)
-    return tuple(sorted({smallest, *usual}))
+    return tuple(sorted({smallest, *usual, largest}))

@@ -68,11 +68,17 @@ class Painter(nn.Module):  # type: ignore[misc]  # the libraries are Any to the 
         step = torch.zeros(1, dtype=torch.int64)
         face = self.unet(latents, step, encoder_hidden_states=heard).sample
         planes = self.vae.decode(face / self._scale).sample.float()
-        broken = (planes.isnan() | planes.isinf()).to(torch.int32).sum(dim=(1, 2, 3))
+        # Of the latents, too: a decoder that squashes its input makes a picture of infinity.
+        broken = _not_finite(planes) + _not_finite(face)
         unit = (planes * 0.5 + 0.5).clamp(0, 1)
         levels = (unit * 255).round().permute(0, 2, 3, 1).flip(3)
         # The cast comes last: TensorRT knows uint8 only where a network ends.
         return levels.to(torch.uint8), broken.to(torch.int32)
+
+
+def _not_finite(values: Tensor) -> Tensor:
+    """(batch,) how many; written with operators that TensorRT knows."""
+    return (values.isnan() | values.isinf()).to(torch.int32).sum(dim=(1, 2, 3))
 
 
 def load_painter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from engine.config import EngineConfig
 from engine.errors import BackendUnavailable
 from engine.features import Hearing
 from engine.prepare.build_tensorrt import BuildFailed, build_plan
-from engine.prepare.export_onnx import BadExport, check, export, load_painter
+from engine.prepare.export_onnx import BadExport, check, export, load_painter, sample_inputs
 
 pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.timeout(400)]
 
@@ -46,6 +47,23 @@ def test_the_file_computes_what_pytorch_does_at_other_batch_sizes(
     seen = list(check(onnx, exact, HEARING, (1, 7)))
     assert [each.batch for each in seen] == [1, 7]
     assert max(each.worst_level for each in seen) <= 2
+
+
+def test_infinite_latents_count_as_broken_though_the_decoder_makes_a_picture_of_them(
+    tiny_models: Path,
+) -> None:
+    """TAESD squashes its input, so that its planes are finite."""
+    painter = load_painter(tiny_models, "v15", "tiny", "float32")
+
+    def infinite(latents: torch.Tensor, _: object, **__: object) -> SimpleNamespace:
+        sample = torch.zeros_like(latents[:, :4])
+        sample[0, 0, 0, 0] = torch.inf
+        return SimpleNamespace(sample=sample)
+
+    with torch.inference_mode():
+        painter.unet.forward = infinite
+        _, broken = painter(*sample_inputs(2, HEARING, torch.float32))
+    assert broken.tolist() == [1, 0]
 
 
 def test_the_exporter_s_optional_libraries_are_not_the_user_s_business(onnx: Path) -> None:
@@ -84,8 +102,8 @@ def test_batch_sizes_without_an_order_are_refused_before_tensorrt_is_asked(
 
 def test_rungs_are_those_that_the_plan_takes() -> None:
     assert rungs_within(1, 25) == (1, 2, 4, 8, 16, 25)
-    assert rungs_within(4, 20) == (4, 8, 16)
-    assert rungs_within(5, 7) == (5,)
+    assert rungs_within(4, 20) == (4, 8, 16, 20)
+    assert rungs_within(5, 7) == (5, 7)
 
 
 def test_auto_takes_tensorrt_only_with_a_plan_that_fits(
