@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pycuda.driver as cuda
@@ -64,7 +65,7 @@ class TensorRTBackend:
         self._config = config
         self._trt = load_tensorrt()
         self._features = Features(config.hearing)
-        self._latents: dict[str, Latents] = {}
+        self._latents: WeakKeyDictionary[Persona, Latents] = WeakKeyDictionary()
         self._tensors: dict[str, _Tensor] = {}
         self._context: Any = None
         self._identity: dict[str, str] = {}
@@ -185,7 +186,7 @@ class TensorRTBackend:
         self._stream.synchronize()
 
     def _latents_of(self, persona: Persona) -> Latents:
-        latents = self._latents.get(persona.key)
+        latents = self._latents.get(persona)
         if latents is None:
             latents = stored_latents(persona, self._encoder_print)
             if latents is None:
@@ -193,7 +194,7 @@ class TensorRTBackend:
                     f"The persona {persona.name} has no latents of these weights. "
                     f"Run `voipavatar models latents {persona.name}`."
                 )
-            self._latents[persona.key] = latents
+            self._latents[persona] = latents
         return latents
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class TorchBackend:
         self.dtype = dtype_of(self.device)
         self._names = needed(config.version, config.decoder)
         self._features = Features(config.hearing)
-        self._latents: dict[str, Latents] = {}
+        self._latents: WeakKeyDictionary[Persona, Latents] = WeakKeyDictionary()
         self._blender: GpuBlender | None = None
         self._admitted: WeakSet[Persona] = WeakSet()
         self._pipeline: Pipeline | None = None
@@ -237,10 +237,10 @@ class TorchBackend:
 
     def _latents_of(self, persona: Persona) -> Latents:
         """Usually read from the persona's folder; made here when nobody made them before."""
-        latents = self._latents.get(persona.key)
+        latents = self._latents.get(persona)
         if latents is None:
             latents = encode_persona(persona, self._config.models_dir, self.device.type)
-            self._latents[persona.key] = latents
+            self._latents[persona] = latents
         return latents
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,20 @@ def test_a_face_that_is_not_finite_is_the_persona_s_own(
     assert started.invalid == 1
     assert abs(float(faces[0].mean()) - own) < 3
     assert faces[1].std() > 0
+
+
+def test_latents_go_with_their_persona(backend: TorchBackend, persona: Persona) -> None:
+    """Each session maps its persona anew; what is kept of those must not grow."""
+    before = len(backend._latents)
+    other = replace(persona)
+    backend.admit(other)
+    backend.run([job(other, 0)])
+    assert len(backend._latents) == before + 1
+    del other
+    for _ in range(2):  # batches know whose they were until the next
+        backend.run([job(persona, 0)])
+    gc.collect()
+    assert len(backend._latents) == before
 
 
 def vae(models: Path) -> Any:
