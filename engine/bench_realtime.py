@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from engine.audio import Speech
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.persona import Persona
@@ -97,7 +97,8 @@ class _Session:
         self._gate = config.silence_rms
         self._closing = config.close_frames
         self._quiet = config.close_frames
-        self._composer = Composer(config.close_frames, 0)
+        relax = backend.relax if isinstance(backend, Relaxing) else None
+        self._composer = Composer(config.close_frames, 0, relax)
         self._speech = Speech(backend.left_context, backend.lookahead)
         self._done = 0
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from engine.blend import FULL, Bgr, Canvas, Patch
 from engine.persona import Persona
-from engine.types import FrameJob, Picture, Rendered
+from engine.types import Faces, FrameJob, Picture, Rendered
+
+log = logging.getLogger(__name__)
 
 Relax = Callable[[FrameJob, int, float], Bgr]
 
@@ -62,6 +65,26 @@ class Composer:
         face = self._face(current)
         picture = self._canvas(job.persona).picture(job.tick, face, round(current.weight * FULL))
         return self._rendered(job, picture)
+
+    def paint_all(
+        self, jobs: Sequence[FrameJob], faces: Faces, patches: Sequence[Patch | None]
+    ) -> tuple[list[Rendered], set[int]]:
+        """The pictures of a batch, and streams that have none of it since theirs failed.
+
+        Args:
+            faces: of the inferred jobs, in their order, as are `patches`.
+        """
+        painted = zip(faces, patches, strict=True)
+        pictures: list[Rendered] = []
+        failed: set[int] = set()
+        for job in jobs:
+            face, patch = next(painted) if job.inferred else (None, None)
+            try:
+                pictures.append(self.paint(job, face, patch))
+            except Exception:  # whatever is wrong with one persona is no other stream's fault
+                log.exception("a face cannot be pasted into %s", job.persona.name)
+                failed.add(job.stream)
+        return pictures, failed
 
     def forget(self, stream: int) -> None:
         self._shown.pop(stream, None)

@@ -46,3 +46,15 @@ class DeviceLost(EngineFault):
     After an illegal address or a failed assertion on an NVIDIA GPU every further call of the
     process fails, whatever it is for. Only a new process starts afresh.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed: the sentence of an error of ours, or all that is known of another."""
+    return str(error) if isinstance(error, EngineError) else repr(error)
+
+
+def as_unavailable(error: Exception, backend: str) -> BackendUnavailable:
+    """What a backend's start failed with, in a sentence."""
+    if isinstance(error, BackendUnavailable):
+        return error
+    return BackendUnavailable(f"The {backend} engine does not run here: {reason_of(error)}")

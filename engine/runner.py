@@ -15,7 +15,13 @@ from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device, Landed
-from engine.errors import BackendUnavailable, DeviceLost, EngineError, PersonaError
+from engine.errors import (
+    BackendUnavailable,
+    DeviceLost,
+    PersonaError,
+    as_unavailable,
+    reason_of,
+)
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
@@ -126,7 +132,7 @@ class Runner:
             models = self._config.models_dir
             self._measured = measure(self._backend, self._scheduler, models)
         except Exception as error:
-            self._refusal = _as_unavailable(error, self._backend.name)
+            self._refusal = as_unavailable(error, self._backend.name)
             self._backend.stop()
             return
         finally:
@@ -157,9 +163,11 @@ class Runner:
     def _work(self) -> None:
         """Land a batch, launch the next, and paste the faces of the first meanwhile."""
         landed = None if self._device.idle else self._device.land()
-        self._launch()
-        if landed is not None:
-            self._finish(landed)
+        try:
+            self._launch()
+        finally:  # what was painted is good, whatever becomes of the next
+            if landed is not None:
+                self._finish(landed)
 
     def _wait(self) -> None:
         """Until there is something to do; never while work waits, since the device is idle."""
@@ -191,11 +199,8 @@ class Runner:
                 self._device.launch(batch)
 
     def _finish(self, landed: Landed) -> None:
-        painted = zip(landed.faces, landed.patches, strict=True)
-        pictures = [
-            self._composer.paint(job, *(next(painted) if job.inferred else (None, None)))
-            for job in landed.jobs
-        ]
+        pictures, broken = self._composer.paint_all(landed.jobs, landed.faces, landed.patches)
+        self._shunned |= broken
         self._count(landed)
         self._deliver(pictures)
 
@@ -215,7 +220,7 @@ class Runner:
         self._device.abandon()
         if not self._restarts.relapsed and not isinstance(error, DeviceLost):
             self._restarts.first()
-            self.fault = f"{RESTARTING} {_reason(error)}"
+            self.fault = f"{RESTARTING} {reason_of(error)}"
             try:
                 self._restart()
             except Exception as again:
@@ -230,7 +235,7 @@ class Runner:
         """End all streams; the backend is tried again later, unless only a new process can help."""
         lost = isinstance(error, DeviceLost)
         how = " for good" if lost else ", and a restart did not cure it"
-        self.fault = f"The engine failed{how}: {_reason(error)}"
+        self.fault = f"The engine failed{how}: {reason_of(error)}"
         self._restarts.wait(for_good=lost)
         self._deliver(self.fault)
 
@@ -241,7 +246,7 @@ class Runner:
         try:
             self._restart()
         except Exception as error:
-            log.warning("the engine's backend is still down: %s", _reason(error))
+            log.warning("the engine's backend is still down: %s", reason_of(error))
             self.fault = down
             self._restarts.wait(for_good=isinstance(error, DeviceLost))
             return
@@ -289,13 +294,3 @@ class Runner:
 
     def _end(self) -> None:
         self._stopping = True
-
-
-def _as_unavailable(error: Exception, name: str) -> BackendUnavailable:
-    if isinstance(error, BackendUnavailable):
-        return error
-    return BackendUnavailable(f"The {name} engine does not run here: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, EngineError) else repr(error)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from engine.backends.warp import WarpBackend
+from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable, DeviceLost, EngineFault, PersonaError
 from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.restarts import Restarts
-from engine.types import Faces, FrameJob
+from engine.types import Faces, FrameJob, Rendered
 from tests.engine.drawn import drawn_persona
-from tests.engine.pools import PERSONA, ask, running, shown, talk, until
+from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
 
 
 class Failing(WarpBackend):
@@ -209,6 +211,58 @@ async def test_a_lost_device_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
             "The engine failed for good: The device is lost to this process; start it again."
         )
         assert backend.starts == 1
+
+
+async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None:
+    class Second(Failing):
+        """Has two batches under way; the second is refused."""
+
+        asked = threading.Event()
+
+        def submit(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
+            if jobs[0].due:
+                self.asked.wait(PATIENCE)
+            if jobs[0].tick == 1 and self.fails:
+                self.fails -= 1
+                raise EngineFault("The device coughed.")
+            return jobs
+
+        def collect(self, jobs: Sequence[FrameJob]) -> Faces:
+            return WarpBackend.run(self, jobs)
+
+    backend = Second(fails=1)
+    backend.rungs = (1,)
+    async with running(backend) as pool:
+        stream = pool.open_stream(PERSONA)
+        talk(stream)
+        ask(stream, range(1))
+        await asyncio.sleep(0.1)
+        ask(stream, range(1, 2))
+        backend.asked.set()
+        await shown(stream, 0)
+        await until(lambda: pool.stats().restarts == 1)
+
+
+async def test_a_face_that_cannot_be_pasted_costs_its_own_stream_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = drawn_persona()
+    paint = Composer.paint
+
+    def spoilt(self: Composer, job: FrameJob, *rest: Any) -> Rendered:
+        if job.persona is broken:
+            raise ValueError("The mask does not fit.")
+        return paint(self, job, *rest)
+
+    monkeypatch.setattr(Composer, "paint", spoilt)
+    async with running(Failing()) as pool:
+        bad, good = pool.open_stream(broken), pool.open_stream(PERSONA)
+        for stream in (bad, good):
+            talk(stream)
+            ask(stream, range(10))
+        await shown(good, 9)
+        assert not any(bad.has(tick) for tick in range(10))
+        assert (pool.stats().restarts, pool.fault) == (0, None)
 
 
 async def test_faces_that_do_not_match_their_jobs_reach_nobody() -> None:
