@@ -82,7 +82,6 @@ class AudioBody(Body):
     agent: Name | None = Field(None, description="the agent's identity in `data_stream`")
     barge_in: bool | None = Field(
         None,
-        exclude_if=lambda value: not value,  # a session that has it says so
         description="in `data_stream`: whether people interrupt the avatar by beginning to speak "
         "(only `participant`, if given); else as the service is configured",
     )
@@ -146,6 +145,27 @@ class Listing(Body):
     cursor: Annotated[str | None, Empty] = Field(None, max_length=500)
 
 
+# What is stored is shown as it is: a rule for requests must not make a session unreadable.
+
+
+class AudioView(BaseModel):
+    source: Literal["track", "data_stream"] = Field(description="`auto` is decided by then")
+    participant: str | None = None
+    agent: str | None = None
+    barge_in: bool = Field(False, exclude_if=lambda value: not value)
+
+
+class VideoView(BaseModel):
+    width: int | None = None
+    height: int | None = None
+
+
+class LimitsView(BaseModel):
+    max_duration_s: float | None = None
+    join_timeout_s: float = _LIMITS.join_timeout_s
+    participant_left_timeout_s: float = _LIMITS.participant_left_timeout_s
+
+
 class ErrorView(BaseModel):
     code: str
     detail: str
@@ -160,9 +180,9 @@ class SessionView(BaseModel):
     persona: str
     identity: str
     livekit_url: str
-    audio: AudioBody
-    video: VideoBody
-    limits: LimitsBody
+    audio: AudioView
+    video: VideoView
+    limits: LimitsView
     metadata: Any
     created_at: AwareDatetime
     ready_at: datetime | None

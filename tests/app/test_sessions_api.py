@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.config import Settings
 from app.db.database import Database
@@ -74,6 +74,26 @@ async def test_a_session_from_post_to_its_end(api: Api) -> None:
     for _ in range(2):
         answer = await api.http.delete(url)
         assert (answer.status_code, answer.json()) == (200, ended)
+
+
+async def test_a_stored_session_is_shown_whatever_the_rules_are_now(
+    api: Api, database: Database
+) -> None:
+    session = await api.create()
+    url = f"/sessions/{session['id']}"
+    audio = {"source": "data_stream", "participant": "p" * 300, "agent": "", "barge_in": False}
+    async with database.write() as transaction:
+        await transaction.execute(
+            update(SessionRow).values(
+                audio=audio, video={"width": 3, "height": None}, limits={"join_timeout_s": 900.0}
+            )
+        )
+    shown = (await api.http.get(url)).json()
+    assert shown["audio"] == {name: audio[name] for name in ("source", "participant", "agent")}
+    assert shown["limits"]["join_timeout_s"] == 900.0
+    assert (await api.http.get("/sessions")).json()["items"] == [shown]
+    assert (await api.http.delete(url)).status_code == 202
+    assert (await api.ended(session["id"]))["end_reason"] == "deleted"
 
 
 async def test_every_transition_leaves_a_row(api: Api, database: Database) -> None:
