@@ -94,10 +94,10 @@ async def _start_or_find(
         if held is None:
             continue
         if held.state != State.ENDING:
+            # For a token that LiveKit would refuse nobody is sent away, nor shown.
+            await ask_livekit(held.livekit_url, body.token.get_secret_value(), ours=False)
             if held.audio["agent"] == claims.agent:
                 return held, False
-            # Nobody is sent away for a token that LiveKit would refuse.
-            await ask_livekit(held.livekit_url, body.token.get_secret_value(), ours=False)
             await sessions.delete(held.id, EndReason.SUPERSEDED)
         await sessions.ended(held.id, END_S)
     raise errors.RoomConflict(

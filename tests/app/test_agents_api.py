@@ -81,12 +81,16 @@ async def test_another_agent_takes_the_place_over(api: Api, livekit_server: Live
     assert second.json()["audio"]["agent"] == "agent-2"
 
 
-async def test_a_forged_token_takes_nobodys_place(api: Api, livekit_server: LiveKit) -> None:
+async def test_a_forged_token_takes_nobodys_place_nor_sees_it(
+    api: Api, livekit_server: LiveKit
+) -> None:
     first = await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
     forger = LiveKit(livekit_server.url, livekit_server.key, "x" * 48, livekit_server.child)
-    body = launch(livekit_server, "agent-2") | {"token": token(forger, "agent-2")}
-    refused = await api.http.post("/v1/sessions", json=body)
-    assert refused.json()["code"] == "livekit_token_rejected"
+    for agent in ("agent-1", "agent-2"):
+        body = launch(livekit_server, agent) | {"token": token(forger, agent)}
+        refused = await api.http.post("/v1/sessions", json=body)
+        assert refused.json()["code"] == "livekit_token_rejected"
+        assert "id" not in refused.json()
     held = (await api.http.get(f"/sessions/{first.json()['id']}")).json()
     assert held["state"] in ("starting", "ready")
 
