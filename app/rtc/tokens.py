@@ -31,6 +31,8 @@ class Claims:
     expires: float | None = None  # seconds since 1970
     may_publish: bool = True  # LiveKit's own default
     may_subscribe: bool = True
+    may_send_data: bool = True
+    sources: tuple[str, ...] = ()  # that it may publish, as LiveKit names them; none: all
 
     @property
     def agent(self) -> str | None:
@@ -105,6 +107,8 @@ def _claims(body: dict[str, Any]) -> Claims:
         expires=None if expires is None else float(expires),
         may_publish=grants.get("canPublish") is not False,
         may_subscribe=grants.get("canSubscribe") is not False,
+        may_send_data=grants.get("canPublishData") is not False,
+        sources=tuple(str(name).lower() for name in grants.get("canPublishSources") or ()),
     )
 
 

@@ -10,10 +10,11 @@ from app.config import Settings
 from app.errors import LiveKitTokenRejected, ValidationFailed
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
-from app.sessions.schemas import AudioBody, CreateSession, livekit_address
+from app.sessions.schemas import AudioBody, CreateSession, checked_name, livekit_address
 from app.sessions.spec import AudioSpec
 
 IDENTITY = "avatar"
+NEEDED_SOURCES = frozenset({"camera", "microphone"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
     _check_claims(claims, wanted)
     may_listen = settings.barge_in and claims.may_subscribe
     audio = resolve_audio(wanted.audio, claims.identity, claims.agent, may_listen)
-    if not claims.may_subscribe and (audio.source == "track" or audio.barge_in):
-        raise LiveKitTokenRejected("`livekit.token` does not allow to listen: set `canSubscribe`.")
+    _check_audio(claims, audio)
     return Joining(
         livekit_url=wanted.livekit.url,
         room=wanted.room,
@@ -90,11 +90,34 @@ def resolve_audio(
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:
     if claims.room != wanted.room:
         raise LiveKitTokenRejected("`livekit.token` is not for the room that `room` names.")
-    if not claims.identity:
-        raise LiveKitTokenRejected("`livekit.token` names no identity to join as.")
+    _check_name(claims.identity, "identity")
+    if claims.agent is not None:
+        _check_name(claims.agent, f"agent ({PUBLISH_ON_BEHALF})")
     if wanted.identity is not None and wanted.identity != claims.identity:
         raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
     if not claims.may_publish:
         raise LiveKitTokenRejected("`livekit.token` does not allow to publish: set `canPublish`.")
+    if claims.sources and not NEEDED_SOURCES.issubset(claims.sources):
+        raise LiveKitTokenRejected(
+            "`livekit.token` does not allow to publish picture and sound: set `canPublishSources` "
+            "to camera and microphone, or leave it out."
+        )
     if claims.expires is not None and claims.expires + LEEWAY_S < time.time():
         raise LiveKitTokenRejected("`livekit.token` has expired.")
+
+
+def _check_name(value: str, what: str) -> None:
+    """Raises LiveKitTokenRejected for a name that a request could not give either."""
+    try:
+        checked_name(value)
+    except ValueError as error:
+        raise LiveKitTokenRejected(f"The {what} that `livekit.token` names {error}.") from error
+
+
+def _check_audio(claims: Claims, audio: AudioSpec) -> None:
+    if not claims.may_subscribe and (audio.source == "track" or audio.barge_in):
+        raise LiveKitTokenRejected("`livekit.token` does not allow to listen: set `canSubscribe`.")
+    if not claims.may_send_data and audio.source == "data_stream":
+        raise LiveKitTokenRejected(
+            "`livekit.token` does not allow to tell the agent what was heard: set `canPublishData`."
+        )

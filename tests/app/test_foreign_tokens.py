@@ -1,0 +1,147 @@
+"""What a foreign LiveKit token is refused for, and that it is shown to nobody."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from livekit.api import AccessToken, VideoGrants
+
+from app.config import Settings
+from app.local import LiveKit, free_port
+from app.rtc.names import PUBLISH_ON_BEHALF
+from app.rtc.tokens import avatar_token, viewer_token
+from app.sessions.spec import AudioSpec
+from tests.app.test_refusals import BODY, refused
+from tests.fixtures.api import Api, Serve
+
+
+@pytest.fixture
+async def api(serve: Serve, service_settings: Settings) -> AsyncIterator[Api]:
+    """Whatever a test does with it, it ends with no session and no runner."""
+    api = await serve(service_settings)
+    yield api
+    assert (await api.http.get("/sessions")).json()["items"] == []
+    assert api.stage.runners == []
+
+
+def foreign(livekit: LiveKit, token: str, url: str = "") -> dict[str, Any]:
+    return BODY | {"livekit": {"url": url or livekit.url, "token": token}}
+
+
+def deaf_token(livekit: LiveKit, attributes: dict[str, str]) -> str:
+    grants = VideoGrants(room_join=True, room="r", can_subscribe=False)
+    token = AccessToken(livekit.key, livekit.secret).with_identity("theirs").with_grants(grants)
+    return str(token.with_attributes(attributes).to_jwt())
+
+
+async def test_foreign_tokens_that_livekit_would_refuse(
+    api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "livekit_token_rejected"
+    good = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    answer = await refused(api, foreign(livekit_server, good[:-4] + "AAAA"), 422, code)
+    assert good[:20] not in str(answer)
+    await refused(api, foreign(livekit_server, "no token"), 422, code)
+    await refused(api, foreign(livekit_server, "a.b.c"), 422, code)
+    other = avatar_token(api.settings, "s", "other-room", "theirs", AudioSpec())
+    await refused(api, foreign(livekit_server, other), 422, code)
+    mute, _ = viewer_token(api.settings, "r", "theirs", None, can_publish=False)
+    problem = await refused(api, foreign(livekit_server, mute), 422, code)
+    assert "canPublish" in problem["detail"]
+    for attributes, audio in (({}, {}), ({PUBLISH_ON_BEHALF: "a"}, {"barge_in": True})):
+        deaf = deaf_token(livekit_server, attributes)
+        problem = await refused(api, foreign(livekit_server, deaf) | {"audio": audio}, 422, code)
+        assert "canSubscribe" in problem["detail"]
+    wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
+    await refused(api, wrong, 422, code)
+    monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
+    expired = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    problem = await refused(api, foreign(livekit_server, expired), 422, code)
+    assert "expired" in problem["detail"]
+
+
+def agents_token(livekit: LiveKit, *, identity: str = "theirs", agent: str, **grants: Any) -> str:
+    made = AccessToken(livekit.key, livekit.secret).with_identity(identity)
+    made = made.with_attributes({PUBLISH_ON_BEHALF: agent})
+    return str(made.with_grants(VideoGrants(room_join=True, room="r", **grants)).to_jwt())
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/v1/sessions"])
+async def test_names_in_foreign_tokens_that_no_request_could_give(
+    api: Api, livekit_server: LiveKit, path: str
+) -> None:
+    for names in (
+        {"agent": ""},
+        {"agent": "x" * 257},
+        {"agent": "a\0b"},
+        {"agent": "a", "identity": "i" * 257},
+        {"agent": "a", "identity": "i\0"},
+    ):
+        token = agents_token(livekit_server, **names)
+        launch = {"avatar_id": "default", "url": livekit_server.url, "token": token}
+        body = foreign(livekit_server, token) if path == "/sessions" else launch
+        answer = await api.http.post(path, json=body)
+        found = (answer.status_code, answer.json()["code"])
+        assert found == (422, "livekit_token_rejected"), names
+
+
+async def test_foreign_tokens_that_cannot_do_all_that_an_avatar_does(
+    api: Api, livekit_server: LiveKit
+) -> None:
+    for grants, missing in (
+        ({"can_publish_data": False}, "canPublishData"),
+        ({"can_publish_sources": ["camera"]}, "canPublishSources"),
+        ({"can_publish_sources": ["microphone"]}, "canPublishSources"),
+    ):
+        token = agents_token(livekit_server, agent="a", **grants)
+        body = foreign(livekit_server, token)
+        problem = await refused(api, body, 422, "livekit_token_rejected")
+        assert missing in problem["detail"]
+
+
+async def test_who_follows_a_microphone_need_not_send_data(
+    serve: Serve, service_settings: Settings, livekit_server: LiveKit
+) -> None:
+    api = await serve(service_settings)
+    token = agents_token(livekit_server, agent="a", can_publish_data=False)
+    body = foreign(livekit_server, token) | {"audio": {"source": "track"}}
+    assert (await api.http.post("/sessions", json=body)).status_code == 201
+
+
+async def test_a_livekit_that_is_down(api: Api, livekit_server: LiveKit) -> None:
+    token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    nobody = f"ws://127.0.0.1:{free_port()}"
+    await refused(api, foreign(livekit_server, token, nobody), 502, "livekit_unreachable")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        await refused(api, foreign(livekit_server, token, url), 502, "livekit_unreachable")
+        assert time.monotonic() - began < 10  # it does not wait for ever
+
+
+async def test_a_foreign_token_is_never_shown(
+    serve: Serve, service_settings: Settings, livekit_server: LiveKit
+) -> None:
+    api = await serve(service_settings)
+    token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+    body = foreign(livekit_server, token)
+    spoilt = await api.http.post("/sessions", json=body | {"limits": "x", "colour": 1})
+    assert token not in spoilt.text
+    misplaced = await api.http.post("/sessions", json=BODY | {"livekit": token})
+    assert token not in misplaced.text
+    answer = await api.http.post("/sessions?wait=ready", json=body)
+    assert answer.status_code == 201
+    session = answer.json()
+    assert session["identity"] == "theirs"
+    assert api.stage.runners[0].spec.token() == token
+    assert token not in answer.text + repr(api.stage.runners[0].spec)
+    assert token.encode() not in b"".join(
+        file.read_bytes() for file in api.settings.data_dir.glob("voipavatar.db*")
+    )
+    answer = await api.http.post(f"/sessions/{session['id']}/viewer-token", json={})
+    assert (answer.status_code, answer.json()["code"]) == (409, "livekit_external")
