@@ -29,6 +29,13 @@ SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is 
 LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting, is refused
 FAREWELL_S = 1.0  # for the last reports of a session that ends
 ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
+ROOM_PAUSE_S = 0.1  # between looks whether what waits to be said has become less
+
+# What a process of the agent that left will not come back from. One whose connection is made anew
+# leaves without a reason, and is the same under another sid.
+FOR_GOOD = frozenset(
+    {rtc.DisconnectReason.CLIENT_INITIATED, rtc.DisconnectReason.PARTICIPANT_REMOVED}
+)
 
 
 class Output(Protocol):
@@ -65,7 +72,8 @@ class AgentVoice:
         self._arrived = asyncio.Event()
         self._current: rtc.ByteStreamReader | None = None
         self._patience: asyncio.Timeout | None = None  # with the current stream
-        self._present: bool | None = None  # None: not seen yet
+        self._present: bool | None = None  # None: not looked yet
+        self._speaker: str | None = None  # sid of the agent as it spoke last
         self._silence: asyncio.TimerHandle | None = None  # falls silent if the agent stays away
 
     def attach(self, room: rtc.Room) -> None:
@@ -79,10 +87,11 @@ class AgentVoice:
         room.register_byte_stream_handler("lk.agent.session", lambda reader, _: reader.close())
         room.register_text_stream_handler("lk.transcription", lambda reader, _: reader.close())
         room.local_participant.register_rpc_method(CLEAR, self._on_clear)
+        room.on("participant_connected", lambda who: self._on_connected(room, who))
+        room.on("participant_disconnected", lambda who: self._on_disconnected(room, who))
         # Who is back before us, when the connection was made anew, makes no event of its own.
-        for event in ("participant_connected", "participant_disconnected", "reconnected"):
-            room.on(event, lambda *_: self._review(room))
-        self._review(room)
+        room.on("reconnected", lambda: self._look_around(room))
+        self._look_around(room)
 
     async def run(self) -> None:
         """Read and report until cancelled."""
@@ -120,14 +129,15 @@ class AgentVoice:
         if self._current is not None:
             self._current.close()
             self._current = None
-        self._refuse_waiting()
         self._out.clear()
+        self._refuse_waiting()  # after it, since they come after what was being heard
 
     def _on_stream(self, reader: rtc.ByteStreamReader, sender: str) -> None:
         if sender != self._agent:
             log.warning("audio of somebody else refused", sender=sender)
             reader.close()
             return
+        self._note_speaker()
         self._waiting.append(reader)
         self._arrived.set()
         if self._patience is not None and self._patience.when() is not None:
@@ -137,6 +147,9 @@ class AgentVoice:
     async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
         if call.caller_identity != self._agent:
             return "reject"
+        self._set_present(True)
+        # It has spoken before, or would have nothing to clear: the same process, however connected.
+        self._speaker = self._sid()
         self.interrupt()
         return "ok"
 
@@ -184,9 +197,12 @@ class AgentVoice:
             whole = len(data) // step * step
             rest = data[whole:]
             received_s += whole / step / rate
-            if max(received_s, self._out.waiting_s) > LONGEST_S:
+            if received_s > LONGEST_S:
                 log.warning("a segment is too long", limit_s=LONGEST_S)
                 self.interrupt()
+                return False
+            await self._room_for_more()
+            if self._current is not reader:
                 return False
             self._out.push(np.frombuffer(data[:whole], "<i2"))
 
@@ -200,19 +216,64 @@ class AgentVoice:
         finally:
             self._patience = None
 
-    def _review(self, room: rtc.Room) -> None:
-        """The agent came, went or was there all along."""
-        if room is not self._room:
+    async def _room_for_more(self) -> None:
+        """Segments that wait behind one another are read as they can be said: memory is bounded."""
+        while self._out.waiting_s > LONGEST_S:  # noqa: ASYNC110  # a clock makes no event
+            await asyncio.sleep(ROOM_PAUSE_S)
+
+    def _look_around(self, room: rtc.Room) -> None:
+        if room is self._room:
+            self._set_present(self._agent in room.remote_participants)
+
+    def _on_connected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
+        if room is self._room and who.identity == self._agent:
+            self._set_present(True)
+
+    def _on_disconnected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
+        if room is not self._room or who.identity != self._agent:
             return
-        present = self._agent in room.remote_participants
-        if present == self._present or (self._present is None and not present):
+        if who.disconnect_reason in FOR_GOOD:
+            self._forget_process()
+        self._set_present(False)
+
+    def _note_speaker(self) -> None:
+        """The agent begins to speak: is it still the process that we have heard before?
+
+        LiveKit tells of who comes and goes up to 3 s later, and then not always why. A process that
+        is connected anew speaks again when its speech before has ended; another one may at once.
+        """
+        self._set_present(True)
+        sid = self._sid()
+        if None not in (sid, self._speaker) and sid != self._speaker and self.speaking:
+            self._forget_process()
+        self._speaker = sid
+
+    def _sid(self) -> str | None:
+        """The agent's, of its present connection."""
+        who = self._room.remote_participants.get(self._agent) if self._room is not None else None
+        return who.sid if who is not None else None
+
+    def _forget_process(self) -> None:
+        """The agent's process is gone: nothing of it is played, and nobody is told of it."""
+        log.info("the agent's process is gone, its speech is dropped")
+        self._speaker = None
+        self.interrupt()
+        self._notices.forget()
+
+    def _set_present(self, present: bool) -> None:
+        """The agent came or went. One that has not come yet counts as gone: contract.md, Sessions.
+
+        LiveKit tells of a new participant up to 3 s late, so its speech counts, too.
+        """
+        if present == self._present:
             return
         first, self._present = self._present is None, present
+        self._notices.present(present)
         self._forget_silence()
         if not present:
             loop = asyncio.get_running_loop()
             self._silence = loop.call_later(ABSENCE_S, self.interrupt)
-        if not first:
+        if not (first and present):
             self._on_absence(not present)
 
     def _forget_silence(self) -> None:

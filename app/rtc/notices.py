@@ -44,7 +44,10 @@ class Notices:
     def __init__(self, agent: str) -> None:
         self._agent = agent
         self._room: rtc.Room | None = None
-        self._queue: Queue[Started | Finished] = Queue()
+        self._queue: Queue[tuple[float, Started | Finished]] = Queue()  # since when, what
+        self._here = asyncio.Event()  # cleared while the agent is known to be away
+        self._here.set()
+        self._delivery: asyncio.Timeout | None = None  # of the event on its way
         self._wants_started = True  # until the agent answers that it has no such method
 
     def attach(self, room: rtc.Room) -> None:
@@ -53,12 +56,27 @@ class Notices:
         self._wants_started = True
 
     def put(self, event: Started | Finished) -> None:
-        self._queue.put_nowait(event)
+        self._queue.put_nowait((time.monotonic(), event))
+
+    def present(self, here: bool) -> None:
+        """Whether the agent is there to be told. A call to one that is not takes 7 s to fail."""
+        if here:
+            self._here.set()
+        else:
+            self._here.clear()
+
+    def forget(self) -> None:
+        """Tell nothing of what was put so far: the process that waited for it is gone."""
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._queue.task_done()
+        if self._delivery is not None:
+            self._delivery.reschedule(asyncio.get_running_loop().time())
+        self._wants_started = True
 
     async def flush(self, patience_s: float) -> None:
         """Wait until all is delivered, while there is somebody to deliver it to."""
-        room = self._room
-        if room is None or not room.isconnected() or self._agent not in room.remote_participants:
+        if self._room is None or not self._room.isconnected() or not self._here.is_set():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
@@ -67,16 +85,23 @@ class Notices:
     async def run(self) -> None:
         """Deliver until cancelled."""
         while True:
-            event = await self._queue.get()
-            if isinstance(event, Finished):
-                await self._deliver(FINISHED, payload(event))
-            elif self._wants_started:
-                await self._deliver(STARTED, "")
+            since, event = await self._queue.get()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._delivery:
+                    if isinstance(event, Finished):
+                        await self._deliver(FINISHED, payload(event), since)
+                    elif self._wants_started:
+                        await self._deliver(STARTED, "", since)
+            self._delivery = None
             self._queue.task_done()
 
-    async def _deliver(self, method: str, body: str) -> None:
-        give_up = time.monotonic() + PATIENCE_S[method]
+    async def _deliver(self, method: str, body: str, since: float) -> None:
+        # Counted from the event on: what has waited behind others is not worth more patience.
+        give_up = since + PATIENCE_S[method]
         while True:
+            if not await self._arrives(give_up):
+                log.warning("the agent was not there to be told", method=method)
+                return
             error = await self._call(method, body)
             if error is None:
                 return
@@ -87,6 +112,13 @@ class Notices:
                 log.warning("the agent was not told", method=method, code=error.code)
                 return
             await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _arrives(self, give_up: float) -> bool:
+        """Wait until the agent is there, or until a moment."""
+        if not self._here.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._here.wait(), give_up - time.monotonic())
+        return self._here.is_set()
 
     async def _call(self, method: str, body: str) -> rtc.RpcError | None:
         if self._room is None:

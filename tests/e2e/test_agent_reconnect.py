@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 
 from app.rtc.measure.participant import LiveKitAccess
-from app.sessions.spec import AudioSpec
+from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
 
@@ -45,22 +45,75 @@ async def test_the_avatar_reconnects_while_it_speaks(
     assert not live.task.done()
 
 
-async def test_another_process_of_the_agent_is_served_on(
-    perform: Perform, agent: Agent, livekit: LiveKitAccess
+@pytest.mark.parametrize("away_s", [0.0, 3.5])  # LiveKit tells of a change up to 3 s late
+async def test_another_process_of_the_agent_is_told_of_its_own_speech_only(
+    perform: Perform, agent: Agent, livekit: LiveKitAccess, away_s: float
 ) -> None:
-    await agent.join("returns")
-    live = await perform("returns", audio=STREAM)
-    await agent.say(tone(5.0))
+    room = f"returns-{away_s}"
+    await agent.join(room)
+    live = await perform(room, audio=STREAM)
+    for _ in range(2):
+        await agent.say(tone(8.0))
     await agent.until_started()
+    await asyncio.sleep(1.0)  # all of it has come in
     await agent.leave()
+    await asyncio.sleep(away_s)
     another = Agent(livekit)
-    await another.join("returns")
+    await another.join(room)
+    for _ in range(2):
+        await another.say(tone(0.3))
+    await another.until_finished(2, 5.0)
+    await asyncio.sleep(1.0)
+    assert [f["interrupted"] for f in another.finished] == [False] * 2
+    positions = [f["playback_position"] for f in another.finished]
+    assert positions == pytest.approx([0.3, 0.3], abs=0.005)
+    assert len(another.started) == 2
+    assert (await live.session.stats())["segments"]["interrupted"] == 2
     assert await another.clear() == "ok"
-    await another.say(tone(0.3))
-    async with asyncio.timeout(10.0):
-        while not any(not f["interrupted"] for f in another.finished):
-            another.told.clear()
-            await another.told.wait()
-    assert another.finished[-1]["playback_position"] == pytest.approx(0.3, abs=0.005)
     assert not live.task.done()
     await another.leave()
+
+
+async def test_an_agent_that_has_left_is_not_heard_on(perform: Perform, agent: Agent) -> None:
+    await agent.join("leaves")
+    live = await perform("leaves", audio=STREAM)
+    await agent.say(tone(30.0))
+    await agent.until_started()
+    await agent.leave()
+    async with asyncio.timeout(4.5):  # 5 s are for an agent that may come back
+        while not (await live.session.stats())["segments"]["interrupted"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_an_agent_that_is_connected_anew_is_told_of_what_it_said_before(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("anew")
+    await perform("anew", audio=STREAM)
+    await asyncio.sleep(0.5)
+    await agent.say(tone(4.0))
+    await agent.until_started()
+    await asyncio.sleep(1.0)  # all of it has come in
+    await agent.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+    await agent.until_finished(1, 15.0)
+    assert not agent.finished[0]["interrupted"]
+    assert agent.finished[0]["playback_position"] == pytest.approx(4.0, abs=0.005)
+    await agent.say(tone(0.3))
+    await agent.until_finished(2, 15.0)
+    assert agent.finished[1]["playback_position"] == pytest.approx(0.3, abs=0.005)
+
+
+@pytest.mark.parametrize("comes", [False, True])
+async def test_an_agent_that_never_comes_ends_the_session(
+    perform: Perform, agent: Agent, comes: bool
+) -> None:
+    room = f"never-{comes}"
+    live = await perform(room, audio=STREAM, limits=Limits(participant_left_timeout_s=4.0))
+    if comes:
+        await agent.join(room)
+        await agent.say(tone(0.2))
+        await agent.until_finished(1)
+        await asyncio.sleep(5.0)
+        assert not live.task.done()
+    else:
+        assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)

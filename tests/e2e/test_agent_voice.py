@@ -70,6 +70,39 @@ async def test_segments_that_wait_are_told_too_when_all_is_cleared(
     assert [f["playback_position"] for f in agent.finished][1:] == [0.0, 0.0]
 
 
+async def test_what_was_heard_is_told_before_what_was_not(
+    perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_voice, "SUPERSEDED_S", 30.0)
+    await agent.join("order")
+    await perform("order", audio=STREAM)
+    writer = await agent.open()
+    await writer.write(tone(5.0).tobytes())
+    for _ in range(2):
+        await agent.say(tone(1.0))
+    await agent.until_started()
+    await asyncio.sleep(0.3)
+    await agent.clear()
+    await agent.until_finished(3)
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions[0] > 0.1
+    assert positions[1:] == [0.0, 0.0]
+
+
+async def test_the_limit_is_one_of_each_segment(
+    perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_voice, "LONGEST_S", 3.0)
+    await agent.join("long")
+    await perform("long", audio=STREAM)
+    for _ in range(2):
+        await agent.say(tone(2.5))
+    await agent.until_finished(2)
+    assert [f["interrupted"] for f in agent.finished] == [False] * 2
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions == pytest.approx([2.5, 2.5], abs=0.005)
+
+
 async def test_a_newer_stream_ends_one_that_lost_its_trailer(
     perform: Perform, agent: Agent
 ) -> None:
