@@ -131,6 +131,7 @@ def test_a_face_that_is_not_finite_is_the_persona_s_own(
 
 def test_latents_go_with_their_persona(backend: TorchBackend, persona: Persona) -> None:
     """Each session maps its persona anew; what is kept of those must not grow."""
+    backend.admit(persona)
     before = len(backend._latents)
     other = replace(persona)
     backend.admit(other)
