@@ -8,16 +8,19 @@ import secrets
 import time
 from datetime import timedelta
 
+import numpy as np
 from livekit import api, rtc
 
 from ..meeting import AGENT, Ears, Meeting, Talker, join_agent, meet
 from ..plan import Plan
 from ..report import Check, must
-from ..sounds import tone
+from ..sounds import WINDOW_S, tone
 from ..target import Refused, Target
 
 RATE = 24_000
 SETTLE_S = 0.6
+OLD_HZ, NEW_HZ = 440.0, 660.0
+AUDIBLE = 0.03  # strength of a tone
 LEFT_WITHIN_S = 40.0  # 30 s of patience for an agent that is gone, and time to leave
 
 
@@ -68,23 +71,42 @@ async def users(target: Target, plan: Plan) -> list[Check]:
 
 
 async def agents(target: Target, plan: Plan) -> list[Check]:
-    """The agent's process is replaced; later the agent is gone for good."""
+    """The agent's process is replaced, at once and after a while; later it is gone for good."""
+    checks: list[Check] = []
     async with meet(target) as meeting:
-        await meeting.talker.say(tone(5.0, RATE), RATE)
-        await meeting.talker.until_started(1)
-        await meeting.talker.room.disconnect()
-        await asyncio.sleep(1.5)
-        meeting.talker = Talker(await join_agent(target.livekit, meeting.name), meeting.avatar)
-        begun = await meeting.talker.say(tone(1.0, RATE), RATE)
-        back = await _finishes(meeting, 1, 8.0)
-        await asyncio.sleep(SETTLE_S)
-        heard = meeting.ears.heard(begun)
+        for name, away_s in (("at once", 0.0), ("later", 4.0)):
+            checks += await _another_process(meeting, name, away_s)
         await meeting.talker.room.disconnect()
         left = await _leaves(meeting)
+    return [*checks, must("life cycle", "the agent stays away: the avatar leaves", left)]
+
+
+async def _another_process(meeting: Meeting, name: str, away_s: float) -> list[Check]:
+    """It is told of what it says itself, and nothing of its predecessor's speech is heard then."""
+    count = len(meeting.talker.started)
+    for _ in range(2):
+        await meeting.talker.say(tone(8.0, RATE, hz=OLD_HZ), RATE)
+    await meeting.talker.until_started(count + 1)
+    await asyncio.sleep(1.0)
+    await meeting.talker.room.disconnect()
+    await asyncio.sleep(away_s)
+    talker = Talker(await join_agent(meeting.target.livekit, meeting.name), meeting.avatar)
+    meeting.talker = talker
+    begun = await talker.say(tone(1.0, RATE, hz=NEW_HZ), RATE)
+    back = await _finishes(meeting, 1, 4.0)
+    await asyncio.sleep(2.0)
+    ends = [(round(end.position, 2), end.interrupted) for end in talker.finished]
+    heard = meeting.ears.heard(begun)
+    old, new = heard.strength(OLD_HZ), heard.strength(NEW_HZ)
+    loud_s = WINDOW_S * np.count_nonzero((new > old) & (new > AUDIBLE))
+    first = int(np.argmax(new > AUDIBLE))  # from then on
+    stale_s = WINDOW_S * np.count_nonzero((old > new)[first:] & (old > AUDIBLE)[first:])
+    whole = back and len(ends) == 1 and abs(ends[0][0] - 1.0) <= 0.04 and not ends[0][1]
+    what = f"the agent returns {name}"
     return [
-        must("life cycle", "the agent returns: speech finishes", back),
-        must("life cycle", "the agent returns: speech is heard", heard.seconds() > 0.8),
-        must("life cycle", "the agent stays away: the avatar leaves", left),
+        must("life cycle", f"{what}: told of its own speech, once", whole, f"{ends}"),
+        Check("life cycle", f"{what}: its speech is heard", abs(float(loud_s) - 1.0), 0.3, "s"),
+        Check("life cycle", f"{what}: old speech among it", float(stale_s), 0.05, "s"),
     ]
 
 
