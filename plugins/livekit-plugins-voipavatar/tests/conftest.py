@@ -17,11 +17,13 @@ class Service:
     url: str = ""
     answers: list[tuple[int, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    queries: list[dict[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path))
+        self.queries.append(dict(request.query))
         self.headers.append(dict(request.headers))
         if request.can_read_body:
             self.bodies.append(await request.json())

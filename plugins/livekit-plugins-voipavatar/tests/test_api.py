@@ -11,7 +11,12 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
 from livekit.plugins.voipavatar.api import Api
 
 QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=2.0)
-BODY = {"room": "lounge", "identity": "avatar", "persona": "default"}
+BODY = {
+    "room": "lounge",
+    "identity": "avatar",
+    "persona": "default",
+    "livekit": {"url": "https://Here.example/", "token": "t"},
+}
 
 
 def problem(code: str) -> dict[str, Any]:
@@ -64,21 +69,32 @@ async def test_a_service_that_is_not_there_is_a_connection_error() -> None:
 
 
 async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service) -> None:
-    other = {"id": "ses_other", "room": "lounge", "identity": "somebody"}
-    mine = {"id": "ses_mine", "room": "lounge", "identity": "avatar"}
+    mine = {
+        "id": "ses_mine",
+        "livekit_url": "wss://here.example",
+        "room": "lounge",
+        "identity": "avatar",
+    }
+    others = [
+        mine | {"id": "ses_else", "identity": "somebody"},
+        mine | {"id": "ses_there", "livekit_url": "wss://there.example"},
+        mine | {"id": "ses_room", "room": "hall"},
+    ]
     service.answers = [
         (409, problem("room_conflict"), {}),
-        (200, {"items": []}, {}),
-        (200, {"items": [other, mine]}, {}),
+        (200, {"items": [], "next_cursor": None}, {}),
+        (200, {"items": others, "next_cursor": "next+page="}, {}),
+        (200, {"items": [mine], "next_cursor": None}, {}),
         (202, {"id": "ses_mine", "state": "ending"}, {}),
         (200, {"id": "ses_mine", "state": "ended"}, {}),
-        (200, {"items": []}, {}),
+        (200, {"items": [], "next_cursor": None}, {}),
     ]
     api = Api(service.url, None, QUICK)
     assert await api.create(BODY) == "ses_2"
     await api.aclose()
     deleted = [path for method, path in service.asked if method == "DELETE"]
     assert deleted == ["/sessions/ses_mine", "/sessions/ses_mine"]
+    assert [query.get("cursor") for query in service.queries[1:4]] == ["", "", "next+page="]
 
 
 async def test_deleting_what_is_gone_is_no_error(service: Service) -> None:

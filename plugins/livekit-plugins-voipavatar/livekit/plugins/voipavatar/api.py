@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError
@@ -14,6 +16,8 @@ from .log import logger
 
 END_S = 10.0  # by then a session that was told to end has ended
 LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
+
+Place = tuple[str, str, str]  # LiveKit server, room, identity
 
 
 class VoipAvatarException(Exception):
@@ -40,7 +44,7 @@ class Api:
         except APIStatusError as error:
             if _code(error) != "room_conflict":
                 raise
-            await self._release(body["room"], body["identity"])
+            await self._release(_place(body["livekit"]["url"], body["room"], body["identity"]))
             session = await self._call("POST", "/sessions", body)
         return str(session["id"])
 
@@ -66,13 +70,22 @@ class Api:
             await self._http.close()
             self._http = None
 
-    async def _release(self, room: str, identity: str) -> None:
+    async def _release(self, place: Place) -> None:
         for state in ("starting", "ready", "ending"):
-            page = await self._call("GET", f"/sessions?state={state}&limit=100")
-            for session in page["items"]:
-                if (session["room"], session["identity"]) == (room, identity):
+            async for session in self._sessions(state):
+                if _place(session["livekit_url"], session["room"], session["identity"]) == place:
                     logger.warning("ending an earlier session", extra={"session": session["id"]})
                     await self._end(session["id"])
+
+    async def _sessions(self, state: str) -> AsyncIterator[dict[str, Any]]:
+        cursor = ""
+        while True:
+            query = f"/sessions?state={state}&limit=100&cursor={quote(cursor)}"
+            page = await self._call("GET", query)
+            for session in page["items"]:
+                yield session
+            if not (cursor := page.get("next_cursor") or ""):
+                return
 
     async def _end(self, session_id: str) -> None:
         """End a session and wait until it has; DELETE answers with its state each time."""
@@ -129,6 +142,13 @@ def _refusal(response: aiohttp.ClientResponse, text: str) -> APIStatusError:
         request_id=response.headers.get("X-Request-Id"),
         body={**problem, "retry_after": response.headers.get("Retry-After")},
     )
+
+
+def _place(livekit_url: str, room: str, identity: str) -> Place:
+    """What no two avatars share. An address has one form, as the service gives it."""
+    parts = urlsplit(livekit_url)
+    scheme = parts.scheme.lower().replace("http", "ws")
+    return f"{scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}", room, identity
 
 
 def _code(error: APIStatusError) -> str | None:
