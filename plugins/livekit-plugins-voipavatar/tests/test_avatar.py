@@ -58,10 +58,11 @@ async def speaking(
         await avatar.aclose()
 
 
-async def speech(seconds: float) -> AsyncIterator[rtc.AudioFrame]:
+async def speech(seconds: float, channels: int = 1) -> AsyncIterator[rtc.AudioFrame]:
+    turns = 220 * np.arange(RATE // 10) / RATE
+    pcm = (5000 * np.sin(2 * np.pi * turns)).astype(np.int16).repeat(channels)
     for _ in range(round(seconds * 10)):
-        pcm = np.full(RATE // 10, 5000, np.int16)
-        yield rtc.AudioFrame(pcm.tobytes(), RATE, 1, len(pcm))
+        yield rtc.AudioFrame(pcm.tobytes(), RATE, channels, RATE // 10)
 
 
 async def avatar_without_ears(room: rtc.Room) -> rtc.Room:
@@ -84,6 +85,31 @@ async def test_without_an_avatar_the_agent_speaks_into_the_room(
         await asyncio.sleep(1.5)
     assert service.posts() >= 2  # another avatar was asked for
     assert ("DELETE", "/sessions/ses_1") in service.asked
+
+
+async def test_without_an_avatar_speech_of_two_channels_is_heard(
+    service: Service, room: rtc.Room
+) -> None:
+    user = await join(room.name, "user", "standard")
+    heard = asyncio.create_task(loudest(user))
+    async with speaking(service, room, join_timeout=0.5) as (session, _):
+        await asyncio.wait_for(session.say("la la", audio=speech(3.0, channels=2)), 15)
+        assert await asyncio.wait_for(heard, 5) > 2000
+    await user.disconnect()
+
+
+async def loudest(user: rtc.Room) -> int:
+    """The highest sample of the first two seconds of the first voice in the room."""
+    voices: asyncio.Queue[rtc.Track] = asyncio.Queue()
+    user.on("track_published", lambda publication, _: publication.set_subscribed(True))
+    user.on("track_subscribed", lambda track, *_: voices.put_nowait(track))
+    highest, count = 0, 0
+    async for event in rtc.AudioStream(await voices.get(), sample_rate=RATE, num_channels=1):
+        pcm = np.frombuffer(event.frame.data, np.int16)
+        highest, count = max(highest, int(np.abs(pcm).max())), count + len(pcm)
+        if count >= 2 * RATE:
+            break
+    return highest
 
 
 async def test_an_avatar_that_reports_nothing_is_given_up(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 from livekit import rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities, _CaptureCancelledEvent
+from numpy.typing import NDArray
 
 from .log import logger
 
@@ -144,14 +146,14 @@ class PlainOutput(AudioOutput):
             return
         if not self._sent_s:
             self.on_playback_started(created_at=time.time())
-        step = round(frame.sample_rate * PIECE_S) * frame.num_channels
-        for start in range(0, len(frame.data), step):
-            piece = frame.data[start : start + step]
-            samples = len(piece) // frame.num_channels
+        step = round(frame.sample_rate * PIECE_S)
+        mono = _mono(frame)
+        for start in range(0, len(mono), step):
+            piece = mono[start : start + step]
             await source.capture_frame(
-                rtc.AudioFrame(bytes(piece), frame.sample_rate, frame.num_channels, samples)
+                rtc.AudioFrame(piece.tobytes(), frame.sample_rate, 1, len(piece))
             )
-            self._sent_s += samples / frame.sample_rate
+            self._sent_s += len(piece) / frame.sample_rate
 
     def flush(self) -> None:
         super().flush()
@@ -195,3 +197,9 @@ class PlainOutput(AudioOutput):
         self._sent_s, self._ending = 0.0, None
         while self._pending_playback_count:
             self.on_playback_finished(playback_position=position, interrupted=interrupted)
+
+
+def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:
+    """(n,) the mean of the channels: the source is mono, and drops what is not."""
+    channels = np.frombuffer(frame.data, np.int16).reshape(-1, frame.num_channels)
+    return channels.mean(axis=1).astype(np.int16)
