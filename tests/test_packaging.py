@@ -45,10 +45,13 @@ def locks() -> list[str]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The project, built as a wheel."""
-    folder = tmp_path_factory.mktemp("dist")
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def build(project: Path, folder: Path) -> zipfile.ZipFile:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
+        cwd=project,
         check=True,
         capture_output=True,
     )
@@ -65,6 +68,12 @@ def test_the_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
     }
     assert modules and modules <= held
     assert not any(name.startswith(("tests/", "personas/")) for name in held)
+
+
+def test_the_plugins_wheel_holds_its_license(tmp_path: Path) -> None:
+    held = build(ROOT / "plugins" / "livekit-plugins-voipavatar", tmp_path)
+    (license_file,) = [name for name in held.namelist() if name.endswith("/LICENSE")]
+    assert held.read(license_file) == (ROOT / "LICENSE").read_bytes()
 
 
 def test_an_installed_wheel_migrates_its_database(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
