@@ -28,9 +28,10 @@ from engine.prepare.cache import (
     new_folder,
     used,
 )
-from engine.prepare.faces import check_inside
+from engine.prepare.faces import LATEST_BYTES, check_inside
 from engine.prepare.masks import jaw_masks
 from engine.prepare.mouth import MouthFinder
+from engine.prepare.partial import Partial, partial_work
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
 from engine.types import FPS
@@ -104,8 +105,8 @@ def prepare(
         key = cache_key(video, settings, size, tools)
         folder = cache_dir / key
         if not is_prepared(folder):
-            with new_folder(folder) as unfinished:
-                build = _Build(settings, video, size, progress or _ignore, tools)
+            with new_folder(folder) as unfinished, partial_work(cache_dir, key) as partial:
+                build = _Build(settings, video, size, progress or _ignore, tools, partial)
                 build.into(unfinished, key, least_box)
             make_room(cache_dir, folder)
         used(folder)
@@ -128,7 +129,9 @@ class _Build:
         size: Size | None,
         progress: Progress,
         tools: Tools,
+        partial: Partial,
     ) -> None:
+        self._partial = partial
         self._settings = settings
         self._tools = tools
         self._video = video
@@ -190,8 +193,14 @@ class _Build:
 
     def _found(self) -> tuple[NDArray[np.float64], int]:
         finder = self._tools.finder(self._video.name, self._settings)
+        records = self._partial.records("faces")
         for frame in self._frames(0.0, 0.6):
-            finder.add(frame)
+            known = records.read(LATEST_BYTES)
+            if known is None:
+                finder.add(frame)
+                records.add(finder.latest.tobytes())
+            else:
+                finder.recall(np.frombuffer(known))
         return finder.boxes(), finder.filled
 
     def _given(self) -> tuple[NDArray[np.float64], int]:
@@ -268,9 +277,9 @@ class _Build:
         if parser is None:
             return jaw_masks(boxes)
         frames = np.load(folder / "frames.npy", mmap_mode="r")
-        masks = []
-        for frame, box in zip(frames, boxes, strict=True):
-            masks.append(parser.mask(frame, box, self._settings))
+        records, masks = self._partial.records("masks"), list[NDArray[np.uint8]]()
+        for mask in parser.masks(frames, boxes, self._settings, records):
+            masks.append(mask)
             self._progress(0.8 + 0.2 * len(masks) / len(boxes))
         return masks
 

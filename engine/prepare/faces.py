@@ -24,6 +24,9 @@ SMOOTH_FRAMES = 4.0  # sigma: the cascade's boxes jump by pixels, a head does no
 # halfway down the nose and its bottom the chin, as MuseTalk's box from landmarks (musetalk.md §2).
 FACE_IN_SQUARE = (0.09, 0.08, 0.91, 0.99)
 
+NOWHERE = (np.nan,) * 4
+LATEST_BYTES = 64  # of `FaceFinder.latest`
+
 Box = NDArray[np.float64]  # (4,) x1, y1, x2, y2 in pixels of the source
 
 
@@ -43,17 +46,31 @@ class FaceFinder:
         self._smooth = smooth
         self._cascade = _new_cascade()
         self._boxes: list[Box | None] = []
-        self._last: tuple[int, int, int, int] | None = None
+        self._last: tuple[int, ...] | None = None  # x, y, width, height in the search picture
         self._gap = 0
 
     def add(self, frame: Bgr) -> None:
         """Look at the next frame. Raises PersonaError where the face is of no use or missing."""
         number = len(self._boxes)
-        box = self._locate(frame, number)
-        self._boxes.append(box)
-        self._gap = self._gap + 1 if box is None else 0
+        self._take(self._locate(frame, number))
         if self._gap > MAX_GAP:
             raise self._missing(number - self._gap + 1, number)
+
+    def _take(self, box: Box | None) -> None:
+        self._boxes.append(box)
+        self._gap = self._gap + 1 if box is None else 0
+
+    @property
+    def latest(self) -> NDArray[np.float64]:
+        """(8,) what the latest frame left behind, for `recall`: its box, and where to look next."""
+        box, last = self._boxes[-1], self._last
+        return np.array([*(NOWHERE if box is None else box), *(last or NOWHERE)], np.float64)
+
+    def recall(self, latest: NDArray[np.float64]) -> None:
+        """The next frame, at which an earlier run had looked already."""
+        box, last = latest[:4], latest[4:]
+        self._last = None if np.isnan(last[0]) else (*map(int, last),)
+        self._take(None if np.isnan(box[0]) else box)
 
     def boxes(self) -> NDArray[np.float64]:
         """(n, 4) one box a frame; short gaps are interpolated."""
@@ -88,7 +105,7 @@ class FaceFinder:
             found = self._anywhere(gray)
         if found is None:
             return None
-        self._last = (found[0], found[1], found[2], found[3])
+        self._last = found
         x, y, side = found[0] - pad, found[1] - pad, found[2]
         return np.array([x / scale, y / scale, side / scale])
 

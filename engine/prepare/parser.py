@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from engine.media import Bgr
 from engine.musetalk.boxes import blend_squares
 from engine.musetalk.masks import blend_mask, square_crop
 from engine.musetalk.parsing import SIZE, parser_input, parser_mask
+from engine.prepare.partial import Records
 from engine.prepare.sessions import open_session
 from engine.prepare.settings import PersonaSettings
 
@@ -26,6 +28,25 @@ class FaceParser:
         """(512, 512) the class of each pixel of a face with its surroundings."""
         scores = self._run(parser_input(np.ascontiguousarray(picture[..., ::-1]))[None])[0]
         return np.asarray(scores[0].argmax(axis=0), np.uint8)
+
+    def masks(
+        self,
+        frames: Iterable[Bgr],
+        boxes: NDArray[np.int32],
+        settings: PersonaSettings,
+        records: Records,
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The mask of each frame and box, from the records as far as they go."""
+        for frame, box in zip(frames, boxes, strict=True):
+            left, top, right, bottom = blend_squares(box[None])[0].tolist()
+            shape = bottom - top, right - left
+            known = records.read(shape[0] * shape[1])
+            if known is None:
+                mask = self.mask(frame, box, settings)
+                records.add(mask.tobytes())
+            else:
+                mask = np.frombuffer(known, np.uint8).reshape(shape)
+            yield mask
 
     def mask(
         self, frame: Bgr, box: NDArray[np.int32], settings: PersonaSettings
