@@ -73,6 +73,14 @@ def test_pictures_and_positions_of_a_clip_are_as_many_as_the_reference_counts(
     assert heard.max() == min(positions - 1, 2 * (pictures - 1) + 5)
 
 
+def test_the_first_pictures_hear_zero_vectors_before_the_clip() -> None:
+    hearing = Hearing(left=50, right=0)
+    jobs = list(clip_jobs(np.zeros(16_000, np.int16), hearing))[:3]
+    valid = Features(hearing).listen(jobs).valid
+    assert [int(row.argmax()) for row in valid] == [4, 2, 0]
+    assert all(row[int(row.argmax()) :].all() for row in valid)
+
+
 def test_a_stream_still_shows_the_last_picture_that_the_reference_does_not_count() -> None:
     speech = Speech(640, 640)
     speech.push(np.zeros(18_560, np.int16))
