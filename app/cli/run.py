@@ -20,6 +20,7 @@ from app.rtc.tokens import avatar_token
 from app.rtc.validate import ask_livekit
 from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec, State
 from engine.errors import EngineError
+from engine.pool import EnginePool
 
 
 def register(app: typer.Typer) -> None:
@@ -87,9 +88,11 @@ async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outco
         settings.musetalk_version,
     )
     try:
-        catalogue.settings(spec.persona)  # a wrong name need not wait for the engine
+        # What takes no time is told first: a wrong name, an engine that is not installed.
+        catalogue.settings(spec.persona)
+        pool = EnginePool(settings.engine_config())
         await ask_livekit(spec.livekit_url, spec.token(), ours=True)
-        async with open_stage(settings, catalogue) as stage:
+        async with open_stage(settings, catalogue, pool) as stage:
             runner = runner_on(stage)(spec)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
