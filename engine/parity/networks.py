@@ -42,11 +42,12 @@ def device_windows(folder: Path) -> Iterator[Result]:
     for key in vectors.some("prompt_"):
         if as_served(key) and case_of(key)[0] <= MOST_SAMPLES:
             marks.add(key, device_tokens(case_of(key)[0]), vectors[key])
+    yield marks.result
     for key in vectors.some("full_prompt_"):
         states = vectors[vectors.some("full_hidden_first")[0]].swapaxes(0, 1)
         if as_served(key):
             wide.add(key, device_tokens(case_of(key)[0], states), vectors[key])
-    yield from (marks.result, wide.result)
+    yield wide.result
 
 
 def device_mel(folder: Path) -> Iterator[Result]:

@@ -85,7 +85,7 @@ def device_tokens(samples: int, states: NDArray[Any] | None = None) -> NDArray[n
         said = np.array([marked(row) for row in places])
     else:
         padded = np.zeros((int(places.max()) + 1, *states.shape[1:]), np.float32)
-        padded[: len(states)] = states
+        padded[: len(states)] = states[: len(padded)]
         said = padded[places]
     return _gathered(said, heard.index, heard.valid, np.zeros((1, said.shape[-1]), np.float32))
 
