@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import numpy as np
 import structlog
@@ -81,7 +82,15 @@ class BargeIn:
         for gone in self._readers.keys() - tracks:
             self._readers.pop(gone).cancel()
         for track in tracks - self._readers.keys():
-            self._readers[track] = asyncio.create_task(self._listen(track))
+            self._readers[track] = reader = asyncio.create_task(self._listen(track))
+            reader.add_done_callback(partial(self._ended, track))
+
+    def _ended(self, track: rtc.Track, reader: asyncio.Task[None]) -> None:
+        """A fault is told, and does not last: the next change in the room begins anew."""
+        if self._readers.get(track) is reader:
+            del self._readers[track]
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            log.error("a person is not listened to any more", exc_info=error)
 
     def _counts(self, participant: rtc.RemoteParticipant) -> bool:
         if participant.identity == self._agent or is_avatar(participant):

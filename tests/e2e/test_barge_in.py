@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
+from app.rtc import barge_in
 from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.speaker import Speaker
 from app.rtc.measure.viewer import Viewer
@@ -103,3 +105,29 @@ async def test_nobody_interrupts_where_it_was_not_asked_for(
     await person.say(tone(1.0, RATE))
     await agent.until_finished(1)
     assert not agent.finished[0]["interrupted"]
+
+
+async def test_a_fault_in_listening_is_told_and_does_not_last(
+    perform: Perform, agent: Agent, person: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> float:
+        raise RuntimeError("no ears")
+
+    await agent.join("faulty")
+    await person.start("faulty")
+    audio = AudioSpec("data_stream", agent="agent", barge_in=True)
+    with monkeypatch.context() as faulty, capture_logs() as logs:
+        faulty.setattr(barge_in, "loudness", broken)
+        await perform("faulty", audio=audio)
+        await person.say(tone(0.5, RATE))
+        await asyncio.sleep(0.5)
+    assert [str(line["exc_info"]) for line in logs if line["log_level"] == "error"] == ["no ears"]
+    await agent.say(tone(20.0))
+    await agent.until_started()
+    stranger = Agent(agent.access, identity="stranger")
+    await stranger.join("faulty")  # a change
+    await asyncio.sleep(3.5)  # of which LiveKit tells up to 3 s later
+    await person.say(tone(1.0, RATE))
+    await agent.until_finished(1)
+    assert agent.finished[0]["interrupted"]
+    await stranger.leave()
