@@ -20,6 +20,13 @@ ENV = ".tools/agents"  # of the real livekit-agents, which pins another livekit 
 PLUGIN = "plugins/livekit-plugins-voipavatar"
 STALLS = "20:200,40:400,60:1000"  # seconds into a session: milliseconds without the engine
 
+# Of tests/conformance, which cannot be imported here: its livekit-agents pin another livekit.
+CASES = (
+    *("segments", "interruption", "turn-start", "lips", "storm", "trailers", "rates", "rooms"),
+    *("retries", "users", "removals", "tokens", "reconnects", "agents", "restarts"),
+    *("bey", "voipavatar", "loss", "sync", "soak"),
+)
+
 Arguments = list[str]
 
 
@@ -36,7 +43,13 @@ def conformance(
         str, typer.Option(help="A worker: joins AVATAR_LIVEKIT_URL by AVATAR_TOKEN.")
     ] = "",
     short: Annotated[bool, typer.Option("--short", help="A minute, not half an hour.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="This case; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help=f"This case; may be repeated. One of: {', '.join(CASES)}."),
+    ] = None,
+    service_pid: Annotated[
+        int | None, typer.Option(help="Of the worker on this machine, to see what it leaks (soak).")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write it there as Markdown.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it there as JSON.")] = None,
 ) -> None:
@@ -51,6 +64,9 @@ def conformance(
         )
         raise typer.Exit(2)
     arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
+    if unknown := sorted(set(only or ()) - set(CASES)):
+        typer.echo(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.", err=True)
+        raise typer.Exit(2)
     if only:
         arguments += ["--only", *only]
     for option, path in (("--report", report), ("--json", json)):
@@ -60,22 +76,24 @@ def conformance(
         arguments += ["--command", command]
     if api_url:
         arguments += ["--api-url", api_url]
-    if api_key:
-        arguments += ["--api-key", api_key]
+    if service_pid is not None:
+        arguments += ["--service-pid", str(service_pid)]
+    # Not an argument: those are shown to everybody on the machine.
+    env = {"VOIPAVATAR_API_KEY": api_key} if api_key else {}
     try:
-        raise typer.Exit(run_until_stopped(_run(arguments, here=not (api_url or command))))
+        raise typer.Exit(run_until_stopped(_run(arguments, env, here=not (api_url or command))))
     except LocalError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
 
 
-async def _run(arguments: Arguments, *, here: bool) -> int:
+async def _run(arguments: Arguments, given: dict[str, str], *, here: bool) -> int:
     await asyncio.to_thread(make_environment)
     if not here:
-        return await _suite(arguments, {})
+        return await _suite(arguments, given)
     with tempfile.TemporaryDirectory(prefix="voipavatar-") as folder:
         async with _everything(Path(folder)) as (more, env):
-            return await _suite([*arguments, *more], env)
+            return await _suite([*more, *arguments], {**given, **env})
 
 
 @asynccontextmanager

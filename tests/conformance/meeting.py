@@ -210,13 +210,13 @@ async def meet(
     # The sink keeps handlers by this identity, process-wide: livekit.md §1.4.
     avatar = f"avatar-{next(_numbers)}"
     room = await join_agent(target.livekit, name, agent)
-    ears = Ears(avatar, pictures=pictures)
-    await ears.join(target.livekit, name)
-    process = await target.launch(target.livekit.avatar_token(name, avatar, agent))
-    meeting = Meeting(target, name, avatar, Talker(room, avatar), ears, process)
+    meeting = Meeting(target, name, avatar, Talker(room, avatar), Ears(avatar, pictures=pictures))
     try:
+        await meeting.ears.join(target.livekit, name)
+        token = target.livekit.avatar_token(name, avatar, agent)
+        meeting.process = await target.launch(token)
         await meeting.present()
-        await ears.listening(JOIN_S)
+        await meeting.ears.listening(JOIN_S)
         yield meeting
     finally:
         await _clear_away(meeting)

@@ -12,6 +12,8 @@ import aiohttp
 from livekit import api
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
+REACH_S = 10.0
+
 
 class Refused(Exception):
     """The worker's API did not take a request."""
@@ -19,6 +21,10 @@ class Refused(Exception):
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"{status}: {body[:300]}")
         self.status = status
+
+
+class Unreachable(Exception):
+    """Nothing answers at the worker's address; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +85,26 @@ class Target:
             "token": token,
         }
         headers = {"x-api-key": self.api_key} if self.api_key else {}
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.post(f"{self.api_url}/v1/sessions", json=body) as answer,
-        ):
-            if not answer.ok:
-                raise Refused(answer.status, await answer.text())
+        try:
+            async with (
+                aiohttp.ClientSession(headers=headers) as http,
+                http.post(f"{self.api_url}/v1/sessions", json=body) as answer,
+            ):
+                if not answer.ok:
+                    raise Refused(answer.status, await answer.text())
+        except aiohttp.ClientConnectionError as error:
+            raise Unreachable(f"{self.api_url} cannot be reached: look at --api-url.") from error
         return None
+
+    async def reach(self) -> None:
+        """Whatever it answers. Raises Unreachable."""
+        if self.api_url is None:
+            return
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REACH_S)) as http,
+                http.get(self.api_url),
+            ):
+                return
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unreachable(f"{self.api_url} cannot be reached: look at --api-url.") from error
