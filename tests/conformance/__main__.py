@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from .cases import interruption, plugins, restarts, rooms, segments, soak, sync
+from .cases import interruption, lips, plugins, restarts, rooms, segments, soak, sync
 from .circumstances import Circumstances, load, look_around
 from .plan import SHORT, Plan
 from .report import Check, failed, markdown, summary, table, write_json
-from .target import LiveKit, Target
+from .target import LiveKit, Target, Unreachable
 
 Case = Callable[[Target, Plan], Awaitable[list[Check]]]
 
@@ -26,6 +26,7 @@ CASES: dict[str, Case] = {
     "segments": segments.accounting,
     "interruption": interruption.interruption,
     "turn-start": segments.turn_start,
+    "lips": lips.lips,
     "storm": interruption.storm,
     "trailers": interruption.lost_trailers,
     "rates": segments.rates,
@@ -43,7 +44,10 @@ CASES: dict[str, Case] = {
     "sync": sync.offsets,
     "soak": soak.soak,
 }
-IN_SHORT = ("segments", "interruption", "storm", "rooms", "retries", "tokens", "bey", "voipavatar")
+IN_SHORT = (
+    *("segments", "interruption", "lips", "storm", "rooms", "retries", "tokens"),
+    *("bey", "voipavatar"),
+)
 CASE_S = 1800.0
 
 
@@ -53,7 +57,13 @@ def main() -> int:
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
     plan = SHORT if options.short else Plan()
     names = options.only or (IN_SHORT if options.short else tuple(CASES))
-    around, checks = asyncio.run(run(_target(options), plan, names))
+    target = _target(options)
+    try:
+        asyncio.run(target.reach())
+    except Unreachable as error:
+        _tell(str(error), sys.stderr)
+        return 2
+    around, checks = asyncio.run(run(target, plan, names))
     _tell(table(checks), sys.stdout)
     _tell(summary(checks), sys.stdout)
     if options.json is not None:
@@ -73,6 +83,8 @@ async def run(
         try:
             async with asyncio.timeout(CASE_S):
                 found = await CASES[name](target, plan)
+        except Unreachable as error:
+            found = [failed(name, "the case itself", str(error))]
         except Exception as error:
             _tell(traceback.format_exc(), sys.stderr)
             found = [failed(name, "the case itself", f"{type(error).__name__}: {error}")]

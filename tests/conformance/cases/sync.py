@@ -68,10 +68,7 @@ def _speech() -> tuple[Pcm, int]:
 
 def _follow(heard: Heard, seen: list[tuple[float, NDArray[np.uint8]]]) -> Floats:
     """(n, 2) middle of each window and its offset in seconds; positive = picture late."""
-    times = np.array([at for at, _ in seen])
-    pictures = np.stack([luma for _, luma in seen]).astype(np.float64)
-    spots, signs = _mouth(heard, times, pictures)
-    opening = (pictures[:, spots] * signs).mean(axis=1)
+    times, opening = opening_of(heard, seen)
     rows: list[tuple[float, float]] = []
     for start in np.arange(times[0], times[-1] - WINDOW_LOOK_S, WINDOW_LOOK_S):
         inside = (times >= start) & (times < start + WINDOW_LOOK_S)
@@ -79,6 +76,14 @@ def _follow(heard: Heard, seen: list[tuple[float, NDArray[np.uint8]]]) -> Floats
         if fit >= LEAST_FIT:
             rows.append((start + WINDOW_LOOK_S / 2, offset))
     return np.array(rows).reshape(-1, 2)
+
+
+def opening_of(heard: Heard, seen: list[tuple[float, NDArray[np.uint8]]]) -> tuple[Floats, Floats]:
+    """(n,) arrivals of pictures, and (n,) how far the mouth is open in each, in its own measure."""
+    times = np.array([at for at, _ in seen])
+    pictures = np.stack([luma for _, luma in seen]).astype(np.float64)
+    spots, signs = _mouth(heard, times, pictures)
+    return times, (pictures[:, spots] * signs).mean(axis=1)
 
 
 def _mouth(heard: Heard, times: Floats, pictures: Floats) -> tuple[NDArray[np.int64], Floats]:
