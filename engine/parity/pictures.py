@@ -71,8 +71,7 @@ def blending(folder: Path) -> Iterator[Result]:
         box = vectors[f"{name}_box"]
         square = boxes.blend_squares(box[None])[0]
         painted = _painted(vectors, box, square, np.full(_size(square), 255, np.uint8))
-        x1, y1, x2, y2 = box.tolist()
-        faces.add(name, painted[y1:y2, x1:x2], vectors[f"{name}_face_resized"])
+        _add_face(faces, name, painted, vectors[f"{name}_face_resized"], box, square)
         for version in (v for v in regions if f"{name}_{v}_mask" in vectors.keys):
             key = f"{name}_{version}"
             squares.add(key, square, vectors[f"{key}_crop_box"])
@@ -84,6 +83,19 @@ def blending(folder: Path) -> Iterator[Result]:
                 expected = vectors[f"{key}_combined_offline_get_image"]
                 offline.add(key, _painted(vectors, box, square, mask), expected)
     yield from (part.result for part in (squares, soft, faces, frames, offline))
+
+
+def _add_face(
+    faces: Comparison, name: str, painted: Bgr, resized: Bgr, box: Box, square: Box
+) -> None:
+    """Compare what can be seen of a resized face: inside the frame, and inside the square."""
+    x1, y1, x2, y2 = box.tolist()
+    faces.add(f"size of {name}", resized.shape[:2], (y2 - y1, x2 - x1))
+    left, top = np.maximum(np.maximum(box[:2], square[:2]), 0).tolist()
+    edge = np.array(painted.shape[1::-1])
+    right, bottom = np.minimum(np.minimum(box[2:], square[2:]), edge).tolist()
+    seen = resized[top - y1 : bottom - y1, left - x1 : right - x1]
+    faces.add(name, painted[top:bottom, left:right], seen)
 
 
 def _size(square: Box) -> tuple[int, int]:

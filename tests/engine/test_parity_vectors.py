@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -90,6 +91,18 @@ def test_vectors_of_other_sizes_are_read(tmp_path: Path) -> None:
     )
     for check in (sound.audio_windows, sound.log_mel, pictures.cycle, networks.device_windows):
         assert [result for result in check(tmp_path) if not result.passed] == []
+
+
+def test_a_face_may_leave_the_frame(tmp_path: Path) -> None:
+    given = np.load(VECTORS / "d_blending.npz")
+    frame, face = given["frame_bgr"], given["res256_bgr"]
+    height, width = frame.shape[:2]
+    box = (width - 60, height - 70, width + 20, height + 10)
+    resized = cv2.resize(face, (80, 80))
+    arrays = {"frame_bgr": frame, "res256_bgr": face, "out_box": box, "out_face_resized": resized}
+    np.savez(tmp_path / "d_blending.npz", **arrays)
+    (tmp_path / "d_parsing.npz").symlink_to(VECTORS / "d_parsing.npz")
+    assert [each for each in pictures.blending(tmp_path) if not each.passed] == []
 
 
 @pytest.mark.parametrize("version", ["v15", "v1"])
