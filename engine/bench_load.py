@@ -229,6 +229,7 @@ async def _speak(stream: Stream, speech: Pcm, origin: float, ticks: int, seen: _
             awaited[asked] = origin + asked * FRAME_S
             stream.request(asked, asked, awaited[asked])
             asked += 1
+        arrived()  # a picture of silence is there at once, and nobody tells of it
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         _take(stream, tick, tick in late, seen)
         awaited.pop(tick, None)

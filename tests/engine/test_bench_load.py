@@ -31,6 +31,14 @@ async def test_every_picture_that_was_due_is_counted() -> None:
         assert "3 streams for 2 s" in table(report)
 
 
+async def test_silence_is_there_as_soon_as_it_is_asked_for() -> None:
+    async with running() as pool:
+        report = await bench(pool, PERSONAS, SILENCE, streams=2, seconds=1.0)
+        assert (report.pictures, report.missed, report.inferred) == (50, 0, 0)
+        # Nobody tells of it; seen only with the next face, it would seem to come when it is due.
+        assert report.slack_ms["least"] > 100
+
+
 async def test_streams_come_and_go_meanwhile() -> None:
     async with running() as pool:
         report = await bench(pool, PERSONAS, SPEECH, streams=1, seconds=2.4, reopen=3)
