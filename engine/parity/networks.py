@@ -67,7 +67,9 @@ def device_places(folder: Path) -> Iterator[Result]:
     vectors = Vectors(folder, "b_positional_encoding")
     tokens, half = vectors["x"], vectors["y_fp16"].astype(np.float16)
     step = float(np.spacing(np.abs(half).max()))  # of half precision
-    checks = {"tokens with positions, fp32": TABLE_ALLOWED, "tokens with positions, fp16": step}
+    # A table that differs by its rounding can turn the last bit of a sum with a large token.
+    single = max(TABLE_ALLOWED, float(np.spacing(np.abs(vectors["y_fp32"]).max())))
+    checks = {"tokens with positions, fp32": single, "tokens with positions, fp16": step}
     if not installed():
         yield from (_not_run(*check) for check in checks.items())
         return
