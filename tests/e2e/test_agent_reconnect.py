@@ -77,8 +77,9 @@ async def test_another_process_of_the_agent_is_told_of_its_own_speech_only(
 async def test_an_agent_that_has_left_is_not_heard_on(perform: Perform, agent: Agent) -> None:
     await agent.join("leaves")
     live = await perform("leaves", audio=STREAM)
-    await agent.say(tone(30.0))
+    await agent.say(tone(14.0))
     await agent.until_started()
+    await asyncio.sleep(2.0)  # all of it has come in
     await agent.leave()
     async with asyncio.timeout(4.5):  # 5 s are for an agent that may come back
         while not (await live.session.stats())["segments"]["interrupted"]:  # noqa: ASYNC110
