@@ -16,6 +16,9 @@ PIECE_S = 0.01
 WINDOW_S = 0.005  # contract.md, Definitions: heard silence
 SILENT_DB = -40.0
 STALE_DB = -20.0  # against the tone itself: what comes again is as loud as it was
+PITCH_HZ = 120.0
+FORMANTS_HZ = (700.0, 1100.0, 2600.0)
+BREADTH_HZ = 150.0
 CLOCK_S = 1.0  # the least delayed of so many seconds tells the true clock
 
 
@@ -24,6 +27,16 @@ def tone(seconds: float, rate: int, channels: int = 1, hz: float = 440.0) -> Pcm
     time = np.arange(round(seconds * rate)) / rate
     mono = (np.sin(2 * np.pi * hz * time) * 10_000).astype(np.int16)
     return np.repeat(mono, channels)
+
+
+def vowel(seconds: float, rate: int) -> Pcm:
+    """(n,) int16 mono, an "ah" of a deep voice: what opens a mouth, where a pure tone may not."""
+    pitch = np.arange(PITCH_HZ, min(FORMANTS_HZ[-1] + 1000, rate / 2), PITCH_HZ)
+    loud = sum(np.exp(-np.square((pitch - formant) / BREADTH_HZ)) for formant in FORMANTS_HZ)
+    time = np.arange(round(seconds * rate)) / rate
+    wave = np.sin(2 * np.pi * pitch[:, None] * time) * np.asarray(loud)[:, None]
+    voice = wave.sum(axis=0)
+    return np.asarray(voice / np.abs(voice).max() * 20_000, np.int16)
 
 
 @dataclass(frozen=True)
