@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.conformance.sounds import Heard, Pcm, cut_heard, tone
+from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, shapes
+from engine.types import SAMPLES_PER_FRAME
+from tests.conformance.sounds import Heard, Pcm, cut_heard, tone, vowel
 
 RATE = 48_000
 OLD, NEW = 440.0, 880.0
@@ -54,3 +56,11 @@ def test_what_rings_on_after_a_tone_is_not_the_other_one_again() -> None:
 def test_half_of_an_interruption_says_nothing() -> None:
     assert cut_heard(heard(tone(1.0, RATE), silence(0.5)), OLD, NEW) is None
     assert cut_heard(heard(silence(0.5), tone(1.0, RATE, hz=NEW)), OLD, NEW) is None
+
+
+def test_a_vowel_opens_a_mouth() -> None:
+    sound = vowel(2.0, 16_000)
+    assert 0.1 < np.sqrt(np.mean(np.square(sound / 32768.0))) < 0.5
+    assert np.abs(sound).max() < 32767
+    window = sound[: LEFT_CONTEXT + SAMPLES_PER_FRAME + LOOKAHEAD]
+    assert shapes(window[None]).opening[0] > 0.8
