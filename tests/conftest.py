@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.livekit",
     "tests.fixtures.database",
     "tests.fixtures.api",
+    "tests.fixtures.refusals",
     "tests.fixtures.models",
 ]
 

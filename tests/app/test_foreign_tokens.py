@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,17 +15,8 @@ from app.local import LiveKit, free_port
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import avatar_token, viewer_token
 from app.sessions.spec import AudioSpec
-from tests.app.test_refusals import BODY, refused
 from tests.fixtures.api import Api, Serve
-
-
-@pytest.fixture
-async def api(serve: Serve, service_settings: Settings) -> AsyncIterator[Api]:
-    """Whatever a test does with it, it ends with no session and no runner."""
-    api = await serve(service_settings)
-    yield api
-    assert (await api.http.get("/sessions")).json()["items"] == []
-    assert api.stage.runners == []
+from tests.fixtures.refusals import BODY, refused
 
 
 def foreign(livekit: LiveKit, token: str, url: str = "") -> dict[str, Any]:
@@ -40,28 +30,28 @@ def deaf_token(livekit: LiveKit, attributes: dict[str, str]) -> str:
 
 
 async def test_foreign_tokens_that_livekit_would_refuse(
-    api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
+    clean: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "livekit_token_rejected"
-    good = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
-    answer = await refused(api, foreign(livekit_server, good[:-4] + "AAAA"), 422, code)
+    good = avatar_token(clean.settings, "s", "r", "theirs", AudioSpec())
+    answer = await refused(clean, foreign(livekit_server, good[:-4] + "AAAA"), 422, code)
     assert good[:20] not in str(answer)
-    await refused(api, foreign(livekit_server, "no token"), 422, code)
-    await refused(api, foreign(livekit_server, "a.b.c"), 422, code)
-    other = avatar_token(api.settings, "s", "other-room", "theirs", AudioSpec())
-    await refused(api, foreign(livekit_server, other), 422, code)
-    mute, _ = viewer_token(api.settings, "r", "theirs", None, can_publish=False)
-    problem = await refused(api, foreign(livekit_server, mute), 422, code)
+    await refused(clean, foreign(livekit_server, "no token"), 422, code)
+    await refused(clean, foreign(livekit_server, "a.b.c"), 422, code)
+    other = avatar_token(clean.settings, "s", "other-room", "theirs", AudioSpec())
+    await refused(clean, foreign(livekit_server, other), 422, code)
+    mute, _ = viewer_token(clean.settings, "r", "theirs", None, can_publish=False)
+    problem = await refused(clean, foreign(livekit_server, mute), 422, code)
     assert "canPublish" in problem["detail"]
     for attributes, audio in (({}, {}), ({PUBLISH_ON_BEHALF: "a"}, {"barge_in": True})):
         deaf = deaf_token(livekit_server, attributes)
-        problem = await refused(api, foreign(livekit_server, deaf) | {"audio": audio}, 422, code)
+        problem = await refused(clean, foreign(livekit_server, deaf) | {"audio": audio}, 422, code)
         assert "canSubscribe" in problem["detail"]
     wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
-    await refused(api, wrong, 422, code)
+    await refused(clean, wrong, 422, code)
     monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
-    expired = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
-    problem = await refused(api, foreign(livekit_server, expired), 422, code)
+    expired = avatar_token(clean.settings, "s", "r", "theirs", AudioSpec())
+    problem = await refused(clean, foreign(livekit_server, expired), 422, code)
     assert "expired" in problem["detail"]
 
 
@@ -73,7 +63,7 @@ def agents_token(livekit: LiveKit, *, identity: str = "theirs", agent: str, **gr
 
 @pytest.mark.parametrize("path", ["/sessions", "/v1/sessions"])
 async def test_names_in_foreign_tokens_that_no_request_could_give(
-    api: Api, livekit_server: LiveKit, path: str
+    clean: Api, livekit_server: LiveKit, path: str
 ) -> None:
     for names in (
         {"agent": ""},
@@ -85,13 +75,13 @@ async def test_names_in_foreign_tokens_that_no_request_could_give(
         token = agents_token(livekit_server, **names)
         launch = {"avatar_id": "default", "url": livekit_server.url, "token": token}
         body = foreign(livekit_server, token) if path == "/sessions" else launch
-        answer = await api.http.post(path, json=body)
+        answer = await clean.http.post(path, json=body)
         found = (answer.status_code, answer.json()["code"])
         assert found == (422, "livekit_token_rejected"), names
 
 
 async def test_foreign_tokens_that_cannot_do_all_that_an_avatar_does(
-    api: Api, livekit_server: LiveKit
+    clean: Api, livekit_server: LiveKit
 ) -> None:
     for grants, missing in (
         ({"can_publish_data": False}, "canPublishData"),
@@ -100,7 +90,7 @@ async def test_foreign_tokens_that_cannot_do_all_that_an_avatar_does(
     ):
         token = agents_token(livekit_server, agent="a", **grants)
         body = foreign(livekit_server, token)
-        problem = await refused(api, body, 422, "livekit_token_rejected")
+        problem = await refused(clean, body, 422, "livekit_token_rejected")
         assert missing in problem["detail"]
 
 
@@ -113,14 +103,14 @@ async def test_who_follows_a_microphone_need_not_send_data(
     assert (await api.http.post("/sessions", json=body)).status_code == 201
 
 
-async def test_a_livekit_that_is_down(api: Api, livekit_server: LiveKit) -> None:
-    token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
+async def test_a_livekit_that_is_down(clean: Api, livekit_server: LiveKit) -> None:
+    token = avatar_token(clean.settings, "s", "r", "theirs", AudioSpec())
     nobody = f"ws://127.0.0.1:{free_port()}"
-    await refused(api, foreign(livekit_server, token, nobody), 502, "livekit_unreachable")
+    await refused(clean, foreign(livekit_server, token, nobody), 502, "livekit_unreachable")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        await refused(api, foreign(livekit_server, token, url), 502, "livekit_unreachable")
+        await refused(clean, foreign(livekit_server, token, url), 502, "livekit_unreachable")
         assert time.monotonic() - began < 10  # it does not wait for ever
 
 

@@ -6,34 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from app.config import Settings
 from app.rtc.tokens import avatar_token, viewer_token
 from app.sessions.spec import AudioSpec
 from tests.fixtures.api import Api, Serve
-
-BODY = {"room": "r", "persona": "default"}
-
-
-@pytest.fixture
-async def api(serve: Serve, service_settings: Settings) -> AsyncIterator[Api]:
-    """Whatever a test does with it, it ends with no session and no runner."""
-    api = await serve(service_settings)
-    yield api
-    assert (await api.http.get("/sessions")).json()["items"] == []
-    assert api.stage.runners == []
-
-
-async def refused(api: Api, body: Any, status: int, code: str) -> dict[str, Any]:
-    answer = await api.http.post("/sessions", json=body)
-    problem: dict[str, Any] = answer.json()
-    assert (answer.status_code, problem["code"]) == (status, code), problem
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["x-request-id"] == problem["request_id"]
-    assert {"type", "title", "status", "detail"} <= set(problem)
-    return problem
-
+from tests.fixtures.refusals import BODY, refused
 
 WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"room": "é" * 129}, "room"),
@@ -62,9 +39,9 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_fields_that_are_wrong(api: Api) -> None:
+async def test_fields_that_are_wrong(clean: Api) -> None:
     for change, place in WRONG_FIELDS:
-        problem = await refused(api, BODY | change, 422, "validation_error")
+        problem = await refused(clean, BODY | change, 422, "validation_error")
         assert any(place in error["loc"] for error in problem["errors"]), change
 
 
@@ -89,32 +66,32 @@ UNSOUND = [
 ]
 
 
-async def test_bodies_that_are_no_sound_json(api: Api) -> None:
+async def test_bodies_that_are_no_sound_json(clean: Api) -> None:
     headers = {"content-type": "application/json"}
     for content in UNSOUND:
-        answer = await api.http.post("/sessions", content=content, headers=headers)
+        answer = await clean.http.post("/sessions", content=content, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_error"), content
 
 
-async def test_the_form_of_a_simple_page_is_refused(api: Api) -> None:
-    answer = await api.http.post("/sessions", content=b'{"room":"r","persona":"default"}')
+async def test_the_form_of_a_simple_page_is_refused(clean: Api) -> None:
+    answer = await clean.http.post("/sessions", content=b'{"room":"r","persona":"default"}')
     assert answer.status_code == 422
 
 
-async def test_an_agents_stream_needs_an_agent(api: Api) -> None:
-    await refused(api, BODY | {"audio": {"source": "data_stream"}}, 422, "validation_error")
+async def test_an_agents_stream_needs_an_agent(clean: Api) -> None:
+    await refused(clean, BODY | {"audio": {"source": "data_stream"}}, 422, "validation_error")
 
 
-async def test_an_avatar_does_not_follow_itself(api: Api) -> None:
-    await refused(api, BODY | {"audio": {"participant": "avatar"}}, 422, "validation_error")
+async def test_an_avatar_does_not_follow_itself(clean: Api) -> None:
+    await refused(clean, BODY | {"audio": {"participant": "avatar"}}, 422, "validation_error")
 
 
-async def test_unknown_persona(api: Api) -> None:
-    problem = await refused(api, BODY | {"persona": "nobody"}, 404, "persona_not_found")
+async def test_unknown_persona(clean: Api) -> None:
+    problem = await refused(clean, BODY | {"persona": "nobody"}, 404, "persona_not_found")
     assert "nobody" in problem["detail"]
 
 
-async def test_wrong_queries(api: Api) -> None:
+async def test_wrong_queries(clean: Api) -> None:
     cursors = ("x", "bnVsbA==", "WzEsMl0=", "WyIyMDI2LTAxLTAxIiwgImEiXQ==")
     for query in (
         "stat=ready",
@@ -123,24 +100,24 @@ async def test_wrong_queries(api: Api) -> None:
         "limit=x",
         *map("cursor={}".format, cursors),
     ):
-        answer = await api.http.get(f"/sessions?{query}")
+        answer = await clean.http.get(f"/sessions?{query}")
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_error"), query
 
 
-async def test_a_body_over_one_mebibyte(api: Api) -> None:
-    answer = await api.http.post("/sessions", content=b"x" * 10_000_000)
+async def test_a_body_over_one_mebibyte(clean: Api) -> None:
+    answer = await clean.http.post("/sessions", content=b"x" * 10_000_000)
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 65536
 
-    answer = await api.http.post("/sessions", content=endless())
+    answer = await clean.http.post("/sessions", content=endless())
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-async def test_who_closes_after_sending_too_much_still_reads_why(api: Api) -> None:
-    address = api.http.base_url
+async def test_who_closes_after_sending_too_much_still_reads_why(clean: Api) -> None:
+    address = clean.http.base_url
     reader, writer = await asyncio.open_connection(address.host, address.port)
     head = "POST /sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     writer.write(f"{head}Content-Length: 10000000\r\n\r\n".encode())
@@ -153,9 +130,9 @@ async def test_who_closes_after_sending_too_much_still_reads_why(api: Api) -> No
     await writer.wait_closed()
 
 
-async def test_no_such_route_or_method(api: Api) -> None:
+async def test_no_such_route_or_method(clean: Api) -> None:
     for method, path, status in (("GET", "/nothing", 404), ("PUT", "/sessions", 405)):
-        answer = await api.http.request(method, path)
+        answer = await clean.http.request(method, path)
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
