@@ -19,7 +19,7 @@ from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent
 from numpy.typing import NDArray
 
-from .listener import BYTES, HEAD, SOUND
+from .listener import BUFFERS, BYTES, HEAD, PICTURE, SOUND
 from .sounds import Heard, Pcm
 from .target import LiveKit, Target
 
@@ -120,6 +120,7 @@ class Ears:
         self._watches = {"LISTENER_PICTURES": "1"} if pictures else {}
         self._pieces: list[tuple[float, Pcm]] = []
         self.seen: list[tuple[float, NDArray[np.uint8]]] = []  # (SIDE * SIDE,) luma each
+        self.held: list[tuple[float, float, float]] = []  # when; s of sound, of pictures, buffered
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -167,8 +168,10 @@ class Ears:
                 data = await stream.readexactly(BYTES[kind])
                 if kind == SOUND:
                     self._pieces.append((arrived, np.frombuffer(data, np.int16)))
-                else:
+                elif kind == PICTURE:
                     self.seen.append((arrived, np.frombuffer(data, np.uint8)))
+                else:
+                    self.held.append((arrived, *BUFFERS.unpack(data)))
 
 
 @dataclass(slots=True)

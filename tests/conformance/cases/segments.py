@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
+import statistics
 import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..meeting import Meeting, meet
 from ..plan import Plan
@@ -23,20 +28,21 @@ async def accounting(target: Target, plan: Plan) -> list[Check]:
     checks: list[Check] = []
     async with meet(target) as meeting:
         for seconds in plan.lengths:
-            checks += await _segment(meeting, seconds, RATE, 1, f"{seconds:g} s")
+            played = [await _segment(meeting, seconds, RATE, 1)]
+            checks += _checks("segments", f"{seconds:g} s", played)
         checks += await _pair(meeting)
     return checks
 
 
 async def rates(target: Target, plan: Plan) -> list[Check]:
-    """Another rate and channel count with each segment of one session."""
-    checks: list[Check] = []
+    """Another rate and channel count with each segment of one session, again and again."""
+    played: dict[str, list[Played | None]] = defaultdict(list)
     async with meet(target) as meeting:
-        for rate in RATES:
-            for channels in (1, 2):
-                name = f"{rate} Hz x {channels}"
-                checks += await _segment(meeting, 1.0, rate, channels, name, point="rates")
-    return checks
+        for _ in range(plan.repeats):
+            for rate, channels in itertools.product(RATES, (1, 2)):
+                one = await _segment(meeting, 1.0, rate, channels)
+                played[f"{rate} Hz x {channels}"].append(one)
+    return [check for name, found in played.items() for check in _checks("rates", name, found)]
 
 
 async def turn_start(target: Target, plan: Plan) -> list[Check]:
@@ -55,9 +61,20 @@ async def turn_start(target: Target, plan: Plan) -> list[Check]:
     ]
 
 
-async def _segment(
-    meeting: Meeting, seconds: float, rate: int, channels: int, name: str, point: str = "segments"
-) -> list[Check]:
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How one segment went, as the agent was told and the listener heard."""
+
+    counts: tuple[int, int]  # finished, started
+    interrupted: bool
+    position_off_s: float
+    told_off_s: float  # from started to finished, less the segment's length
+    heard_off_s: float
+    pitch_off_hz: float
+
+
+async def _segment(meeting: Meeting, seconds: float, rate: int, channels: int) -> Played | None:
+    """None when it was not reported as started and finished."""
     talker = meeting.talker
     before = len(talker.finished), len(talker.started)
     begun = await talker.say(tone(seconds, rate, channels), rate, channels)
@@ -65,17 +82,36 @@ async def _segment(
         started = await talker.until_started(before[1] + 1)
         end = await talker.until_finished(before[0] + 1, seconds + LATE_REPORT_S + 1.0)
     except TimeoutError:
-        return [failed(point, name, "not reported as started and finished")]
+        return None
     await asyncio.sleep(SETTLE_S)
     heard = meeting.ears.heard(begun, time.monotonic())
-    counts = len(talker.finished) - before[0], len(talker.started) - before[1]
+    return Played(
+        counts=(len(talker.finished) - before[0], len(talker.started) - before[1]),
+        interrupted=end.interrupted,
+        position_off_s=abs(end.position - seconds),
+        told_off_s=abs(end.at - started - seconds),
+        heard_off_s=abs(heard.seconds() - seconds),
+        pitch_off_hz=abs(heard.pitch() - 440.0),
+    )
+
+
+def _checks(point: str, name: str, segments: Sequence[Played | None]) -> list[Check]:
+    """Of equal segments, each at its worst but for the time from started to finished."""
+    played = [segment for segment in segments if segment is not None]
+    if len(played) < len(segments):
+        return [failed(point, name, "not reported as started and finished")]
+    wrong = ", ".join(str(one.counts) for one in played if one.counts != (1, 1))
+    # Its median: the agent hears of `started` only when it has sent what it was given at once,
+    # which costs it a processor of a shared machine (docs/agents.md, "Why a burst of speech…").
+    told = [1000 * one.told_off_s for one in played]
+    note = f"median of {len(told)}, worst {max(told):.0f} ms" if len(told) > 1 else ""
     return [
-        must(point, f"{name}: one started, one finished", counts == (1, 1), f"{counts}"),
-        must(point, f"{name}: finished uninterrupted", not end.interrupted),
-        Check(point, f"{name}: position", 1000 * abs(end.position - seconds), 40, "ms"),
-        Check(point, f"{name}: start to finish", 1000 * abs(end.at - started - seconds), 100, "ms"),
-        Check(point, f"{name}: heard", 1000 * abs(heard.seconds() - seconds), 60, "ms"),
-        Check(point, f"{name}: pitch", abs(heard.pitch() - 440.0), 10, "Hz"),
+        must(point, f"{name}: one started, one finished", not wrong, wrong),
+        must(point, f"{name}: finished uninterrupted", not any(one.interrupted for one in played)),
+        Check(point, f"{name}: position", 1000 * max(p.position_off_s for p in played), 40, "ms"),
+        Check(point, f"{name}: start to finish", statistics.median(told), 100, "ms", note),
+        Check(point, f"{name}: heard", 1000 * max(p.heard_off_s for p in played), 60, "ms"),
+        Check(point, f"{name}: pitch", max(p.pitch_off_hz for p in played), 10, "Hz"),
     ]
 
 
