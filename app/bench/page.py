@@ -205,16 +205,16 @@ def _processes(run: Run) -> str:
     for name, cost in run.costs.of.items():
         threads = ", ".join(f"{t} {c:.2f}" for t, c in list(cost.by_thread.items())[:5])
         row = [escape(name), f"{cost.cores:.2f}", f"{cost.cores / run.load.sessions:.3f}"]
+        row += [f"{cost.queued:.2f}", f"{cost.faults:.1f}"]
         slope = f"{cost.rss_mb_per_h:+.0f}" if run.load.seconds >= GROWTH_AFTER_S else "–"
         rows.append([*row, f"{cost.rss_mb:.0f}", slope, escape(threads)])
-    costs = run.costs
+    costs, blank = run.costs, [""] * 5
     if costs.others > NOISE_CORES:
-        rows.append(["others", f"{costs.others:.2f}", "", "", "", "no part of the measurement"])
+        rows.append(["others", f"{costs.others:.2f}", *blank, "no part of the measurement"])
     if costs.stolen > 0.01:
-        rows.append(["stolen", f"{costs.stolen:.2f}", "", "", "", "by the virtual machine's host"])
-    return _table(
-        ["process", "cores", "a session", "RSS MB", "MB/h", "threads, by cores"], rows, "left-last"
-    )
+        rows.append(["stolen", f"{costs.stolen:.2f}", *blank, "by the virtual machine's host"])
+    names = ["process", "cores", "a session", "queued", "faults/s", "RSS MB", "MB/h"]
+    return _table([*names, "threads, by cores"], rows, "left-last")
 
 
 def _method(run: Run) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-Threads = dict[int, tuple[str, float]]  # id -> name, CPU seconds
+Threads = dict[int, tuple[str, float, float]]  # id -> name, CPU seconds, seconds without a core
 
 LEAST_S = 0.2  # between two looks
 MOST_THREADS = 12  # names that are told of; the rest hardly ran
@@ -34,6 +34,8 @@ class Cost:
     cores: float  # CPU seconds a second
     rss_mb: float  # at the end
     rss_mb_per_h: float  # by linear fit over the last three quarters
+    queued: float  # seconds a second that its threads could run and had no core, in all
+    faults: float  # a second: code or data was fetched from disk before work went on
     busiest: tuple[str, float]  # thread and its cores; "" where it is not known
     by_thread: dict[str, float]  # name -> cores of all threads of that name, the fullest first
     times: list[float]  # seconds since the beginning, of what follows
@@ -66,6 +68,7 @@ class _Watched:
     root: str
     cpu: float  # when it was first seen
     threads: Threads
+    faults: int
     times: list[float] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)  # CPU seconds since it was first seen
     rss: list[float] = field(default_factory=list)
@@ -123,7 +126,9 @@ class Sampler:
             if process != root:
                 name = f"{name} {same + 1}"
             self._names[process.pid] = name
-            self._watched[name] = _Watched(process, group, _cpu(process), _threads(process))
+            self._watched[name] = _Watched(
+                process, group, _cpu(process), _threads(process), _faults(process)
+            )
         watched = self._watched[self._names[process.pid]]
         watched.times.append(now)
         watched.spent.append(_cpu(process) - watched.cpu)
@@ -153,15 +158,17 @@ def role(command: Iterable[str]) -> str:
 
 def _cost(watched: _Watched, seconds: float) -> Cost:
     total = _cpu(watched.process) - watched.cpu
-    spent = {
-        thread: (title, cpu - watched.threads.get(thread, (title, 0.0))[1])
-        for thread, (title, cpu) in _threads(watched.process).items()
-    }
+    queued = 0.0
+    spent: list[tuple[str, float]] = []
+    for thread, (title, cpu, waited) in _threads(watched.process).items():
+        _, cpu_before, waited_before = watched.threads.get(thread, (title, 0.0, 0.0))
+        spent.append((title, cpu - cpu_before))
+        queued += waited - waited_before
     named: dict[str, float] = {}
-    for title, cpu in spent.values():
+    for title, cpu in spent:
         named[title] = named.get(title, 0.0) + cpu / seconds
     fullest = sorted(named.items(), key=lambda item: -item[1])
-    title, cpu = max(spent.values(), key=lambda item: item[1], default=("", 0.0))
+    title, cpu = max(spent, key=lambda item: item[1], default=("", 0.0))
     times = np.array(watched.times)
     cores = np.diff(watched.spent) / np.maximum(np.diff(times), 1e-6)
     return Cost(
@@ -169,6 +176,8 @@ def _cost(watched: _Watched, seconds: float) -> Cost:
         total / seconds,
         watched.rss[-1],
         _slope(times, np.array(watched.rss)),
+        queued / seconds,
+        (_faults(watched.process) - watched.faults) / seconds,
         (title, cpu / seconds),
         dict(fullest[:MOST_THREADS]),
         [round(float(at), 2) for at in times[1:]],
@@ -198,9 +207,31 @@ def _cpu(process: psutil.Process) -> float:
 
 def _threads(process: psutil.Process) -> Threads:
     return {
-        thread.id: (_thread_name(process, thread.id), thread.user_time + thread.system_time)
+        thread.id: (
+            _thread_name(process, thread.id),
+            thread.user_time + thread.system_time,
+            _queued(process, thread.id),
+        )
         for thread in process.threads()
     }
+
+
+def _queued(process: psutil.Process, thread: int) -> float:
+    """Seconds in a run queue so far (the second number of schedstat, in nanoseconds)."""
+    try:
+        told = Path(f"/proc/{process.pid}/task/{thread}/schedstat").read_text("utf-8")
+        return int(told.split()[1]) / 1e9
+    except (OSError, IndexError):  # gone, or a system without it
+        return 0.0
+
+
+def _faults(process: psutil.Process) -> int:
+    """Major page faults so far: the tenth field behind the name in proc(5)'s stat."""
+    try:
+        told = Path(f"/proc/{process.pid}/stat").read_text("utf-8")
+        return int(told.rpartition(")")[2].split()[9])
+    except (OSError, IndexError):
+        return 0
 
 
 def _thread_name(process: psutil.Process, thread: int) -> str:

@@ -146,7 +146,7 @@ def _p95(values: list[float | None]) -> str:
 
 def _costs(run: Run) -> Table:
     table = Table()
-    for name in ("process", "cores", "a session", "RSS MB", "fullest thread"):
+    for name in ("process", "cores", "a session", "queued", "RSS MB", "fullest thread"):
         table.add_column(name, justify="right")
     for name, cost in run.costs.of.items():
         thread, busy = cost.busiest
@@ -154,6 +154,7 @@ def _costs(run: Run) -> Table:
             name,
             f"{cost.cores:.2f}",
             f"{cost.cores / run.load.sessions:.3f}",
+            f"{cost.queued:.2f}",
             f"{cost.rss_mb:.0f}",
             f"{thread} {busy:.2f}",
         )

@@ -1,6 +1,7 @@
 """The parts of the benchmarks that can be told right or wrong without measuring."""
 
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -94,7 +95,9 @@ def test_turns_count_together_and_only_where_there_are_any() -> None:
 def run_with(service: float, busiest: float, machine: float) -> Run:
     by_thread = {"event loop": busiest}
     busy = ("event loop", busiest)
-    cost = Cost("service", service, 100.0, 0.0, busy, by_thread, [1.0], [service], [100.0])
+    cost = Cost(
+        "service", service, 100.0, 0.0, 0.0, 0.0, busy, by_thread, [1.0], [service], [100.0]
+    )
     costs = Costs({"service": cost}, machine, 2, 0.0)
     return Run(Load(3, 20), [GOOD] * 3, costs, {}, [0.5])
 
@@ -131,6 +134,26 @@ def test_a_busy_process_is_seen_working() -> None:
     assert cost.cores > 0.05
     assert cost.busiest[0] == "event loop"
     assert cost.rss_mb > 1
+
+
+def test_who_waits_for_a_core_is_seen_waiting() -> None:
+    """Two that never rest, on one core: each waits while the other has it."""
+    one_core = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"
+    busy = [sys.executable, "-c", f"{one_core}\nprint('up', flush=True)\nwhile True: pass"]
+    children = [subprocess.Popen(busy, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            child.stdout.readline()
+        sampler = Sampler({str(child.pid): child.pid for child in children})
+        time.sleep(0.5)
+        costs = sampler.costs().of.values()
+    finally:
+        for child in children:
+            with child:
+                child.kill()
+    assert sum(cost.queued for cost in costs) > 0.5
+    assert all(cost.faults >= 0 for cost in costs)
 
 
 def test_children_are_followed_by_their_role() -> None:
