@@ -44,9 +44,11 @@ class SpanTrace:
     def __init__(self, tracer: trace.Tracer, spec: SessionSpec) -> None:
         self._tracer = tracer
         self._spec = spec
+        # Looked up once: two looks differ, and what happens in a session is in its order.
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self._span = tracer.start_span(
             "session",
-            start_time=_wall_ns(spec.requested_at),
+            start_time=self._wall_ns(spec.requested_at),
             attributes={
                 "voipavatar.session.id": spec.id,
                 "voipavatar.persona": spec.persona,
@@ -56,7 +58,7 @@ class SpanTrace:
         self._within = trace.set_span_in_context(self._span)
 
     def ready(self, now: float) -> None:
-        self._child("join", self._spec.requested_at).end(_wall_ns(now))
+        self._child("join", self._spec.requested_at).end(self._wall_ns(now))
 
     def turn(self, turn: Turn) -> None:
         span = self._child("turn", turn.began)
@@ -68,24 +70,23 @@ class SpanTrace:
         )
         if turn.started is not None:
             span.set_attribute("voipavatar.turn.start_s", round(turn.started - turn.began, 4))
-            span.add_event("started", timestamp=_wall_ns(turn.started))
-        span.end(_wall_ns(turn.began if turn.ended is None else turn.ended))
+            span.add_event("started", timestamp=self._wall_ns(turn.started))
+        span.end(self._wall_ns(turn.began if turn.ended is None else turn.ended))
 
     def end(self, now: float, outcome: Outcome) -> None:
         self._span.set_attribute("voipavatar.session.end_reason", str(outcome.reason))
         if outcome.state is State.FAILED:
             self._span.set_status(trace.StatusCode.ERROR, outcome.detail)
-        self._span.end(_wall_ns(now))
+        self._span.end(self._wall_ns(now))
 
     def _child(self, name: str, began: float) -> trace.Span:
         return self._tracer.start_span(
             name,
             context=self._within,
-            start_time=_wall_ns(began),
+            start_time=self._wall_ns(began),
             attributes={"voipavatar.session.id": self._spec.id},
         )
 
-
-def _wall_ns(moment: float) -> int:
-    """A moment of time.monotonic() as nanoseconds since 1970."""
-    return time.time_ns() - int((time.monotonic() - moment) * 1e9)
+    def _wall_ns(self, moment: float) -> int:
+        """A moment of time.monotonic() as nanoseconds since 1970."""
+        return self._epoch_ns + int(moment * 1e9)

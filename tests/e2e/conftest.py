@@ -21,6 +21,7 @@ from engine.config import EngineConfig
 from engine.persona import Persona
 from engine.pool import EnginePool
 from tests.e2e.scripted import Agent
+from tests.e2e.waiting import PATIENCE_S
 
 PERSONAS = Path(__file__).parents[2] / "personas"
 SIZE = 256
@@ -33,7 +34,7 @@ class Live:
         self.session = session
         self.task = task
 
-    async def outcome(self, timeout_s: float = 10.0) -> Outcome:
+    async def outcome(self, timeout_s: float = PATIENCE_S) -> Outcome:
         return await asyncio.wait_for(asyncio.shield(self.task), timeout_s)
 
 

@@ -14,6 +14,7 @@ from livekit import api, rtc
 from numpy.typing import NDArray
 
 from app.rtc.measure.participant import LiveKitAccess
+from tests.e2e.waiting import PATIENCE_S
 
 AVATAR = "avatar"
 
@@ -66,14 +67,14 @@ class Agent:
             destination_identity=AVATAR, method="lk.clear_buffer", payload=""
         )
 
-    async def until_started(self, count: int = 1, timeout_s: float = 10.0) -> None:
-        await self._until(self.started, count, timeout_s)
+    async def until_started(self, count: int = 1) -> None:
+        await self._until(self.started, count)
 
-    async def until_finished(self, count: int, timeout_s: float = 10.0) -> None:
-        await self._until(self.finished, count, timeout_s)
+    async def until_finished(self, count: int) -> None:
+        await self._until(self.finished, count)
 
-    async def _until(self, events: Sized, count: int, timeout_s: float) -> None:
-        async with asyncio.timeout(timeout_s):
+    async def _until(self, events: Sized, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
             while len(events) < count:
                 self.told.clear()
                 await self.told.wait()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from app.rtc import barge_in
@@ -16,11 +18,13 @@ from app.rtc.measure.viewer import Viewer
 from app.sessions.spec import AudioSpec
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
+from tests.e2e.waiting import speaking, until
 
 pytestmark = pytest.mark.e2e
 
 Perform = Callable[..., Awaitable[Live]]
 RATE = 48_000
+LONG = tone(30.0, 8_000)  # nobody says it to the end
 
 
 @pytest.fixture
@@ -46,31 +50,31 @@ async def test_who_speaks_interrupts_and_is_not_repeated(
     live = await perform("barge", audio=AudioSpec("data_stream", agent="agent", barge_in=True))
     await person.say(tone(0.5, RATE))  # nothing is being said yet
     await asyncio.sleep(2.0)
-    await agent.say(tone(20.0))
+    await agent.say(LONG, 8_000)
     await agent.until_started()
     await asyncio.sleep(0.5)
     assert agent.finished == []
     await person.say(tone(0.06, RATE))  # no more than a cough
     await asyncio.sleep(0.5)
     assert agent.finished == []
-    speaking = asyncio.create_task(person.say(tone(6.0, RATE)))
-    await agent.until_finished(1)
-    await asyncio.sleep(1.5)  # for what is on its way to the viewer
-    heard = len(viewer.heard.pcm)
-    await asyncio.sleep(1.0)
-    assert not speaking.done()
-    silence = viewer.heard.pcm[heard:]
-    assert len(silence) > RATE // 10
-    assert np.abs(silence.astype(np.int32)).max() < 100
-    await speaking
+    async with speaking(person, tone(1.0, RATE)):
+        await agent.until_finished(1)
+        heard = len(viewer.heard.pcm)
+        await until(lambda: silent(viewer.heard.pcm[heard:], 1.0))
     assert agent.finished[0]["interrupted"]
-    assert 0.5 < agent.finished[0]["playback_position"] < 19.0
+    assert 0 < agent.finished[0]["playback_position"] < 30.0
     assert (await live.session.stats())["segments"]["interrupted"] == 1
     assert (await live.session.stats())["interrupt_ms"]["count"] == 1
     assert live.session.observations()["counters"]["barge_ins"] == 1
     await agent.say(tone(0.2))  # and the agent goes on
     await agent.until_finished(2)
     assert not agent.finished[1]["interrupted"]
+
+
+def silent(pcm: NDArray[np.int16], seconds: float) -> bool:
+    """The newest of what was heard is, for so long."""
+    newest = pcm[-round(seconds * RATE) :]
+    return len(newest) >= seconds * RATE and bool(np.abs(newest.astype(np.int32)).max() < 100)
 
 
 async def test_only_the_one_who_was_named_interrupts(
@@ -82,13 +86,13 @@ async def test_only_the_one_who_was_named_interrupts(
     await other.start("named", "stranger")
     try:
         await perform("named", audio=AudioSpec("data_stream", "guest", "agent", barge_in=True))
-        await agent.say(tone(20.0))
+        await agent.say(LONG, 8_000)
         await agent.until_started()
         await other.say(tone(1.0, RATE))
         await asyncio.sleep(0.5)
         assert agent.finished == []
-        await person.say(tone(1.0, RATE))
-        await agent.until_finished(1)
+        async with speaking(person, tone(0.5, RATE)):
+            await agent.until_finished(1)
         assert agent.finished[0]["interrupted"]
     finally:
         await other.aclose()
@@ -119,15 +123,21 @@ async def test_a_fault_in_listening_is_told_and_does_not_last(
     with monkeypatch.context() as faulty, capture_logs() as logs:
         faulty.setattr(barge_in, "loudness", broken)
         await perform("faulty", audio=audio)
-        await person.say(tone(0.5, RATE))
+        await until(lambda: told(logs) != [])
         await asyncio.sleep(0.5)
-    assert [str(line["exc_info"]) for line in logs if line["log_level"] == "error"] == ["no ears"]
-    await agent.say(tone(20.0))
+    assert told(logs) == ["no ears"]
+    await agent.say(LONG, 8_000)
     await agent.until_started()
     stranger = Agent(agent.access, identity="stranger")
-    await stranger.join("faulty")  # a change
-    await asyncio.sleep(3.5)  # of which LiveKit tells up to 3 s later
-    await person.say(tone(1.0, RATE))
-    await agent.until_finished(1)
+    async with speaking(person, tone(0.5, RATE)):
+        await asyncio.sleep(0.5)
+        assert agent.finished == []
+        await stranger.join("faulty")  # a change, of which LiveKit tells up to 3 s later
+        await agent.until_finished(1)
     assert agent.finished[0]["interrupted"]
     await stranger.leave()
+
+
+def told(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    """The faults among what was logged."""
+    return [str(line["exc_info"]) for line in logs if line["log_level"] == "error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from app.rtc.session import Stage
 from app.rtc.stage import open_stage
 from app.sessions.spec import Limits
 from engine.persona import Persona
+from engine.types import FRAME_S
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import tone
+from tests.e2e.waiting import PATIENCE_S, speaking, until
 from tests.videos import SIDE, persona_frames, write_video
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_torch_thread")]
@@ -82,21 +85,26 @@ async def test_the_networks_paint_the_mouth_of_who_is_heard(
 ) -> None:
     live = await perform("musetalk", limits=Limits(join_timeout_s=PREPARING_S))
     assert stage.pool.backend_name == "torch"
-    await asyncio.wait_for(viewer.first_picture.wait(), 5)
-    await asyncio.sleep(1.0)
+    await asyncio.wait_for(viewer.first_picture.wait(), PATIENCE_S)
+    await until(lambda: len(viewer.crops) > 20)
     silent = len(viewer.crops)
-    before = stage.pool.stats().frames  # none: silence costs nothing
-    await speaker.say(tone(1.5, RATE))
+    assert stage.pool.stats().frames == 0  # silence costs nothing
+
+    async def speaks() -> bool:
+        changes = away(viewer.crops, silent)
+        moved = changes[silent:].max(initial=0) > 2 * changes[:silent].max()
+        turns = (await live.session.stats())["turn_start_ms"]["count"]
+        return bool(moved and np.abs(viewer.heard.pcm).max() > 3000 and turns > 0)
+
+    begun = time.monotonic()
+    async with speaking(speaker, tone(0.5, RATE)):
+        await until(speaks)
+    spoken_s = time.monotonic() - begun
     await asyncio.sleep(1.0)
     stats = stage.pool.stats()
-    assert before == 0
-    assert 0 < stats.frames <= 45
+    assert 0 < stats.frames <= (spoken_s + 0.5) / FRAME_S
     assert sum(size * count for size, count in stats.batch_sizes.items()) == stats.frames
     assert stats.invalid == stats.restarts == 0
-    changes = away(viewer.crops, silent)
-    assert changes[silent:].max() > 2 * changes[:silent].max()
-    assert np.abs(viewer.heard.pcm).max() > 3000
-    assert (await live.session.stats())["turn_start_ms"]["count"] == 1
     assert not live.task.done()
 
 

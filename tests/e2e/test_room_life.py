@@ -17,6 +17,7 @@ from app.rtc.measure.viewer import Viewer
 from app.sessions.spec import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import tone
+from tests.e2e.waiting import PATIENCE_S, speaking, until
 
 pytestmark = pytest.mark.e2e
 
@@ -42,10 +43,11 @@ def level(pcm: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(pcm.astype(np.float64))))) if len(pcm) else 0.0
 
 
-async def heard_level(viewer: Viewer, seconds: float) -> float:
+async def until_heard(viewer: Viewer, speaker: Speaker) -> None:
+    """Until what is spoken from now on is heard from the avatar."""
     before = len(viewer.heard.pcm)
-    await asyncio.sleep(seconds)
-    return level(viewer.heard.pcm[before:])
+    async with speaking(speaker, tone(0.5, RATE)):
+        await until(lambda: level(viewer.heard.pcm[before:][-RATE // 2 :]) > 300)
 
 
 async def test_it_repeats_what_is_spoken_and_shows_a_face(
@@ -54,13 +56,14 @@ async def test_it_repeats_what_is_spoken_and_shows_a_face(
     await viewer.start("speech")
     await speaker.start("speech")
     live = await perform("speech")
-    await asyncio.wait_for(viewer.first_picture.wait(), 5)
-    await speaker.say(tone(1.0, RATE))
-    await asyncio.sleep(0.6)
-    assert level(viewer.heard.pcm) > 300
-    stats = await live.session.stats()
-    assert stats["time_to_first_frame_ms"] > 0
-    assert stats["turn_start_ms"]["count"] == 1
+    await asyncio.wait_for(viewer.first_picture.wait(), PATIENCE_S)
+    await until_heard(viewer, speaker)
+
+    async def told() -> bool:
+        return (await live.session.stats())["turn_start_ms"]["count"] > 0
+
+    await until(told)
+    assert (await live.session.stats())["time_to_first_frame_ms"] > 0
 
 
 async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
@@ -69,7 +72,7 @@ async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
     await viewer.start("reconnect")
     await speaker.start("reconnect")
     live = await perform("reconnect")
-    await asyncio.wait_for(viewer.first_picture.wait(), 5)
+    await asyncio.wait_for(viewer.first_picture.wait(), PATIENCE_S)
     room = live.session.room
     assert room is not None
     # The SDK recovers late from a connection that breaks while tracks are still negotiated.
@@ -81,11 +84,8 @@ async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
         await room.simulate(scenario)
         await asyncio.sleep(2.0)
         pictures = len(viewer.arrivals)
-        speech = asyncio.create_task(speaker.say(tone(4.0, RATE)))
-        levels = [await heard_level(viewer, 0.5) for _ in range(7)]
-        assert max(levels) > 300, scenario
-        assert len(viewer.arrivals) - pictures > 20, scenario
-        await speech
+        await until_heard(viewer, speaker)
+        await until(lambda seen=pictures: len(viewer.arrivals) > seen + 20)
     assert not live.task.done()
 
 
@@ -122,17 +122,14 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
     live = await perform(
         "returns",
         audio=AudioSpec("track", participant="guest"),
-        limits=Limits(participant_left_timeout_s=3.0),
+        limits=Limits(participant_left_timeout_s=6.0),
     )
     await first.aclose()
     await asyncio.sleep(0.5)
     again = Speaker(livekit, RATE)
     await again.start("returns", "guest")
     try:
-        speech = asyncio.create_task(again.say(tone(2.0, RATE)))
-        await asyncio.sleep(0.5)
-        assert await heard_level(viewer, 1.0) > 300
-        await speech
+        await until_heard(viewer, again)
     finally:
         await again.aclose()
     assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)
@@ -141,8 +138,11 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
 async def test_its_time_is_over(perform: Perform, livekit: LiveKitAccess) -> None:
     live = await perform("limit", limits=Limits(max_duration_s=0.3))
     assert await live.outcome() == Outcome(EndReason.MAX_DURATION)
-    await asyncio.sleep(1.0)  # LiveKit's list follows a moment later
-    assert await livekit.participants("limit") == []
+
+    async def empty() -> bool:  # LiveKit's list follows a moment later
+        return await livekit.participants("limit") == []
+
+    await until(empty)
 
 
 async def test_a_server_that_never_answers_is_a_join_timeout(perform: Perform) -> None:
@@ -163,30 +163,36 @@ async def test_nobody_stays_behind_when_a_session_ends_while_it_joins(
         live = await perform(room, limits=Limits(join_timeout_s=seconds))
         live.session.stop(EndReason.DELETED)  # on a fast machine it may be inside by then
         await live.outcome()
-    await asyncio.sleep(1.5)  # a connection that nobody holds would show by then
-    assert [await livekit.participants(room) for room in patience] == [[]] * len(patience)
+    await asyncio.sleep(1.5)  # a connection that nobody holds would show by then, and stay
+
+    async def empty() -> bool:
+        return [await livekit.participants(room) for room in patience] == [[]] * len(patience)
+
+    await until(empty)
 
 
 async def test_a_server_that_hangs_keeps_nobody_else_from_joining(
-    perform: Perform, livekit: LiveKitAccess
+    perform: Perform, livekit: LiveKitAccess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(avatar_room, "PLACE_S", 0.5)
+    monkeypatch.setattr(avatar_room, "CONNECT_TIMEOUT_S", 2 * PATIENCE_S)
     hanging: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: hanging.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     nowhere = LiveKitAccess(f"ws://127.0.0.1:{port}", "key", "s" * 32)
-    limits = Limits(join_timeout_s=7.0)
+    long = Limits(join_timeout_s=2 * PATIENCE_S)
     stuck = [
-        asyncio.ensure_future(perform(f"stuck-{n}", access=nowhere, limits=limits))
-        for n in range(4)
+        asyncio.ensure_future(perform(f"stuck-{n}", access=nowhere, limits=long)) for n in range(4)
     ]
-    await asyncio.sleep(0.5)  # they hold every place by now
-    live = await perform("beside", limits=limits)
+    await until(lambda: len(hanging) == 4)  # they hold every place
+    live = await perform("beside", limits=Limits(join_timeout_s=PATIENCE_S))
     assert not live.task.done()
-    for each in await asyncio.gather(*stuck):
-        assert (await each.outcome()).reason is FailureCode.JOIN_TIMEOUT
+    brief = await perform("brief", access=nowhere, limits=Limits(join_timeout_s=1.0))
+    assert (await brief.outcome()).reason is FailureCode.JOIN_TIMEOUT
+    assert not any(each.done() for each in stuck)
+    silent.close()
     for writer in hanging:
         writer.close()
-    silent.close()
     await silent.wait_closed()
 
 
@@ -202,5 +208,5 @@ async def test_a_lost_server_is_waited_for_and_then_given_up(
         )
         assert not live.task.done()
         server.child.process.kill()  # its polite end waits for participants to leave
-        outcome = await live.outcome(20.0)
+        outcome = await live.outcome()
     assert outcome.reason is FailureCode.LIVEKIT_LOST
