@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from livekit.api import AccessToken, VideoGrants
 
 from app.config import Settings
 from app.local import LiveKit, free_port
+from app.rtc import validate
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import avatar_token, viewer_token
 from app.sessions.spec import AudioSpec
@@ -103,15 +103,17 @@ async def test_who_follows_a_microphone_need_not_send_data(
     assert (await api.http.post("/sessions", json=body)).status_code == 201
 
 
-async def test_a_livekit_that_is_down(clean: Api, livekit_server: LiveKit) -> None:
+async def test_a_livekit_that_is_down(
+    clean: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validate, "PATIENCE_S", 0.5)
     token = avatar_token(clean.settings, "s", "r", "theirs", AudioSpec())
     nobody = f"ws://127.0.0.1:{free_port()}"
     await refused(clean, foreign(livekit_server, token, nobody), 502, "livekit_unreachable")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
+        # It does not wait for ever, as this test would.
         await refused(clean, foreign(livekit_server, token, url), 502, "livekit_unreachable")
-        assert time.monotonic() - began < 10  # it does not wait for ever
 
 
 async def test_a_foreign_token_is_never_shown(

@@ -126,12 +126,11 @@ def test_a_busy_process_is_seen_working() -> None:
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         sampler = Sampler({"child": child.pid})
-        time.sleep(0.5)
-        cost = sampler.costs().of["child"]
+        while (cost := sampler.costs().of["child"]).cores <= 0.05:
+            time.sleep(0.1)
     finally:
         child.kill()
         child.wait()
-    assert cost.cores > 0.05
     assert cost.busiest[0] == "event loop"
     assert cost.rss_mb > 1
 

@@ -37,12 +37,13 @@ async def rows(settings: Settings, serve: Serve) -> list[dict[str, Any]]:
 async def test_requests_are_answered_while_sessions_leave_and_a_second_signal_quits(
     service_settings: Settings, serve: Serve
 ) -> None:
-    child = await asyncio.to_thread(quiet_service.start, service_settings, "stuck")
+    settings = service_settings.model_copy(update={"drain_s": 60.0})  # longer than all that follows
+    child = await asyncio.to_thread(quiet_service.start, settings, "stuck")
     try:
         async with httpx.AsyncClient(base_url=child.url, timeout=20, verify=False) as http:
             assert (await http.post("/sessions?wait=ready", json=BODY)).status_code == 201
             child.process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await http.get("/ready")).status_code == 200:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             refused = await http.post("/sessions", json=BODY | {"room": "other"})

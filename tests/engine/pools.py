@@ -17,7 +17,7 @@ from engine.types import Pcm, Picture
 from tests.engine.drawn import drawn_persona
 
 SOON = 30.0  # seconds: a deadline that a busy test machine keeps
-PATIENCE = 10.0
+PATIENCE = 30.0
 TALK = (8000 * np.sin(np.arange(640 * 20) * 0.3)).astype(np.int16)
 SILENCE = np.zeros(640 * 20, np.int16)
 PERSONA = drawn_persona()

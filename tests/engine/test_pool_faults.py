@@ -16,6 +16,7 @@ from engine.errors import BackendUnavailable, DeviceLost, EngineFault, PersonaEr
 from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.restarts import Restarts
+from engine.stream import Stream
 from engine.types import Faces, FrameJob, Rendered
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
@@ -44,6 +45,14 @@ class Failing(WarpBackend):
             self.fails -= 1
             raise EngineFault("The device coughed.")
         return super().run(jobs)
+
+
+async def ask_twice(stream: Stream, backend: Failing) -> None:
+    """For two pictures of two batches: the second is asked for when the first has failed."""
+    for frame in range(2):
+        left = backend.fails - 1
+        ask(stream, range(frame, frame + 1))
+        await until(lambda left=left: backend.fails <= max(0, left))
 
 
 class Miscounting(Failing):
@@ -81,9 +90,7 @@ async def test_a_fault_that_stays_is_told_to_every_session(backend: Failing, rea
         for stream in streams:
             stream.on_fault = faults.append
             talk(stream)
-        for frame in range(2):
-            ask(streams[0], range(frame, frame + 1))
-            await asyncio.sleep(0.05)
+        await ask_twice(streams[0], backend)
         await until(lambda: len(faults) == 2)
         assert reason in faults[0]
         assert pool.fault == faults[0]
@@ -98,14 +105,13 @@ async def test_a_backend_that_was_given_up_is_tried_again_and_serves_those_who_c
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.05)
-    async with running(Failing(fails=2)) as pool:
+    backend = Failing(fails=2)
+    async with running(backend) as pool:
         first = pool.open_stream(PERSONA)
         faults: list[str] = []
         first.on_fault = faults.append
         talk(first)
-        for frame in range(2):
-            ask(first, range(frame, frame + 1))
-            await asyncio.sleep(0.05)
+        await ask_twice(first, backend)
         await until(lambda: len(faults) == 1 and pool.fault is None)
         first.close()
         second = pool.open_stream(PERSONA)

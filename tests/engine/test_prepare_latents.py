@@ -17,6 +17,7 @@ from engine.prepare import latents
 from engine.prepare.latents import prepare_latents
 from engine.types import Faces
 from tests.engine.drawn import drawn_persona
+from tests.engine.pools import PATIENCE
 
 COUNT = 10
 NAME = latents_name("e")
@@ -96,14 +97,14 @@ def test_the_second_of_two_waits_and_takes_what_the_first_made(
 
     def first(done: int, _: int) -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
 
     results: list[Any] = []
     one = threading.Thread(
         target=lambda: results.append(prepare_latents(persona, "e", lambda: None, first))
     )
     one.start()
-    begun.wait(10)
+    begun.wait(PATIENCE)
     steps: list[int] = []
 
     def second() -> None:
@@ -114,7 +115,7 @@ def test_the_second_of_two_waits_and_takes_what_the_first_made(
     other.start()
     go_on.set()
     for thread in (one, other):
-        thread.join(10)
+        thread.join(PATIENCE)
     assert steps == []
     assert all(np.array_equal(rows, whole) for rows in results)
     assert len(results) == 2

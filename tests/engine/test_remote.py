@@ -23,8 +23,8 @@ from engine.remote.arena import PAGE, Arena, ArenaView
 from engine.remote.client import RemotePainter
 from engine.remote.server import EngineServer
 from tests.engine.drawn import kept
-from tests.engine.pools import PERSONA, ask, running, shown, talk, until
-from tests.engine.test_pool_faults import Failing
+from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
+from tests.engine.test_pool_faults import Failing, ask_twice
 
 CONFIG = EngineConfig(backend="warp", max_streams=4)
 
@@ -164,7 +164,7 @@ async def test_sessions_are_told_while_the_backend_restarts_and_live_on(
         def start(self) -> None:
             super().start()
             if self.starts > 1:
-                go_on.wait(10)
+                go_on.wait(PATIENCE)
 
     go_on = threading.Event()
     with serving(socket, Slow(fails=1)):
@@ -185,16 +185,15 @@ async def test_sessions_are_told_while_the_backend_restarts_and_live_on(
 async def test_a_fault_for_good_ends_the_engine_and_reaches_every_stream(
     socket: Path, kept_persona: Persona
 ) -> None:
-    with serving(socket, Failing(fails=2)) as server:
+    backend = Failing(fails=2)
+    with serving(socket, backend) as server:
         async with pool_on(socket) as one, pool_on(socket) as other:
             faults: list[str] = []
             streams = [pool.open_stream(kept_persona) for pool in (one, other)]
             for stream in streams:
                 stream.on_fault = faults.append
                 talk(stream)
-            for frame in range(2):
-                ask(streams[0], range(frame, frame + 1))
-                await asyncio.sleep(0.05)
+            await ask_twice(streams[0], backend)
             await asyncio.to_thread(server.wait)
             await asyncio.to_thread(server.stop)
             await until(lambda: len(faults) == 2)
