@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from app.errors import (
     AppError,
@@ -137,10 +138,24 @@ def install_problems(app: FastAPI) -> None:
             404: f"There is nothing at {request.url.path}; see /docs.",
             405: f"{request.method} is not allowed at {request.url.path}; see /docs.",
         }.get(status, str(error.detail))
+        headers = dict(error.headers or {})
+        if status == 405 and (methods := _allowed(request)):
+            headers["Allow"] = methods
         return problem_response(
             ValidationFailed(detail),
             request.state.request_id,
             status=status,
             errors=[],
-            headers=error.headers,
+            headers=headers,
         )
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path that the API describes: the framework names its first route's."""
+    methods = {
+        method.upper()
+        for path, described in request.app.openapi()["paths"].items()
+        if compile_path(path)[0].match(request.url.path)
+        for method in described
+    }
+    return ", ".join(sorted(methods))

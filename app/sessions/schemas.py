@@ -67,7 +67,11 @@ Name = Annotated[
     Field(min_length=1, json_schema_extra={"description": f"1 to {MAX_NAME_BYTES} bytes"}),
     AfterValidator(checked_name),
 ]
-LiveKitUrl = Annotated[str, AfterValidator(livekit_address)]
+LiveKitUrl = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": "^(ws|http)s?://.", "maxLength": 500}),
+    AfterValidator(livekit_address),
+]
 Even = Annotated[int, Field(ge=64, le=1920, multiple_of=2)]
 Empty = BeforeValidator(lambda value: None if value == "" else value)
 

@@ -136,7 +136,9 @@ async def test_no_such_route_or_method(clean: Api) -> None:
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
-    assert "POST" in answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, POST"
+    one = await clean.http.request("PATCH", "/sessions/ses_1")
+    assert one.headers["allow"] == "DELETE, GET"
 
 
 async def test_our_own_keys_that_livekit_refuses(serve: Serve, service_settings: Settings) -> None:
