@@ -23,6 +23,7 @@ from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
 from tests.app import quiet_service
 from tests.fixtures.api import Serve
+from tests.fixtures.database import session_row
 
 
 @pytest.fixture
@@ -39,20 +40,7 @@ def instance_on(database: Database) -> Instance:
 
 
 async def live_session(database: Database, owner: str, room: str = "r") -> str:
-    row = SessionRow(
-        id=f"ses_{owner}_{room}",
-        instance_id=owner,
-        state="ready",
-        room=room,
-        persona="default",
-        identity="avatar",
-        livekit_url="ws://127.0.0.1",
-        external=False,
-        audio={},
-        video={},
-        limits={},
-        created_at=now(),
-    )
+    row = session_row(f"ses_{owner}_{room}", owner, "ready", room)
     async with database.write() as session:
         await SessionRepository(session).add(row)
     return row.id

@@ -14,6 +14,7 @@ from app.db.models import InstanceRow, SessionEventRow, SessionRow
 from app.sessions.repository import SessionRepository
 from app.sessions.spec import State
 from app.sessions.state import LIVE, MOVES, sources
+from tests.fixtures.database import session_row
 
 ORDER = [State.STARTING, State.READY, State.ENDING, State.ENDED, State.FAILED]
 
@@ -43,22 +44,8 @@ async def rows(database: Database) -> Database:
         )
         await session.flush()
         for state, target in product(State, State):
-            session.add(
-                SessionRow(
-                    id=f"{state}-{target}",
-                    instance_id="ins_1",
-                    state=state,
-                    room=f"{state}-{target}",
-                    persona="default",
-                    identity="avatar",
-                    livekit_url="ws://127.0.0.1",
-                    external=False,
-                    audio={},
-                    video={},
-                    limits={},
-                    created_at=now(),
-                )
-            )
+            name = f"{state}-{target}"
+            session.add(session_row(name, "ins_1", state, room=name))
     return database
 
 

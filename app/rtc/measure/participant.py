@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,3 +39,35 @@ async def join(room: rtc.Room, access: LiveKitAccess, name: str, identity: str) 
     """Connect, subscribed to nothing. Raises rtc.ConnectError."""
     options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=10.0)
     await room.connect(access.url, access.token(name, identity), options)
+
+
+async def join_avatar(
+    room: rtc.Room,
+    access: LiveKitAccess,
+    name: str,
+    identity: str,
+    avatar: str,
+    take: Callable[[rtc.RemoteTrack], None],
+) -> None:
+    """Connect, subscribed to what one participant publishes, now or when it comes.
+
+    Args:
+        avatar: whose tracks.
+        take: gets each of them as it arrives.
+
+    Raises rtc.ConnectError.
+    """
+
+    def published(
+        publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        if participant.identity == avatar:
+            publication.set_subscribed(True)
+
+    room.on("track_published", published)
+    room.on("track_subscribed", lambda track, *_: take(track))
+    await join(room, access, name, identity)
+    # Who was there before us made no event (livekit.md §2.1).
+    for participant in room.remote_participants.values():
+        for publication in participant.track_publications.values():
+            published(publication, participant)

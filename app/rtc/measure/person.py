@@ -14,7 +14,7 @@ from livekit import rtc
 
 from app.measure.pace import pace, widest_gap
 from app.measure.recording import Pcm
-from app.rtc.measure.participant import LiveKitAccess, join
+from app.rtc.measure.participant import LiveKitAccess, join_avatar
 
 QUEUE_MS = 200
 LOOK_S = 0.5  # between two looks at the SDK's counters
@@ -60,12 +60,7 @@ class Person:
 
     async def start(self, room: str, identity: str) -> None:
         """Join, publish the microphone, begin to talk. Raises rtc.ConnectError."""
-        self._room.on("track_published", self._published)
-        self._room.on("track_subscribed", self._subscribed)
-        await join(self._room, self._access, room, identity)
-        for participant in self._room.remote_participants.values():
-            for publication in participant.track_publications.values():
-                self._published(publication, participant)
+        await join_avatar(self._room, self._access, room, identity, self._avatar, self._take)
         if self._talk is None:
             return
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
@@ -100,18 +95,7 @@ class Person:
             frame = rtc.AudioFrame(pcm.tobytes(), self._rate, 1, len(pcm))
             await self._source.capture_frame(frame)
 
-    def _published(
-        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
-    ) -> None:
-        if participant.identity == self._avatar:
-            publication.set_subscribed(True)
-
-    def _subscribed(
-        self,
-        track: rtc.RemoteTrack,
-        publication: rtc.RemoteTrackPublication,
-        participant: rtc.RemoteParticipant,
-    ) -> None:
+    def _take(self, track: rtc.RemoteTrack) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO:
             self._sound = track
             return

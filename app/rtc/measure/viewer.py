@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.measure.mouth import Luma, MouthRegion
 from app.measure.recording import Floats, Pcm, TimedAudio
-from app.rtc.measure.participant import LiveKitAccess, join
+from app.rtc.measure.participant import LiveKitAccess, join_avatar
 
 RATE = 48_000  # Hz: Opus's own, so that nothing is resampled on the way
 
@@ -55,12 +55,7 @@ class Viewer:
 
     async def start(self, room: str, identity: str = "viewer") -> None:
         """Join, and subscribe to the avatar's tracks now or when it comes."""
-        self._room.on("track_published", self._published)
-        self._room.on("track_subscribed", self._subscribed)
-        await join(self._room, self._access, room, identity)
-        for participant in self._room.remote_participants.values():
-            for publication in participant.track_publications.values():
-                self._published(publication, participant)
+        await join_avatar(self._room, self._access, room, identity, self._avatar, self._take)
 
     async def aclose(self) -> None:
         """Leave the room; what was received stays. Idempotent."""
@@ -84,18 +79,7 @@ class Viewer:
     def heard(self) -> TimedAudio:
         return TimedAudio.of(self._sounds, RATE)
 
-    def _published(
-        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
-    ) -> None:
-        if participant.identity == self._avatar:
-            publication.set_subscribed(True)
-
-    def _subscribed(
-        self,
-        track: rtc.RemoteTrack,
-        publication: rtc.RemoteTrackPublication,
-        participant: rtc.RemoteParticipant,
-    ) -> None:
+    def _take(self, track: rtc.RemoteTrack) -> None:
         watch = self._watch if track.kind == rtc.TrackKind.KIND_VIDEO else self._listen
         task = asyncio.create_task(watch(track))
         self._watching.add(task)
