@@ -1,10 +1,16 @@
 """Fixtures by theme, each made only for tests that ask for it; and how logs look under pytest."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+# Dozens of processes start here: what one of them has compiled, the others need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = [
     "tests.fixtures.livekit",
