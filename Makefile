@@ -32,7 +32,7 @@ demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (
 
 .PHONY: test
 test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --durations=10 --durations-min=1 $(ARGS)
 
 .PHONY: check
 check: setup-all ## format, lint, types, import contracts, migrations, house rules
