@@ -25,7 +25,7 @@ from app.personas.service import Catalogue
 from engine.persona import Persona
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-LIVEKIT_START_S = 20.0
+LIVEKIT_START_S = 60.0
 SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
 STOP_S = 15.0  # the service drains its sessions for 10 s at most
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
@@ -19,6 +20,13 @@ pytest_plugins = [
     "tests.fixtures.refusals",
     "tests.fixtures.models",
 ]
+
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 def _log_plainly() -> None:

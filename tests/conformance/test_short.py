@@ -13,7 +13,7 @@ import pytest
 from app.cli.conformance import ENV, ROOT, make_environment
 from app.local import local_livekit, voipavatar
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 async def test_the_service_does_what_an_agent_expects(tmp_path: Path) -> None:

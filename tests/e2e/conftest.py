@@ -25,6 +25,7 @@ from tests.e2e.waiting import PATIENCE_S
 
 PERSONAS = Path(__file__).parents[2] / "personas"
 SIZE = 256
+PATIENT = Limits(join_timeout_s=PATIENCE_S)
 
 
 class Live:
@@ -103,7 +104,7 @@ async def perform(
             token=lambda: avatar_token(settings, f"ses_{room}", room, identity, heard),
             requested_at=time.monotonic(),
             audio=heard,
-            limits=limits or Limits(),
+            limits=limits or PATIENT,
         )
         ready = asyncio.Event()
 

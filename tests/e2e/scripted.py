@@ -45,7 +45,8 @@ class Agent:
             .with_grants(api.VideoGrants(room_join=True, room=name))
             .to_jwt()
         )
-        await self.room.connect(self.access.url, token, rtc.RoomOptions(auto_subscribe=False))
+        options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=PATIENCE_S)
+        await self.room.connect(self.access.url, token, options)
         self.room.local_participant.register_rpc_method("lk.playback_started", self._started)
         self.room.local_participant.register_rpc_method("lk.playback_finished", self._finished)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from livekit import rtc
 
 from app.rtc import agent as agent_voice
+from app.rtc.agent import AgentVoice
 from app.rtc.measure.participant import LiveKitAccess
 from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome
-from tests.e2e.conftest import Live
+from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import Agent, tone
 from tests.e2e.waiting import PATIENCE_S, until
 
@@ -19,6 +21,13 @@ pytestmark = pytest.mark.e2e
 
 Perform = Callable[..., Awaitable[Live]]
 STREAM = AudioSpec("data_stream", agent="agent")
+
+
+async def until_all_came_in(live: Live, segments: int) -> None:
+    """The avatar has read so many to their ends, and not said them."""
+    voice = live.session._ear
+    assert isinstance(voice, AgentVoice)
+    await until(lambda: voice._out.accounts.open == segments and voice._current is None)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,7 @@ async def test_another_process_of_the_agent_is_told_of_its_own_speech_only(
     for _ in range(2):
         await agent.say(tone(8.0, 8_000), 8_000)
     await agent.until_started()
-    await asyncio.sleep(1.0)  # all of it has come in
+    await until_all_came_in(live, 2)
     await agent.leave()
     await asyncio.sleep(away_s)
     another = Agent(livekit)
@@ -84,7 +93,7 @@ async def test_an_agent_that_has_left_is_not_heard_on(
     live = await perform("leaves", audio=STREAM)
     await agent.say(tone(14.0, 8_000), 8_000)
     await agent.until_started()
-    await asyncio.sleep(1.0)  # all of it has come in
+    await until_all_came_in(live, 1)
     await agent.leave()
 
     async def silenced() -> bool:
@@ -97,11 +106,11 @@ async def test_an_agent_that_is_connected_anew_is_told_of_what_it_said_before(
     perform: Perform, agent: Agent
 ) -> None:
     await agent.join("anew")
-    await perform("anew", audio=STREAM)
+    live = await perform("anew", audio=STREAM)
     await asyncio.sleep(0.5)
     await agent.say(tone(4.0, 8_000), 8_000)
     await agent.until_started()
-    await asyncio.sleep(1.0)  # all of it has come in
+    await until_all_came_in(live, 1)
     await agent.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
     await agent.until_finished(1)
     assert not agent.finished[0]["interrupted"]
@@ -119,7 +128,7 @@ async def test_an_agent_that_never_comes_ends_the_session(perform: Perform) -> N
 async def test_an_agent_that_comes_in_time_keeps_the_session(
     perform: Perform, agent: Agent
 ) -> None:
-    limits = Limits(participant_left_timeout_s=7.0)
+    limits = replace(PATIENT, participant_left_timeout_s=7.0)
     live = await perform("comes", audio=STREAM, limits=limits)
     await agent.join("comes")
     await agent.say(tone(0.2))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from app.rtc import agent as agent_voice
 from app.rtc.measure.participant import LiveKitAccess
-from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome
-from tests.e2e.conftest import Live
+from app.sessions.spec import AudioSpec, EndReason, Outcome
+from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import Agent, tone
 from tests.e2e.waiting import until
 
@@ -201,7 +202,9 @@ async def test_an_agent_that_does_not_come_back_ends_the_session(
     perform: Perform, agent: Agent
 ) -> None:
     await agent.join("gone")
-    live = await perform("gone", audio=STREAM, limits=Limits(participant_left_timeout_s=0.5))
+    live = await perform(
+        "gone", audio=STREAM, limits=replace(PATIENT, participant_left_timeout_s=0.5)
+    )
     await agent.leave()
     assert await live.outcome() == Outcome(EndReason.PARTICIPANT_LEFT)
 

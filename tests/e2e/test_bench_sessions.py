@@ -10,7 +10,7 @@ from app.bench.page import page
 from app.bench.plan import Load, Rig, Source
 from app.bench.show import as_json
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # it prepares a persona each time
+pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("source", ["microphone", "agent"])

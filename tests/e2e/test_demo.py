@@ -11,7 +11,7 @@ import av
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 
 def test_the_demo_films_measures_and_stops_clean(tmp_path: Path) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -27,18 +25,14 @@ from app.rtc.tokens import avatar_token
 from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec
 from tests.e2e.collector import Collector, values
 from tests.e2e.scripted import tone
+from tests.e2e.served import SIZE, begun, ended, has_left, metric, processes
 from tests.e2e.waiting import PATIENCE_S, speaking, until
 
 # One service for all of them, which each leaves as it found it; the last one kills it.
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(180),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 PERSONAS = Path(__file__).parents[2] / "personas"
 RATE = 48_000
-SIZE = 256
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -71,50 +65,6 @@ async def service(
     }
     async with local_service(folder, livekit_server, env=env) as service:
         yield service
-
-
-async def begun(service: Service, room: str) -> dict[str, Any]:
-    body = {"room": room, "persona": "default", "video": {"width": SIZE, "height": SIZE}}
-    answer = await service.http.post("/sessions", json=body, params={"wait": "ready"})
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["state"] == "ready"
-    return dict(answer.json())
-
-
-async def ended(service: Service, session: dict[str, Any]) -> dict[str, Any]:
-    return await seen(service, session, lambda now: now["state"] in ("ended", "failed"))
-
-
-async def seen(
-    service: Service, session: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    async def looked() -> bool:
-        found.update((await service.http.get(f"/sessions/{session['id']}")).json())
-        return wanted(found)
-
-    await until(looked)
-    return found
-
-
-async def metric(service: Service, name: str) -> float:
-    lines = (await service.http.get("/metrics")).text.splitlines()
-    return float(next(line for line in lines if line.startswith(name)).split()[1])
-
-
-async def has_left(access: LiveKitAccess, room: str) -> bool:
-    return "avatar" not in await access.participants(room)
-
-
-def processes(service: Service, role: str) -> list[psutil.Process]:
-    """The service's children of a role, oldest first."""
-    found = []
-    for child in psutil.Process(service.child.pid).children():
-        with suppress(psutil.NoSuchProcess):  # it ends just now
-            if child.cmdline()[2:4] == ["app.hosts", role]:
-                found.append((child.create_time(), child))
-    return [child for _, child in sorted(found, key=lambda each: each[0])]
 
 
 async def test_sessions_are_spread_speak_and_end(

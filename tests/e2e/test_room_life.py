@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.speaker import Speaker
 from app.rtc.measure.viewer import Viewer
 from app.sessions.spec import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
-from tests.e2e.conftest import Live
+from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import tone
 from tests.e2e.waiting import PATIENCE_S, speaking, until
 
@@ -122,7 +123,7 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
     live = await perform(
         "returns",
         audio=AudioSpec("track", participant="guest"),
-        limits=Limits(participant_left_timeout_s=6.0),
+        limits=replace(PATIENT, participant_left_timeout_s=6.0),
     )
     await first.aclose()
     await asyncio.sleep(0.5)
@@ -136,7 +137,7 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
 
 
 async def test_its_time_is_over(perform: Perform, livekit: LiveKitAccess) -> None:
-    live = await perform("limit", limits=Limits(max_duration_s=0.3))
+    live = await perform("limit", limits=replace(PATIENT, max_duration_s=0.3))
     assert await live.outcome() == Outcome(EndReason.MAX_DURATION)
 
     async def empty() -> bool:  # LiveKit's list follows a moment later
@@ -185,7 +186,7 @@ async def test_a_server_that_hangs_keeps_nobody_else_from_joining(
         asyncio.ensure_future(perform(f"stuck-{n}", access=nowhere, limits=long)) for n in range(4)
     ]
     await until(lambda: len(hanging) == 4)  # they hold every place
-    live = await perform("beside", limits=Limits(join_timeout_s=PATIENCE_S))
+    live = await perform("beside", limits=PATIENT)
     assert not live.task.done()
     brief = await perform("brief", access=nowhere, limits=Limits(join_timeout_s=1.0))
     assert (await brief.outcome()).reason is FailureCode.JOIN_TIMEOUT

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.audio import Speech
@@ -21,7 +21,6 @@ def ramp(samples: int, start: int = 1) -> Pcm:
     return (np.arange(start, start + samples) % 30_000 + 1).astype(np.int16)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), max_size=12), st.integers(0, 10))
 def test_a_window_is_cut_from_its_segment_and_zeros(pieces: list[int], frame: int) -> None:
     """However the sound came in, in pieces of any size."""

@@ -39,7 +39,7 @@ def heard_tokens(pcm: Pcm, hearing: Hearing) -> np.ndarray:
     return np.array(tokens)
 
 
-@settings(deadline=None, max_examples=40)  # the machine may be busy
+@settings(max_examples=40)
 @given(
     samples=st.integers(2 * SAMPLES_PER_FRAME, 50_000),
     left=st.integers(6, 60),
@@ -197,7 +197,7 @@ def test_a_window_that_cannot_be_is_refused(left: int, right: int) -> None:
         Hearing(left=left, right=right, form="padded")
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     chunks=st.lists(st.integers(1, 5000), min_size=3, max_size=12),
     right=st.integers(0, 6),

@@ -20,7 +20,7 @@ TABLE = {1: 0.010, 2: 0.016, 4: 0.024, 8: 0.040}
 TALKING = Load(4, 10, pause_s=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     streams=st.integers(1, 12),
     pause=st.floats(0, 3),

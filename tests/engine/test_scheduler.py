@@ -14,7 +14,7 @@ from engine.scheduler import Scheduler
 RUNGS = (1, 2, 4, 8)
 
 # No deadline: the machine that tests may be busy.
-patiently = settings(deadline=None, max_examples=60)
+patiently = settings(max_examples=60)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class LiveKitAccess:
 
 async def join(room: rtc.Room, access: LiveKitAccess, name: str, identity: str) -> None:
     """Connect, subscribed to nothing. Raises rtc.ConnectError."""
-    options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=10.0)
+    options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=30.0)
     await room.connect(access.url, access.token(name, identity), options)
 
 
