@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 def test_the_demo_films_measures_and_stops_clean(tmp_path: Path) -> None:
     film = tmp_path / "demo.mp4"
     command = [sys.executable, "-c", "from app.cli import app; app()", "demo"]
-    command += ["--seconds", "5", "--out", str(film)]
+    command += ["--seconds", "8", "--out", str(film)]
     demo = subprocess.Popen(
         command,
         env={**os.environ, "TMPDIR": str(tmp_path)},
