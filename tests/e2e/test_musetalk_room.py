@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -21,10 +20,9 @@ from app.rtc.session import Stage
 from app.rtc.stage import open_stage
 from app.sessions.spec import Limits
 from engine.persona import Persona
-from engine.types import FRAME_S
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import tone
-from tests.e2e.waiting import PATIENCE_S, speaking, until
+from tests.e2e.waiting import PATIENCE_S, until
 from tests.videos import SIDE, persona_frames, write_video
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_torch_thread")]
@@ -60,6 +58,8 @@ async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[Stage]
         right_context_ms=0,
     )
     async with open_stage(settings, catalogue) as stage:
+        # So long speech waits for its first picture, however busy the machine is.
+        stage.pool.start_latency_s = 1.0
         yield stage
 
 
@@ -94,15 +94,17 @@ async def test_the_networks_paint_the_mouth_of_who_is_heard(
         changes = away(viewer.crops, silent)
         moved = changes[silent:].max(initial=0) > 2 * changes[:silent].max()
         turns = (await live.session.stats())["turn_start_ms"]["count"]
-        return bool(moved and np.abs(viewer.heard.pcm).max() > 3000 and turns > 0)
+        return bool(moved and np.abs(viewer.heard.pcm).max(initial=0) > 3000 and turns > 0)
 
-    begun = time.monotonic()
-    async with speaking(speaker, tone(0.5, RATE)):
-        await until(speaks)
-    spoken_s = time.monotonic() - begun
-    await asyncio.sleep(1.0)
+    said = 0
+    async with asyncio.timeout(2 * PATIENCE_S):
+        while not await speaks():
+            # Of longer speech a slow machine is late with every picture but the first.
+            await speaker.say(tone(0.4, RATE))
+            said += 1
+            await asyncio.sleep(1.0)
     stats = stage.pool.stats()
-    assert 0 < stats.frames <= (spoken_s + 0.5) / FRAME_S
+    assert 0 < stats.frames <= 15 * said
     assert sum(size * count for size, count in stats.batch_sizes.items()) == stats.frames
     assert stats.invalid == stats.restarts == 0
     assert not live.task.done()
