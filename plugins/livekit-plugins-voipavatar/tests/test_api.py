@@ -10,7 +10,7 @@ from conftest import Service
 from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
 from livekit.plugins.voipavatar.api import Api
 
-QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=2.0)
+QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=30.0)
 BODY = {
     "room": "lounge",
     "identity": "avatar",

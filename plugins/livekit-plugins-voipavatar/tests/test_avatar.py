@@ -17,7 +17,8 @@ from livekit.plugins import voipavatar
 from livekit.plugins.voipavatar import output
 
 RATE = 24_000
-QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=2.0)
+PATIENCE_S = 60.0  # only what never happens takes so long
+QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=30.0)
 
 
 async def join(name: str, identity: str, kind: str) -> rtc.Room:
@@ -78,12 +79,13 @@ async def test_without_an_avatar_the_agent_speaks_into_the_room(
 ) -> None:
     async with speaking(service, room, join_timeout=1.0) as (session, _):
         handle = session.say("la la", audio=speech(0.5))
-        await asyncio.wait_for(handle, 15)
+        await asyncio.wait_for(handle, PATIENCE_S)
         assert not handle.interrupted
         published = list(room.local_participant.track_publications.values())
         assert [track.source for track in published] == [rtc.TrackSource.SOURCE_MICROPHONE]
-        await asyncio.sleep(1.5)
-    assert service.posts() >= 2  # another avatar was asked for
+        async with asyncio.timeout(PATIENCE_S):
+            while service.posts() < 2:  # noqa: ASYNC110  # another avatar is asked for
+                await asyncio.sleep(0.1)
     assert ("DELETE", "/sessions/ses_1") in service.asked
 
 
@@ -91,25 +93,22 @@ async def test_without_an_avatar_speech_of_two_channels_is_heard(
     service: Service, room: rtc.Room
 ) -> None:
     user = await join(room.name, "user", "standard")
-    heard = asyncio.create_task(loudest(user))
+    heard = asyncio.create_task(loud(user))
     async with speaking(service, room, join_timeout=0.5) as (session, _):
-        await asyncio.wait_for(session.say("la la", audio=speech(3.0, channels=2)), 15)
-        assert await asyncio.wait_for(heard, 5) > 2000
+        handle = session.say("la la", audio=speech(60.0, channels=2))
+        await asyncio.wait_for(heard, PATIENCE_S)
+        handle.interrupt()
     await user.disconnect()
 
 
-async def loudest(user: rtc.Room) -> int:
-    """The highest sample of the first two seconds of the first voice in the room."""
+async def loud(user: rtc.Room) -> None:
+    """Until the first voice in the room is."""
     voices: asyncio.Queue[rtc.Track] = asyncio.Queue()
     user.on("track_published", lambda publication, _: publication.set_subscribed(True))
     user.on("track_subscribed", lambda track, *_: voices.put_nowait(track))
-    highest, count = 0, 0
     async for event in rtc.AudioStream(await voices.get(), sample_rate=RATE, num_channels=1):
-        pcm = np.frombuffer(event.frame.data, np.int16)
-        highest, count = max(highest, int(np.abs(pcm).max())), count + len(pcm)
-        if count >= 2 * RATE:
+        if np.abs(np.frombuffer(event.frame.data, np.int16)).max() > 2000:
             break
-    return highest
 
 
 async def test_an_avatar_that_reports_nothing_is_given_up(
@@ -119,9 +118,9 @@ async def test_an_avatar_that_reports_nothing_is_given_up(
     deaf = await avatar_without_ears(room)
     async with speaking(service, room, join_timeout=5.0) as (session, _):
         handle = session.say("la la", audio=speech(0.5))
-        await asyncio.wait_for(handle, 20)
+        await asyncio.wait_for(handle, PATIENCE_S)
         again = session.say("la la", audio=speech(0.5))
-        await asyncio.wait_for(again, 5)
+        await asyncio.wait_for(again, PATIENCE_S)
         assert not again.interrupted
     await deaf.disconnect()
 
@@ -133,7 +132,7 @@ async def test_speech_that_waits_for_the_avatar_can_be_interrupted(
         handle = session.say("la la", audio=speech(0.5))
         await asyncio.sleep(0.3)
         handle.interrupt()
-        await asyncio.wait_for(handle, 5)
+        await asyncio.wait_for(handle, 20)  # or it waits for the avatar to join
 
 
 async def test_closing_the_avatar_ends_its_session_and_not_the_agent(
@@ -143,7 +142,7 @@ async def test_closing_the_avatar_ends_its_session_and_not_the_agent(
         handle = session.say("la la", audio=speech(0.5))
         await asyncio.sleep(0.3)
         await avatar.aclose()
-        await asyncio.wait_for(handle, 10)
+        await asyncio.wait_for(handle, 20)  # or it waits for the avatar to join
         assert not handle.interrupted
     assert ("DELETE", "/sessions/ses_1") in service.asked
 
