@@ -9,12 +9,24 @@ from typing import Literal
 import structlog
 from structlog.typing import Processor
 
+from app.redact import without_tokens
+
 # They would write whole addresses, and an address may carry a token.
 _QUIET = ("httpx", "httpcore", "uvicorn.access", "livekit", "aiosqlite", "alembic", "asyncio")
 
 
+class _WithoutTokens(structlog.stdlib.ProcessorFormatter):
+    """The second line of defence, over a line as it is written: tracebacks, libraries' words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_tokens(super().format(record))
+
+
 def configure_logging(style: Literal["auto", "console", "json"], level: str) -> None:
-    """Send structlog's and the standard library's records the same way. Idempotent."""
+    """Send structlog's and the standard library's records the same way. Idempotent.
+
+    No line holds a token, whoever wrote it.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -35,7 +47,7 @@ def configure_logging(style: Literal["auto", "console", "json"], level: str) -> 
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _WithoutTokens(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -12,6 +12,7 @@ import structlog
 from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
+from app.rtc.refusal import JoinError, TokenRefused, refusal
 from app.sessions.spec import EndReason
 from engine.priority import going_along
 
@@ -40,10 +41,6 @@ _ENDS = {
 }
 
 
-class JoinError(Exception):
-    """LiveKit could not be joined or did not take the tracks; the message is LiveKit's own."""
-
-
 class LiveKitLost(Exception):
     """The room could not be rejoined in time."""
 
@@ -66,9 +63,11 @@ class AvatarRoom:
         pixels: int,
         on_joined: Callable[[rtc.Room], None],
         on_presence: Callable[[bool], None],
+        renewable: bool = True,
     ) -> None:
         self._url = url
         self._token = token
+        self._renewable = renewable  # whether each attempt to join gets a new token
         self._tracks = tracks
         self._joins = joins
         self._codec = codec
@@ -95,7 +94,7 @@ class AvatarRoom:
                 going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
-                raise JoinError(str(error.message)) from error
+                raise refusal(str(error.message)) from None  # its own message has the token
             except BaseException:
                 await _leave(room)
                 raise
@@ -105,7 +104,8 @@ class AvatarRoom:
     async def stay(self) -> EndReason:
         """Remain in the room until it ends for a reason of its own; rejoin when it is lost.
 
-        Raises LiveKitLost after 30 s without a connection.
+        Raises LiveKitLost after 30 s without a connection, and TokenRefused where LiveKit does not
+        take the only token any more.
         """
         while True:
             reason = await self._until_left()
@@ -150,6 +150,8 @@ class AvatarRoom:
                 break
             except JoinError as error:
                 log.info("rejoin failed", error=str(error))
+                if isinstance(error, TokenRefused) and not self._renewable:
+                    raise
                 self._lost_at = lost_at
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 2, 4.0)

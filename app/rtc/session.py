@@ -18,7 +18,8 @@ from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
 from app.rtc.barge_in import BargeIn
 from app.rtc.microphone import Microphone
-from app.rtc.room import AvatarRoom, JoinError, LiveKitLost
+from app.rtc.refusal import JoinError, TokenRefused
+from app.rtc.room import AvatarRoom, LiveKitLost
 from app.rtc.speech_gate import USUAL, GateConfig
 from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 COLLECT_AFTER_S = 0.5  # by then nothing of an ended session is in use
 REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
+RENEW = "Ask for a new session, with a new `livekit.token`."
+REKEY = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 FAULT = "The session ended by a fault of the service; its log says more."
 
 
@@ -84,6 +87,8 @@ class RoomSession:
             self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
         except EngineError as error:
             self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
+        except TokenRefused as error:
+            self._end(self._refused(error))
         except asyncio.CancelledError:
             self._end(Outcome(EndReason.SHUTDOWN))
             self._trace.end(time.monotonic(), self._ended.result())
@@ -158,6 +163,7 @@ class RoomSession:
             pixels=persona.width * persona.height,
             on_joined=ear.attach,
             on_presence=out.timing.present,
+            renewable=not spec.external,
         )
         exits.push_async_callback(self.room.leave)
         exits.push_async_callback(ear.take_leave)
@@ -179,10 +185,15 @@ class RoomSession:
         return BargeIn(voice, audio.participant, audio.agent, self._stage.gate, out.timing)
 
     async def _join(self, room: AvatarRoom) -> None:
-        """Join, again and again until the time for it is over (the caller's business)."""
+        """Join, again and again until the time for it is over (the caller's business).
+
+        Raises TokenRefused: a new token of ours would be refused as this one was.
+        """
         while True:
             try:
                 return await room.join()
+            except TokenRefused:
+                raise
             except JoinError as error:
                 self._trouble = f"LiveKit said: {error}"
                 log.info("join failed", error=str(error))
@@ -193,6 +204,13 @@ class RoomSession:
             self._end(Outcome(await room.stay()))
         except LiveKitLost as error:
             self._end(Outcome(FailureCode.LIVEKIT_LOST, str(error)))
+        except TokenRefused as error:
+            self._end(self._refused(error))
+
+    def _refused(self, error: TokenRefused) -> Outcome:
+        remedy = RENEW if self._spec.external else REKEY
+        detail = f"LiveKit refused the token. {remedy} LiveKit said: {error}"
+        return Outcome(FailureCode.LIVEKIT_TOKEN_REJECTED, detail)
 
     def _limit_duration(self, exits: AsyncExitStack) -> None:
         limit = self._spec.limits.max_duration_s

@@ -36,7 +36,7 @@ _FAILURES: dict[str, type[errors.AppError]] = {
     FailureCode.LIVEKIT_TOKEN_REJECTED: errors.LiveKitTokenRejected,
     FailureCode.PERSONA_INVALID: errors.PersonaInvalid,
 }
-_WAITING = (errors.StartTimeout, errors.LiveKitUnreachable, errors.PersonaInvalid)
+_WAITING = tuple(dict.fromkeys(_FAILURES.values()))
 
 EXAMPLES: dict[str, Any] = {
     "simple": {
@@ -64,7 +64,6 @@ EXAMPLES: dict[str, Any] = {
         errors.RoomConflict,
         errors.CapacityExhausted,
         errors.PersonaNotFound,
-        errors.LiveKitTokenRejected,
         *_WAITING,
     ),
 )

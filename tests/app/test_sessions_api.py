@@ -126,6 +126,7 @@ async def test_each_reason_to_end_is_told(api: Api) -> None:
         (FailureCode.JOIN_TIMEOUT, 504, "start_timeout"),
         (FailureCode.PERSONA_INVALID, 422, "persona_invalid"),
         (FailureCode.LIVEKIT_UNREACHABLE, 502, "livekit_unreachable"),
+        (FailureCode.LIVEKIT_TOKEN_REJECTED, 422, "livekit_token_rejected"),
         (FailureCode.ENGINE_ERROR, 500, "internal"),
     ],
 )

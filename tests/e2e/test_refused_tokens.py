@@ -1,0 +1,141 @@
+"""LiveKit refuses a token after all: at the join, or when it is back after an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from livekit import api
+from structlog.testing import capture_logs
+
+from app.local import local_livekit
+from app.rtc import room as avatar_room
+from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.session import RoomSession, Stage
+from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from tests.e2e.conftest import PATIENT, Live
+from tests.e2e.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.e2e
+
+Perform = Callable[..., Awaitable[Live]]
+
+
+def a_token(access: LiveKitAccess, room: str, ttl: timedelta) -> str:
+    grants = api.VideoGrants(room_join=True, room=room)
+    made = api.AccessToken(access.key, access.secret).with_identity("theirs").with_ttl(ttl)
+    return str(made.with_grants(grants).to_jwt())
+
+
+@asynccontextmanager
+async def with_token(
+    stage: Stage, access: LiveKitAccess, room: str, token: str, *, external: bool
+) -> AsyncIterator[asyncio.Task[Outcome]]:
+    """A session that has this token and no other; once it is ready or over."""
+    spec = SessionSpec(
+        id=f"ses_{room}",
+        room=room,
+        persona="default",
+        identity="theirs",
+        livekit_url=access.url,
+        token=lambda: token,
+        requested_at=time.monotonic(),
+        external=external,
+        limits=PATIENT,
+    )
+    ready = asyncio.Event()
+
+    async def on_ready() -> None:
+        ready.set()
+
+    session = RoomSession(spec, stage)
+    task = asyncio.create_task(session.run(on_ready))
+    waiter = asyncio.create_task(ready.wait())
+    await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    yield task
+    session.stop(EndReason.SHUTDOWN)
+    await task
+
+
+@pytest.mark.parametrize("external", [True, False])
+async def test_a_token_refused_at_the_join_is_final_and_shown_to_nobody(
+    stage: Stage, livekit: LiveKitAccess, external: bool
+) -> None:
+    token = a_token(livekit, "refused", timedelta(minutes=-5))
+    with capture_logs() as logged:
+        async with with_token(stage, livekit, "refused", token, external=external) as task:
+            outcome = await asyncio.wait_for(asyncio.shield(task), PATIENCE_S)
+    assert outcome.reason is FailureCode.LIVEKIT_TOKEN_REJECTED
+    assert "expired" in outcome.detail
+    assert ("`livekit.token`" if external else "LIVEKIT_API_KEY") in outcome.detail
+    for part in token.split("."):
+        assert part not in outcome.detail + repr(logged)
+
+
+class Entrance:
+    """An address that leads to a LiveKit server, later to another one."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def lead_to(self, url: str) -> None:
+        """From now on; whoever is connected loses the connection."""
+        self._url = url
+        for writer in self._open:
+            writer.transport.abort()
+
+    @asynccontextmanager
+    async def at_a_port(self) -> AsyncIterator[str]:
+        async with await asyncio.start_server(self._pass, "127.0.0.1", 0) as server:
+            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            self.lead_to(self._url)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._url.removeprefix("ws://").split(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        self._open |= {writer, back}
+        await asyncio.gather(_copy(reader, back), _copy(there, writer), return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with closing(writer):
+        while block := await reader.read(65536):
+            writer.write(block)
+            await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("external", "reason"),
+    [(True, FailureCode.LIVEKIT_TOKEN_REJECTED), (False, FailureCode.LIVEKIT_LOST)],
+)
+async def test_a_token_that_livekit_takes_no_more_when_it_is_back(
+    stage: Stage,
+    livekit: LiveKitAccess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    external: bool,
+    reason: FailureCode,
+) -> None:
+    monkeypatch.setattr(avatar_room, "LOST_AFTER_S", PATIENCE_S if external else 3.0)
+    entrance = Entrance(livekit.url)
+    token = a_token(livekit, "back", timedelta(minutes=10))
+    async with local_livekit(tmp_path) as other, entrance.at_a_port() as url:
+        access = LiveKitAccess(url, livekit.key, livekit.secret)
+        async with with_token(stage, access, "back", token, external=external) as task:
+            assert not task.done()
+            with capture_logs() as logged:
+                entrance.lead_to(other.url)  # which has another secret
+                outcome = await asyncio.wait_for(asyncio.shield(task), PATIENCE_S)
+    assert outcome.reason is reason
+    # Our own token is a new one each time, and what is wrong with it may yet be put right.
+    failed = [each for each in logged if each["event"] == "rejoin failed"]
+    assert len(failed) == 1 if external else len(failed) > 1
+    for part in token.split(".")[1:]:
+        assert part not in outcome.detail + repr(logged)
