@@ -18,6 +18,7 @@ from livekit import rtc
 
 from app.rtc.ledger import Finished, Started
 from app.rtc.notices import Notices
+from app.rtc.speaker import Speaker
 from app.rtc.speech_in import Pcm
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is 
 LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting, is refused
 FAREWELL_S = 1.0  # for the last reports of a session that ends
 ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
+NO_FORM = (48_000, 1)  # of a segment that is refused
 ROOM_PAUSE_S = 0.1  # between looks whether what waits to be said has become less
 
 # What a process of the agent that left will not come back from. One whose connection is made anew
@@ -73,7 +75,7 @@ class AgentVoice:
         self._current: rtc.ByteStreamReader | None = None
         self._patience: asyncio.Timeout | None = None  # with the current stream
         self._present: bool | None = None  # None: not looked yet
-        self._speaker: str | None = None  # sid of the agent as it spoke last
+        self._speaker = Speaker()
         self._silence: asyncio.TimerHandle | None = None  # falls silent if the agent stays away
 
     def attach(self, room: rtc.Room) -> None:
@@ -149,7 +151,7 @@ class AgentVoice:
             return "reject"
         self._set_present(True)
         # It has spoken before, or would have nothing to clear: the same process, however connected.
-        self._speaker = self._sid()
+        self._speaker.same(self._sid())
         self.interrupt()
         return "ok"
 
@@ -170,7 +172,8 @@ class AgentVoice:
             if form is None:
                 log.warning("audio of unknown form refused", attributes=reader.info.attributes)
                 reader.close()
-                self._notices.put(Finished(0, 0.0, interrupted=True))
+                self._out.begin_segment(*NO_FORM)  # told of in its turn
+                self._out.end_segment(lost=True)
                 continue
             self._out.begin_segment(*form)
             complete = await self._read(reader, *form)
@@ -217,7 +220,8 @@ class AgentVoice:
             self._patience = None
 
     async def _room_for_more(self) -> None:
-        """Segments that wait behind one another are read as they can be said: memory is bounded."""
+        """Segments that wait behind one another are read as they can be said. What the agent sends
+        before is kept by LiveKit's library."""
         while self._out.waiting_s > LONGEST_S:  # noqa: ASYNC110  # a clock makes no event
             await asyncio.sleep(ROOM_PAUSE_S)
 
@@ -227,6 +231,7 @@ class AgentVoice:
 
     def _on_connected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
         if room is self._room and who.identity == self._agent:
+            self._speaker.announced(who.sid)
             self._set_present(True)
 
     def _on_disconnected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
@@ -237,16 +242,11 @@ class AgentVoice:
         self._set_present(False)
 
     def _note_speaker(self) -> None:
-        """The agent begins to speak: is it still the process that we have heard before?
-
-        LiveKit tells of who comes and goes up to 3 s later, and then not always why. A process that
-        is connected anew speaks again when its speech before has ended; another one may at once.
-        """
+        """The agent begins to speak: is it still the process that we have heard before?"""
         self._set_present(True)
-        sid = self._sid()
-        if None not in (sid, self._speaker) and sid != self._speaker and self.speaking:
+        if self._speaker.heard(self._sid(), untold=self.speaking or self._notices.pending):
             self._forget_process()
-        self._speaker = sid
+            self._speaker.same(self._sid())
 
     def _sid(self) -> str | None:
         """The agent's, of its present connection."""
@@ -256,7 +256,7 @@ class AgentVoice:
     def _forget_process(self) -> None:
         """The agent's process is gone: nothing of it is played, and nobody is told of it."""
         log.info("the agent's process is gone, its speech is dropped")
-        self._speaker = None
+        self._speaker.forget()
         self.interrupt()
         self._notices.forget()
 

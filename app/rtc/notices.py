@@ -58,6 +58,11 @@ class Notices:
     def put(self, event: Started | Finished) -> None:
         self._queue.put_nowait((time.monotonic(), event))
 
+    @property
+    def pending(self) -> bool:
+        """Something has not been told yet."""
+        return self._delivery is not None or not self._queue.empty()
+
     def present(self, here: bool) -> None:
         """Whether the agent is there to be told. A call to one that is not takes 7 s to fail."""
         if here:

@@ -152,6 +152,21 @@ async def test_audio_without_its_form_or_too_long_is_refused_and_told(
     assert agent.finished[2]["playback_position"] == pytest.approx(0.2, abs=0.005)
 
 
+async def test_what_is_refused_is_told_after_what_was_said_before_it(
+    perform: Perform, agent: Agent
+) -> None:
+    await agent.join("refused")
+    await perform("refused", audio=STREAM)
+    await agent.say(tone(0.5))
+    await agent.say(tone(0.2), rate=1)
+    await agent.say(tone(0.3))
+    await agent.until_finished(3)
+    assert [f["interrupted"] for f in agent.finished] == [False, True, False]
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions == pytest.approx([0.5, 0.0, 0.3], abs=0.005)
+    assert len(agent.started) == 2, "of what is refused nothing is heard"
+
+
 async def test_agents_of_one_name_in_two_rooms_never_meet(
     perform: Perform, livekit: LiveKitAccess, agent: Agent
 ) -> None:
