@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parser_network(folder / "models" / PARSER.local)
     work(folder, folder / "cache")
     return folder
+
+
+@pytest.fixture(scope="module")
+def broken_off(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with almost all of the work on the persona."""
+    cache = tmp_path_factory.mktemp("broken") / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        work(made, cache, stop_at(0.95))
+    return cache
 
 
 def work(made: Path, cache: Path, progress: Callable[[float], None] | None = None) -> Persona:
@@ -117,13 +127,13 @@ def never_written(file: Path) -> None:
 @pytest.mark.parametrize("damage", [torn, spoilt, never_written])
 @pytest.mark.parametrize("name", ["faces", "masks"])
 def test_damaged_records_are_made_anew(
-    made: Path, tmp_path: Path, damage: Callable[[Path], None], name: str
+    made: Path, broken_off: Path, tmp_path: Path, damage: Callable[[Path], None], name: str
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        work(made, tmp_path, stop_at(0.95))
-    (left,) = tmp_path.iterdir()
+    cache = tmp_path / "cache"
+    shutil.copytree(broken_off, cache)
+    (left,) = cache.iterdir()
     damage(left / name)
-    assert_same(work(made, tmp_path), work(made, made / "cache"))
+    assert_same(work(made, cache), work(made, made / "cache"))
 
 
 def test_the_cascade_goes_on_as_if_it_had_seen_all(tmp_path: Path) -> None:
