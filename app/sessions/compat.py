@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import asyncio
+from contextlib import suppress
+from typing import Literal, TypeGuard
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
@@ -14,6 +16,7 @@ from app.problems import describe
 from app.rtc.tokens import read_claims
 from app.rtc.validate import ask_livekit
 from app.sessions.endpoints import view
+from app.sessions.locks import Key
 from app.sessions.schemas import (
     AudioBody,
     CreateSession,
@@ -23,13 +26,12 @@ from app.sessions.schemas import (
     SessionView,
     checked_name,
 )
-from app.sessions.service import Sessions
+from app.sessions.service import RETRY_AFTER_S, Sessions
 from app.sessions.spec import EndReason, State
 
 router = APIRouter(prefix="/v1", tags=["compatible"])
 
-END_S = 10.0  # by then a session that was told to end has left its room
-ATTEMPTS = 3  # others may ask for the same avatar at the same time
+PATIENCE_S = 10.0  # with a session that is to make way; as long as the plugins wait for an answer
 
 
 class Launch(BaseModel):
@@ -54,7 +56,6 @@ class Launch(BaseModel):
     responses={
         200: {"model": SessionView},
         **describe(
-            errors.RoomConflict,
             errors.CapacityExhausted,
             errors.PersonaNotFound,
             errors.LiveKitTokenRejected,
@@ -78,7 +79,8 @@ async def launch(
 async def _start_or_find(
     sessions: Sessions, body: Launch, requested_at: float
 ) -> tuple[SessionRow, bool]:
-    claims = read_claims(body.token.get_secret_value())
+    token = body.token.get_secret_value()
+    claims = read_claims(token)
     wanted = CreateSession(
         room=_named(claims.room, "room"),
         persona=body.avatar_id,
@@ -86,22 +88,52 @@ async def _start_or_find(
         audio=AudioBody(source="data_stream"),
         livekit=LiveKitBody(url=body.url, token=body.token),
     )
-    for _ in range(ATTEMPTS):
-        try:
-            return await sessions.create(wanted, requested_at), True
-        except errors.RoomConflict:
-            held = await sessions.holder(body.url, claims.room, claims.identity)
-        if held is None:
-            continue
-        if held.state != State.ENDING:
-            # For a token that LiveKit would refuse nobody is sent away, nor shown.
-            await ask_livekit(held.livekit_url, body.token.get_secret_value(), ours=False)
-            if held.audio["agent"] == claims.agent:
+    with suppress(errors.RoomConflict):
+        return await sessions.create(wanted, requested_at), True
+    # For a token that LiveKit would refuse nobody is sent away, nor shown.
+    await ask_livekit(body.url, token, ours=False)
+    key = body.url, claims.room, claims.identity
+    held = await sessions.holder(key)
+    if _speaks_for(held, claims.agent):
+        return held, False
+    return await _take_over(sessions, wanted, requested_at, key, claims.agent)
+
+
+async def _take_over(
+    sessions: Sessions, wanted: CreateSession, requested_at: float, key: Key, agent: str | None
+) -> tuple[SessionRow, bool]:
+    """Send away whoever is there, and start. Whoever asks at the same time comes after that.
+
+    Raises CapacityExhausted when the place was not free in time: then nobody was sent away, or is
+    still on the way out.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + PATIENCE_S
+    while True:
+        async with sessions.takeovers.of(key):
+            held = await sessions.holder(key)
+            if _speaks_for(held, agent):
                 return held, False
-            await sessions.delete(held.id, EndReason.SUPERSEDED)
-        await sessions.ended(held.id, END_S)
-    raise errors.RoomConflict(
-        f"The avatar {claims.identity!r} in room {claims.room!r} did not make way in time."
+            if (left := give_up - loop.time()) <= 0:
+                raise _not_in_time(key)
+            if held is not None:
+                if held.state != State.ENDING:
+                    await sessions.delete(held.id, EndReason.SUPERSEDED)
+                await sessions.ended(held.id, left)
+            # Again, if somebody who did not find anyone there was quicker.
+            with suppress(errors.RoomConflict):
+                return await sessions.create(wanted, requested_at), True
+
+
+def _speaks_for(held: SessionRow | None, agent: str | None) -> TypeGuard[SessionRow]:
+    return held is not None and held.state != State.ENDING and held.audio["agent"] == agent
+
+
+def _not_in_time(key: Key) -> errors.CapacityExhausted:
+    _, room, identity = key
+    return errors.CapacityExhausted(
+        f"The avatar {identity!r} in room {room!r} did not make way in time; try again.",
+        retry_after_s=RETRY_AFTER_S,
     )
 
 

@@ -10,6 +10,7 @@ from app.config import Settings
 from app.errors import LiveKitTokenRejected, ValidationFailed
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
+from app.sessions.locks import Key
 from app.sessions.schemas import AudioBody, CreateSession, checked_name, livekit_address
 from app.sessions.spec import AudioSpec
 
@@ -27,6 +28,10 @@ class Joining:
     audio: AudioSpec
     external: bool
     token: Callable[[], str] = field(repr=False)
+
+    @property
+    def key(self) -> Key:
+        return self.livekit_url, self.room, self.identity
 
 
 def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> Joining:

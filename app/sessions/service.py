@@ -31,6 +31,7 @@ from app.personas.service import Catalogue
 from app.rtc.tokens import viewer_token
 from app.rtc.validate import ask_livekit
 from app.sessions.join import Joining, plan_joining
+from app.sessions.locks import Key, KeyLocks
 from app.sessions.registry import Engine, Registry
 from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
@@ -75,6 +76,8 @@ class Sessions:
         self._reports = reports
         self._metrics = metrics
         self._instance_id = instance_id
+        self._keys = KeyLocks()
+        self.takeovers = KeyLocks()  # one at a time sends an avatar away to take its place
         self._reserved = 0
         self._none_reserved = asyncio.Event()
         self._none_reserved.set()
@@ -82,19 +85,22 @@ class Sessions:
 
     async def create(self, wanted: CreateSession, requested_at: float) -> SessionRow:
         """A row in `starting` and its task. Whatever is refused leaves neither."""
-        if self.draining:
-            raise Draining("The service is shutting down and takes no new sessions.")
+        self._require_open()
         session_id = f"ses_{secrets.token_hex(12)}"
         joining = plan_joining(self._settings, session_id, wanted)
         await require_persona(self._catalogue, wanted.persona)
-        await self._require_free(joining)
-        with self._slot():
-            await ask_livekit(joining.livekit_url, joining.token(), ours=not joining.external)
-            if self.draining:
-                raise Draining("The service is shutting down and takes no new sessions.")
-            row = self._row(session_id, wanted, joining)
-            await self._insert(row)
-            await self._spawn(_spec(row, joining, requested_at))
+        # Whoever is about to begin the same avatar does so first: it is then a conflict, not a lack
+        # of places. While LiveKit is asked, which may take long, no place is kept from others.
+        async with self._keys.of(joining.key):
+            await self._require_free(joining)
+            self._require_place()
+        await ask_livekit(joining.livekit_url, joining.token(), ours=not joining.external)
+        async with self._keys.of(joining.key):
+            await self._require_free(joining)
+            with self._slot():
+                row = self._row(session_id, wanted, joining)
+                await self._insert(row)
+                await self._spawn(_spec(row, joining, requested_at))
         self._metrics.created.inc()
         self._reports.ring()
         return row
@@ -119,10 +125,10 @@ class Sessions:
         """The session at its end, or as it is when the time is over."""
         return await self._until(session_id, lambda state: state.terminal, timeout_s)
 
-    async def holder(self, livekit_url: str, room: str, identity: str) -> SessionRow | None:
+    async def holder(self, key: Key) -> SessionRow | None:
         """The live session that holds an avatar's key."""
         async with self._database.read() as session:
-            return await SessionRepository(session).live_on(livekit_url, room, identity)
+            return await SessionRepository(session).live_on(*key)
 
     async def _until(
         self, session_id: str, reached: Callable[[State], bool], timeout_s: float
@@ -186,24 +192,31 @@ class Sessions:
     async def drain(self) -> None:
         """Take no more, and end all that live; those not gone in time are cut off."""
         self.draining = True
-        await self._none_reserved.wait()  # at most as long as a question to LiveKit takes
+        await self._none_reserved.wait()  # at most as long as it takes to write a row
         await self._registry.drain(self._settings.drain_s)
 
+    def _require_open(self) -> None:
+        if self.draining:
+            raise Draining("The service is shutting down and takes no new sessions.")
+
     async def _require_free(self, joining: Joining) -> None:
-        if await self.holder(joining.livekit_url, joining.room, joining.identity) is not None:
+        if await self.holder(joining.key) is not None:
             raise _conflict(joining.identity, joining.room)
 
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """A place among those that the engine can bear, until the session's task holds it."""
+    def _require_place(self) -> None:
         if (fault := self._engine.fault) is not None:
             raise Unhealthy(f"The engine has stopped: {fault}")
-        taken = self._registry.running() + self._reserved
-        if taken >= self._engine.capacity:
+        if self._registry.running() + self._reserved >= self._engine.capacity:
             raise CapacityExhausted(
                 f"All {self._engine.capacity} places are taken; try again when one is free.",
                 retry_after_s=RETRY_AFTER_S,
             )
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """A place among those that the engine can bear, until the session's task holds it."""
+        self._require_open()
+        self._require_place()
         self._reserved += 1
         self._none_reserved.clear()
         try:
