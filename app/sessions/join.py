@@ -102,6 +102,10 @@ def _check_claims(claims: Claims, wanted: CreateSession) -> None:
         raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
     if not claims.may_publish:
         raise LiveKitTokenRejected("`livekit.token` does not allow to publish: set `canPublish`.")
+    if claims.unseen:
+        raise LiveKitTokenRejected(
+            "`livekit.token` lets nobody see the avatar: leave out `hidden` and `recorder`."
+        )
     if claims.sources and not NEEDED_SOURCES.issubset(claims.sources):
         raise LiveKitTokenRejected(
             "`livekit.token` does not allow to publish picture and sound: set `canPublishSources` "

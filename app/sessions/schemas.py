@@ -30,7 +30,11 @@ _LIMITS = Limits()
 def checked_name(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not contain a NUL character")
-    if not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain half a character (a lone surrogate)") from error
+    if not 1 <= size <= MAX_NAME_BYTES:
         raise ValueError(f"must be 1 to {MAX_NAME_BYTES} bytes of UTF-8")
     return value
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import socket
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -87,11 +91,95 @@ async def test_foreign_tokens_that_cannot_do_all_that_an_avatar_does(
         ({"can_publish_data": False}, "canPublishData"),
         ({"can_publish_sources": ["camera"]}, "canPublishSources"),
         ({"can_publish_sources": ["microphone"]}, "canPublishSources"),
+        ({"hidden": True}, "hidden"),
+        ({"recorder": True}, "recorder"),
     ):
         token = agents_token(livekit_server, agent="a", **grants)
         body = foreign(livekit_server, token)
         problem = await refused(clean, body, 422, "livekit_token_rejected")
         assert missing in problem["detail"]
+
+
+def signed(livekit: LiveKit, payload: str) -> str:
+    """A token that holds any text, with the server's own signature."""
+
+    def part(content: bytes) -> str:
+        return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+    head = part(b'{"alg":"HS256","typ":"JWT"}') + "." + part(payload.encode())
+    return f"{head}.{part(hmac.digest(livekit.secret.encode(), head.encode(), 'sha256'))}"
+
+
+def claims(livekit: LiveKit, **changes: Any) -> str:
+    body = {
+        "iss": livekit.key,
+        "sub": "theirs",
+        "exp": int(time.time()) + 600,
+        "video": {"roomJoin": True, "room": "r"},
+        "attributes": {PUBLISH_ON_BEHALF: "a"},
+    }
+    return json.dumps(body | changes)
+
+
+NO_TOKENS = {
+    "a number without end": '{"exp": 1' + "0" * 400 + ', "sub": "s", "video": {"room": "r"}}',
+    "lists in lists": "[" * 12_000,
+    "objects in objects": '{"a":' * 2_000,
+    "a list": "[]",
+    "nothing": "null",
+}
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/v1/sessions"])
+async def test_what_only_looks_like_a_token(clean: Api, livekit_server: LiveKit, path: str) -> None:
+    spoilt = NO_TOKENS | {
+        "an agent of another kind": claims(livekit_server, attributes={PUBLISH_ON_BEHALF: 5}),
+        "attributes of another kind": claims(livekit_server, attributes=[["a", "b"]]),
+        "a room of another kind": claims(livekit_server, video={"roomJoin": True, "room": 5}),
+    }
+    for name, payload in spoilt.items():
+        token = signed(livekit_server, payload)
+        launch = {"avatar_id": "default", "url": livekit_server.url, "token": token}
+        body = foreign(livekit_server, token) if path == "/sessions" else launch
+        problem = (await clean.http.post(path, json=body)).json()
+        assert problem["code"] == "livekit_token_rejected", name
+        assert problem["detail"] == "`livekit.token` is not a LiveKit access token.", name
+
+
+@pytest.mark.parametrize(
+    ("agent", "why"), [(None, "must be 1 to 256 bytes"), ("\ud800", "half a character")]
+)
+async def test_an_agent_that_has_no_name(
+    clean: Api, livekit_server: LiveKit, agent: str | None, why: str
+) -> None:
+    token = signed(livekit_server, claims(livekit_server, attributes={PUBLISH_ON_BEHALF: agent}))
+    for path, body in (
+        ("/sessions", foreign(livekit_server, token)),
+        ("/v1/sessions", {"avatar_id": "default", "url": livekit_server.url, "token": token}),
+    ):
+        problem = (await clean.http.post(path, json=body)).json()
+        assert problem["code"] == "livekit_token_rejected"
+        assert why in problem["detail"]
+        assert "codec" not in problem["detail"]
+
+
+async def test_a_token_for_no_room_is_not_for_one_named_none(
+    clean: Api, livekit_server: LiveKit
+) -> None:
+    video = {"roomJoin": True, "room": None}
+    token = signed(livekit_server, claims(livekit_server, video=video))
+    body = foreign(livekit_server, token) | {"room": "None"}
+    problem = await refused(clean, body, 422, "livekit_token_rejected")
+    assert "`room`" in problem["detail"]
+
+
+async def test_null_attributes_are_none(
+    serve: Serve, service_settings: Settings, livekit_server: LiveKit
+) -> None:
+    api = await serve(service_settings)
+    token = signed(livekit_server, claims(livekit_server, attributes=None))
+    answer = await api.http.post("/sessions", json=foreign(livekit_server, token))
+    assert (answer.status_code, answer.json()["audio"]["source"]) == (201, "track")
 
 
 async def test_who_follows_a_microphone_need_not_send_data(
