@@ -33,7 +33,8 @@ class Claims:
     may_subscribe: bool = True
     may_send_data: bool = True
     sources: tuple[str, ...] = ()  # that it may publish, as LiveKit names them; none: all
-    unseen: bool = False  # LiveKit tells nobody of its holder, or as of a recorder only
+    hidden: bool = False  # LiveKit tells nobody of its holder
+    recorder: bool = False  # it tells everybody that the room is recorded
 
     @property
     def agent(self) -> str | None:
@@ -117,7 +118,8 @@ def _claims(body: dict[str, Any]) -> Claims:
         may_subscribe=grants.get("canSubscribe") is not False,
         may_send_data=grants.get("canPublishData") is not False,
         sources=tuple(str(name).lower() for name in grants.get("canPublishSources") or ()),
-        unseen=grants.get("hidden") is True or grants.get("recorder") is True,
+        hidden=grants.get("hidden") is True,
+        recorder=grants.get("recorder") is True,
     )
 
 

@@ -102,9 +102,12 @@ def _check_claims(claims: Claims, wanted: CreateSession) -> None:
         raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
     if not claims.may_publish:
         raise LiveKitTokenRejected("`livekit.token` does not allow to publish: set `canPublish`.")
-    if claims.unseen:
+    if claims.hidden:
+        raise LiveKitTokenRejected("`livekit.token` hides the avatar: leave out `hidden`.")
+    if claims.recorder:
         raise LiveKitTokenRejected(
-            "`livekit.token` lets nobody see the avatar: leave out `hidden` and `recorder`."
+            "`livekit.token` is a recorder's, with which a room shows as recorded: leave out "
+            "`recorder`."
         )
     if claims.sources and not NEEDED_SOURCES.issubset(claims.sources):
         raise LiveKitTokenRejected(
