@@ -106,6 +106,11 @@ class Registry:
         for runner, _ in self._live.values():
             self._report.observed(runner.observations())
 
+    async def gone(self, session_id: str, timeout_s: float) -> None:
+        """Wait until a session that is over has given its place back, if it ran here."""
+        if session_id in self._live:
+            await asyncio.wait({self._live[session_id][1]}, timeout=timeout_s)
+
     def running(self) -> int:
         return len(self._live)
 

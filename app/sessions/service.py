@@ -122,8 +122,11 @@ class Sessions:
         return await self._until(session_id, lambda state: state != State.STARTING, timeout_s)
 
     async def ended(self, session_id: str, timeout_s: float) -> SessionRow:
-        """The session at its end, or as it is when the time is over."""
-        return await self._until(session_id, lambda state: state.terminal, timeout_s)
+        """The session at its end, its place free again; or as it is when the time is over."""
+        row = await self._until(session_id, lambda state: state.terminal, timeout_s)
+        if State(row.state).terminal:  # it is written a moment before its task is over
+            await self._registry.gone(session_id, timeout_s)
+        return row
 
     async def holder(self, key: Key) -> SessionRow | None:
         """The live session that holds an avatar's key."""

@@ -15,6 +15,7 @@ from app.rtc import validate
 from app.rtc.tokens import avatar_token
 from app.sessions import compat
 from app.sessions.locks import KeyLocks
+from app.sessions.reports import Reports
 from app.sessions.spec import AudioSpec
 from tests.app.test_agents_api import launch
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
@@ -30,6 +31,7 @@ async def live(api: Api) -> list[dict[str, Any]]:
 async def test_agents_that_ask_at_once_end_with_one_of_them_served(
     api: Api, livekit_server: LiveKit, agents: int
 ) -> None:
+    api.stage.engine.capacity = 1
     bodies = [launch(livekit_server, f"agent-{n}") for n in range(agents)]
     answers = await asyncio.gather(*(api.http.post("/v1/sessions", json=each) for each in bodies))
     assert [answer.status_code for answer in answers] == [201] * agents
@@ -60,6 +62,22 @@ async def test_a_session_that_does_not_make_way_may_be_asked_to_again(
     answer = await api.http.post("/v1/sessions", json=bodies[0])
     assert answer.status_code == 201
     assert [each["id"] for each in await live(api)] == [answer.json()["id"]]
+
+
+async def test_the_only_place_is_free_for_who_takes_it_over(
+    api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = Reports.finished
+
+    async def slowly(reports: Reports, *told: Any) -> None:
+        await finished(reports, *told)
+        await asyncio.sleep(0.2)  # as where the database is slow to let go
+
+    monkeypatch.setattr(Reports, "finished", slowly)
+    api.stage.engine.capacity = 1
+    for agent in ("agent-1", "agent-2"):
+        answer = await api.http.post("/v1/sessions", json=launch(livekit_server, agent))
+        assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions", "/sessions"])
