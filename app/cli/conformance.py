@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from app.config import Settings
 from app.local import LocalError, local_livekit, local_service, run_until_stopped
 
 ROOT = Path(__file__).parents[2]
@@ -58,33 +59,68 @@ def conformance(
     The worker must reach the LiveKit server that LIVEKIT_URL, LIVEKIT_API_KEY and
     LIVEKIT_API_SECRET name; without --api-url and --command everything is started here.
     """
-    if not (ROOT / "tests" / "conformance").is_dir():
-        typer.echo(
-            "The suite comes with the source: run this in a clone of the repository.", err=True
-        )
-        raise typer.Exit(2)
+    files = {"--report": report, "--json": json}
+    elsewhere = bool(api_url or command)
+    if api_url and command:
+        raise _refusal("Name a service with --api-url or a worker with --command, not both.")
+    if service_pid is not None and not elsewhere:
+        raise _refusal("The service started here is looked at anyway: leave --service-pid out.")
+    _examine(only or [], files)
     arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
-    if unknown := sorted(set(only or ()) - set(CASES)):
-        typer.echo(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.", err=True)
-        raise typer.Exit(2)
     if only:
         arguments += ["--only", *only]
-    for option, path in (("--report", report), ("--json", json)):
+    for option, path in files.items():
         if path is not None:
             arguments += [option, str(path.resolve())]
-    if command:
-        arguments += ["--command", command]
-    if api_url:
-        arguments += ["--api-url", api_url]
+    if elsewhere:
+        # One word: a command may begin with a dash.
+        arguments += [f"--command={command}" if command else f"--api-url={api_url}"]
     if service_pid is not None:
         arguments += ["--service-pid", str(service_pid)]
     # Not an argument: those are shown to everybody on the machine.
     env = {"VOIPAVATAR_API_KEY": api_key} if api_key else {}
     try:
-        raise typer.Exit(run_until_stopped(_run(arguments, env, here=not (api_url or command))))
+        if elsewhere:
+            env |= _livekit()
+        raise typer.Exit(run_until_stopped(_run(arguments, env, here=not elsewhere)))
     except LocalError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+
+
+def _refusal(sentence: str) -> typer.Exit:
+    typer.echo(sentence, err=True)
+    return typer.Exit(2)
+
+
+def _examine(only: list[str], files: dict[str, Path | None]) -> None:
+    """What must be right before half an hour is spent. Raises Exit."""
+    if not (ROOT / "tests" / "conformance").is_dir():
+        raise _refusal("The suite comes with the source: run this in a clone of the repository.")
+    if unknown := sorted(set(only) - set(CASES)):
+        raise _refusal(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.")
+    for option, path in files.items():
+        if path is None:
+            continue
+        if not path.resolve().parent.is_dir():
+            raise _refusal(f"There is no folder {path.resolve().parent} for {option}: make it.")
+        if path.is_dir() or not os.access(
+            path if path.exists() else path.resolve().parent, os.W_OK
+        ):
+            raise _refusal(f"{path} cannot be written: name another file for {option}.")
+
+
+def _livekit() -> dict[str, str]:
+    """The server that the worker and the suite meet on. Raises Exit."""
+    known = Settings()
+    access = {
+        "LIVEKIT_URL": known.livekit_url,
+        "LIVEKIT_API_KEY": known.livekit_api_key,
+        "LIVEKIT_API_SECRET": known.livekit_api_secret.get_secret_value(),
+    }
+    if not all(access.values()):
+        raise _refusal(f"Set {', '.join(access)}: the LiveKit server where the worker meets us.")
+    return access
 
 
 async def _run(arguments: Arguments, given: dict[str, str], *, here: bool) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import app, conformance
+from app.local import LiveKit
 
 SUITE = Path(__file__).parents[1] / "conformance" / "__main__.py"
 
@@ -38,6 +40,32 @@ def test_an_unknown_case_is_one_sentence() -> None:
     assert result.output.count("\n") == 1 and "turn-start" in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--command", "true", "--api-url", "http://127.0.0.1:9"], "not both"),
+        (["--service-pid", "1"], "leave --service-pid out"),
+        (["--report", "/nosuch/x.md"], "There is no folder /nosuch for --report"),
+        (["--json", "/nosuch/x.json"], "There is no folder /nosuch for --json"),
+        (["--json", "/"], "/ cannot be written"),
+        (["--command", "true"], "Set LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_at_once(
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no .env is
+    for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(conformance, "make_environment", lambda: pytest.fail("began to work"))
+    result = CliRunner().invoke(app, ["conformance", *arguments])
+    assert result.exit_code == 2
+    assert result.output.count("\n") == 1 and sentence in result.output
+
+
 def test_the_key_is_passed_on_where_nobody_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[tuple[list[str], dict[str, str]]] = []
 
@@ -45,26 +73,66 @@ def test_the_key_is_passed_on_where_nobody_sees_it(monkeypatch: pytest.MonkeyPat
         passed.append((arguments, env))
         return 0
 
+    access = {"LIVEKIT_URL": "ws://l", "LIVEKIT_API_KEY": "k", "LIVEKIT_API_SECRET": "a secret"}
+    for name, value in access.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(conformance, "make_environment", lambda: None)
     monkeypatch.setattr(conformance, "_suite", suite)
     command = ["conformance", "--api-url", "http://127.0.0.1:9", "--api-key", "vk_secret"]
     assert CliRunner().invoke(app, [*command, "--service-pid", "7"]).exit_code == 0
     ((arguments, env),) = passed
     assert not any("secret" in argument for argument in arguments)
-    assert env == {"VOIPAVATAR_API_KEY": "vk_secret"}
+    assert env == {"VOIPAVATAR_API_KEY": "vk_secret", **access}
     assert arguments[-2:] == ["--service-pid", "7"]
 
 
+NOWHERE = {"LIVEKIT_URL": "ws://127.0.0.1:9", "LIVEKIT_API_KEY": "k", "LIVEKIT_API_SECRET": "s"}
+FAILING = "sh -c 'echo in vain: $AVATAR_TOKEN; exit 3'"
+
+
 async def test_an_api_that_is_not_there_is_one_sentence() -> None:
+    code, output = await _suite(NOWHERE, "--api-url", "http://127.0.0.1:9", "--only", "tokens")
+    assert (code, output) == (2, "http://127.0.0.1:9 cannot be reached: look at --api-url.\n")
+
+
+async def test_a_command_is_not_asked_what_only_an_api_can_do() -> None:
+    code, output = await _suite(NOWHERE, "--command", "true", "--only", "bey")
+    assert code == 2
+    assert output.count("\n") == 1 and output.startswith("bey cannot be measured here: ")
+
+
+async def test_a_secret_that_livekit_refuses_is_one_sentence(livekit_server: LiveKit) -> None:
+    access = {**_access(livekit_server), "LIVEKIT_API_SECRET": "another-secret" * 3}
+    code, output = await _suite(access, "--command", FAILING, "--only", "tokens")
+    assert code == 2
+    assert output.count("\n") == 1 and "does not take LIVEKIT_API_KEY" in output
+
+
+async def test_a_command_that_fails_is_told_with_its_last_words(livekit_server: LiveKit) -> None:
+    access = _access(livekit_server)
+    code, output = await _suite(access, "--command", FAILING, "--only", "tokens")
+    assert code == 2
+    assert output == (
+        "Nothing can be measured: the worker exited with code 3; its last lines: in vain: <token>. "
+        "Look at --command.\n"
+    )
+
+
+def _access(livekit: LiveKit) -> dict[str, str]:
+    pair = {"LIVEKIT_API_KEY": livekit.key, "LIVEKIT_API_SECRET": livekit.secret}
+    return {"LIVEKIT_URL": livekit.url, **pair}
+
+
+async def _suite(env: dict[str, str], *arguments: str) -> tuple[int | None, str]:
+    """Its exit code, and all that it says."""
     await asyncio.to_thread(conformance.make_environment)
     process = await asyncio.create_subprocess_exec(
         conformance.ROOT / conformance.ENV / "bin" / "python",
-        *("-m", "tests.conformance", "--api-url", "http://127.0.0.1:9", "--only", "tokens"),
-        *("--livekit-url", "ws://127.0.0.1:9", "--livekit-key", "k", "--livekit-secret", "s"),
+        *("-m", "tests.conformance", *arguments),
         cwd=conformance.ROOT,
+        env={**os.environ, **env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    assert process.returncode == 2
-    assert output.decode() == "http://127.0.0.1:9 cannot be reached: look at --api-url.\n"
+    return process.returncode, output.decode()

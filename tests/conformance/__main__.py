@@ -6,20 +6,26 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TypeVar
 
+from .before import look_first
 from .cases import interruption, lips, plugins, restarts, rooms, segments, soak, sync
+from .choice import Unfit, choose
 from .circumstances import Circumstances, load, look_around
 from .plan import SHORT, Plan
-from .report import Check, failed, markdown, summary, table, write_json
-from .target import LiveKit, Target, Unreachable
+from .report import Check, as_json, failed, markdown, summary, table
+from .target import LiveKit, Refused, Target
+from .telling import redacted, tell
+from .worker import Gone, InVain
 
+Result = TypeVar("Result")
 Case = Callable[[Target, Plan], Awaitable[list[Check]]]
 
 CASES: dict[str, Case] = {
@@ -49,33 +55,42 @@ IN_SHORT = (
     *("bey", "voipavatar"),
 )
 CASE_S = 1800.0
+LIVEKIT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 
 
 def main() -> int:
     options = _options()
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
-    plan = SHORT if options.short else Plan()
-    names = options.only or (IN_SHORT if options.short else tuple(CASES))
-    target = _target(options)
     try:
-        asyncio.run(target.reach())
-    except Unreachable as error:
-        _tell(str(error), sys.stderr)
+        target = _target(options)
+        choice = choose(
+            options.only,
+            IN_SHORT if options.short else tuple(CASES),
+            api=target.command is None,
+            process=target.service_pid is not None,
+        )
+        plan = SHORT if options.short else Plan()
+        around, checks = asyncio.run(_until_stopped(run(target, plan, choice.names)))
+    except Unfit as error:
+        tell(str(error))
         return 2
-    around, checks = asyncio.run(run(target, plan, names))
-    _tell(table(checks), sys.stdout)
-    _tell(summary(checks), sys.stdout)
-    if options.json is not None:
-        write_json(options.json, around, checks)
-    if options.report is not None:
-        options.report.write_text(markdown(around, checks))
-    return 0 if all(check.ok for check in checks) else 1
+    except asyncio.CancelledError:
+        return 130
+    tell(table(checks, choice.left_out), sys.stdout)
+    tell(summary(checks, choice.left_out), sys.stdout)
+    written = [
+        _write(options.json, as_json(around, checks, choice.left_out)),
+        _write(options.report, markdown(around, checks, choice.left_out)),
+    ]
+    return 0 if all(written) and all(check.ok for check in checks) else 1
 
 
 async def run(
     target: Target, plan: Plan, names: tuple[str, ...]
 ) -> tuple[Circumstances, list[Check]]:
+    """Raises Unfit when nothing can be measured at all."""
+    await look_first(target)
     around = await look_around(target)
     checks: list[Check] = []
     for name in names:
@@ -83,29 +98,50 @@ async def run(
         try:
             async with asyncio.timeout(CASE_S):
                 found = await CASES[name](target, plan)
-        except Unreachable as error:
+        except (Unfit, Refused, Gone, InVain) as error:
             found = [failed(name, "the case itself", str(error))]
         except Exception as error:
-            _tell(traceback.format_exc(), sys.stderr)
+            tell(traceback.format_exc())
             found = [failed(name, "the case itself", f"{type(error).__name__}: {error}")]
         good = sum(check.ok for check in found)
         took = time.monotonic() - begun
-        _tell(f"{name}: {good} of {len(found)} hold ({took:.0f} s)", sys.stderr)
+        tell(f"{name}: {good} of {len(found)} hold ({took:.0f} s)")
         checks += found
     return replace(around, load_after=load()), checks
 
 
-def _tell(line: str, where: TextIO) -> None:
-    where.write(line + "\n")
-    where.flush()
+async def _until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
+    """Ctrl-C and SIGTERM end it through its `finally` blocks: no worker outlives us."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Both may come, one after the other: the second must not disturb what the first began.
+        asyncio.get_running_loop().add_signal_handler(
+            number, lambda: None if task.cancelling() else task.cancel()
+        )
+    return await task
+
+
+def _write(path: Path | None, text: str) -> bool:
+    """Whether it is there now, or was not wanted."""
+    if path is None:
+        return True
+    try:
+        path.write_text(redacted(text))
+    except OSError as error:
+        tell(f"{path} could not be written: {error.strerror}.")
+        return False
+    return True
 
 
 def _target(options: argparse.Namespace) -> Target:
-    livekit = LiveKit(options.livekit_url, options.livekit_key, options.livekit_secret)
+    """Raises Unfit."""
+    livekit = [os.environ.get(name, "") for name in LIVEKIT]
+    if not all(livekit):
+        raise Unfit(f"Set {', '.join(LIVEKIT)}: the LiveKit server where the worker meets us.")
     return Target(
-        livekit=livekit,
+        livekit=LiveKit(*livekit),
         api_url=options.api_url,
-        api_key=options.api_key,
+        api_key=os.environ.get("VOIPAVATAR_API_KEY"),
         avatar_id=options.avatar_id,
         command=options.command,
         service_pid=options.service_pid,
@@ -113,24 +149,18 @@ def _target(options: argparse.Namespace) -> Target:
 
 
 def _options() -> argparse.Namespace:
+    """Of those that `voipavatar conformance` passes on; the keys are in the environment."""
     parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
     worker = parser.add_mutually_exclusive_group(required=True)
     worker.add_argument("--api-url", help="a service that answers POST /v1/sessions")
     worker.add_argument("--command", help="a worker; joins AVATAR_LIVEKIT_URL by AVATAR_TOKEN")
-    parser.add_argument("--api-key", default=os.environ.get("VOIPAVATAR_API_KEY"))
     parser.add_argument("--avatar-id", default="default")
-    parser.add_argument("--livekit-url", default=os.environ.get("LIVEKIT_URL"))
-    parser.add_argument("--livekit-key", default=os.environ.get("LIVEKIT_API_KEY"))
-    parser.add_argument("--livekit-secret", default=os.environ.get("LIVEKIT_API_SECRET"))
     parser.add_argument("--service-pid", type=int, help="of the worker, to see what it leaks")
     parser.add_argument("--short", action="store_true", help="about a minute instead of twenty")
     parser.add_argument("--only", nargs="+", choices=tuple(CASES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--report", type=Path, help="Markdown, for publication")
-    options = parser.parse_args()
-    if not (options.livekit_url and options.livekit_key and options.livekit_secret):
-        parser.error("set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or the options")
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import os
+import signal
 import struct
 import sys
 import time
@@ -117,5 +118,6 @@ def go_first() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for whoever started us, who will close our input
     go_first()
     asyncio.run(main(sys.argv[1]))

@@ -10,7 +10,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 import numpy as np
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from .listener import BUFFERS, BYTES, HEAD, PICTURE, SOUND
 from .sounds import Heard, Pcm
 from .target import LiveKit, Target
+from .telling import tell
+from .worker import Gone, InVain, Worker
 
 JOIN_S = 20.0
 LEAVE_S = 10.0
@@ -78,18 +80,21 @@ class Talker:
 
     async def until_started(self, count: int, timeout_s: float = 5.0) -> float:
         """When the count-th segment was heard to start. Raises TimeoutError."""
-        await self._until(lambda: len(self.started) >= count, timeout_s)
+        await self._until(lambda: len(self.started) >= count, timeout_s, f"started {count}")
         return self.started[count - 1]
 
     async def until_finished(self, count: int, timeout_s: float) -> Finished:
-        await self._until(lambda: len(self.finished) >= count, timeout_s)
+        await self._until(lambda: len(self.finished) >= count, timeout_s, f"finished {count}")
         return self.finished[count - 1]
 
-    async def _until(self, held: Callable[[], bool], timeout_s: float) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not held():
-                self._news.clear()
-                await self._news.wait()
+    async def _until(self, held: Callable[[], bool], timeout_s: float, report: str) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not held():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError as error:
+            raise InVain(f"the report `{report}` did not come in {timeout_s:g} s") from error
 
     def _on_started(self, _: object) -> None:
         self.started.append(time.monotonic())
@@ -158,7 +163,11 @@ class Ears:
 
     async def listening(self, timeout_s: float, since: float = 0.0) -> None:
         """Wait until sound has come in after a moment."""
-        await until(lambda: bool(self._pieces) and self._pieces[-1][0] > since, timeout_s)
+        await until(
+            lambda: bool(self._pieces) and self._pieces[-1][0] > since,
+            timeout_s,
+            "the listener got no sound of the avatar",
+        )
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None
@@ -178,29 +187,49 @@ class Ears:
 class Meeting:
     target: Target
     name: str
+    agent: str
     avatar: str
     talker: Talker
     ears: Ears
-    process: asyncio.subprocess.Process | None = None
+    workers: list[Worker] = field(default_factory=list)  # that a command started, the latest last
+
+    async def call(self) -> None:
+        """Ask for the avatar. Raises what Target.launch() does."""
+        token = self.target.livekit.avatar_token(self.name, self.avatar, self.agent)
+        if worker := await self.target.launch(token):
+            self.workers.append(worker)
 
     async def present(self, timeout_s: float = JOIN_S) -> None:
-        """Wait until the avatar has published its picture and its voice."""
-        await until(self.is_present, timeout_s)
+        """Wait until the avatar has published its picture and its voice.
+
+        Raises TimeoutError, and Gone as soon as its process has ended with an error.
+        """
+        missing = "the avatar did not publish a picture and a voice"
+        await until(self._present_or_gone, timeout_s, missing)
 
     def is_present(self) -> bool:
         avatar = self.talker.room.remote_participants.get(self.avatar)
         return avatar is not None and len(avatar.track_publications) >= 2
 
     async def gone(self, timeout_s: float) -> None:
-        await until(lambda: self.avatar not in self.talker.room.remote_participants, timeout_s)
+        await until(
+            lambda: self.avatar not in self.talker.room.remote_participants,
+            timeout_s,
+            "the avatar did not leave",
+        )
+
+    def _present_or_gone(self) -> bool:
+        if self.workers and self.workers[-1].failed:
+            raise Gone(self.workers[-1].state())
+        return self.is_present()
 
 
-async def until(held: Callable[[], bool], timeout_s: float) -> None:
-    """Look again and again. Raises TimeoutError."""
+async def until(held: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+    """Look again and again. Raises InVain, which says what is the case `otherwise`."""
     give_up = time.monotonic() + timeout_s
     while not held():
         if time.monotonic() > give_up:
-            raise TimeoutError
+            raise InVain(f"{otherwise} within {timeout_s:g} s")
         await asyncio.sleep(0.02)
 
 
@@ -213,14 +242,21 @@ async def meet(
     # The sink keeps handlers by this identity, process-wide: livekit.md §1.4.
     avatar = f"avatar-{next(_numbers)}"
     room = await join_agent(target.livekit, name, agent)
-    meeting = Meeting(target, name, avatar, Talker(room, avatar), Ears(avatar, pictures=pictures))
+    ears = Ears(avatar, pictures=pictures)
+    meeting = Meeting(target, name, agent, avatar, Talker(room, avatar), ears)
     try:
-        await meeting.ears.join(target.livekit, name)
-        token = target.livekit.avatar_token(name, avatar, agent)
-        meeting.process = await target.launch(token)
+        await ears.join(target.livekit, name)
+        await meeting.call()
         await meeting.present()
-        await meeting.ears.listening(JOIN_S)
+        await ears.listening(JOIN_S)
         yield meeting
+        for worker in meeting.workers:
+            if worker.failed:
+                tell(worker.state())
+    except TimeoutError as error:
+        if not meeting.workers:
+            raise
+        raise InVain(f"{error}; {meeting.workers[-1].state()}".removeprefix("; ")) from error
     finally:
         await _clear_away(meeting)
 
@@ -234,10 +270,8 @@ async def join_agent(livekit: LiveKit, name: str, identity: str = AGENT) -> rtc.
 
 async def _clear_away(meeting: Meeting) -> None:
     await put_away(meeting.target.livekit, meeting.name, meeting.ears, meeting.talker.room)
-    if meeting.process is not None:
-        with contextlib.suppress(ProcessLookupError):
-            meeting.process.terminate()
-        await meeting.process.wait()
+    for worker in meeting.workers:
+        await worker.stop()
 
 
 async def put_away(livekit: LiveKit, name: str, ears: Ears, room: rtc.Room) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .circumstances import Circumstances
+if TYPE_CHECKING:
+    from .circumstances import Circumstances
 
 YES_NO = "faults"  # the unit of what either holds or does not
 
@@ -69,28 +70,30 @@ def p95(values: Sequence[float]) -> float:
     return float(np.percentile(values, 95)) if values else math.nan
 
 
-def table(checks: Iterable[Check]) -> str:
-    """For a terminal."""
+def table(checks: Iterable[Check], left_out: Mapping[str, str]) -> str:
+    """For a terminal; `left_out`: names of cases that were not measured, and why."""
     lines = [f"{'':4}  {'point':12}  {'what':54}  {'value':>12}  {'limit':>9}"]
     for check in checks:
         mark = "ok" if check.ok else "FAIL"
         note = f"  {check.note}" if check.note else ""
         values = f"{check.shown:>12}  {check.shown_limit:>9}"
         lines.append(f"{mark:4}  {check.point:12}  {check.name:54}  {values}{note}".rstrip())
+    lines += [f"{'--':4}  {name}: left out; {why}" for name, why in left_out.items()]
     return "\n".join(lines)
 
 
-def summary(checks: Sequence[Check]) -> str:
-    return f"{sum(check.ok for check in checks)} of {len(checks)} hold."
+def summary(checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
+    held = f"{sum(check.ok for check in checks)} of {len(checks)} hold"
+    return f"{held}; left out: {', '.join(left_out)}." if left_out else f"{held}."
 
 
-def markdown(around: Circumstances, checks: Sequence[Check]) -> str:
+def markdown(around: Circumstances, checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
     """For publication: who, when, where, and every point with its limits."""
     lines = [
         f"# Conformance of {around.worker}",
         "",
-        f"**{summary(checks)}** An avatar worker for LiveKit Agents, measured from outside by the "
-        "real `livekit-agents` and a subscriber in a process of its own.",
+        f"**{summary(checks, left_out)}** An avatar worker for LiveKit Agents, measured from "
+        "outside by the real `livekit-agents` and a subscriber in a process of its own.",
         "",
         "| | |",
         "| --- | --- |",
@@ -107,18 +110,22 @@ def markdown(around: Circumstances, checks: Sequence[Check]) -> str:
     listed = {case for cases in POINTS.values() for case in cases}
     if broken := [check for check in checks if check.point not in listed]:
         lines += ["", "## Cases that broke off", "", *_rows(broken)]
+    if left_out:
+        said = [f"- {_cell(name)}: {_cell(why)}." for name, why in left_out.items()]
+        lines += ["", "## Left out", "", *said]
     return "\n".join(lines) + "\n"
 
 
-def write_json(path: Path, around: Circumstances, checks: Sequence[Check]) -> None:
+def as_json(around: Circumstances, checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
     body = {
         **asdict(around),
         "ok": all(check.ok for check in checks),
         "checks": [
             {**asdict(check), "value": _number(check.value), "ok": check.ok} for check in checks
         ],
+        "left_out": dict(left_out),
     }
-    path.write_text(json.dumps(body, indent=2, allow_nan=False) + "\n")
+    return json.dumps(body, indent=2, allow_nan=False) + "\n"
 
 
 def _rows(checks: Iterable[Check]) -> list[str]:
@@ -126,8 +133,13 @@ def _rows(checks: Iterable[Check]) -> list[str]:
     for check in checks:
         mark = "holds" if check.ok else "**fails**"
         cells = (mark, check.name, check.shown, check.shown_limit, check.note)
-        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return rows
+
+
+def _cell(text: str) -> str:
+    """On one line, within one column."""
+    return " ".join(text.replace("|", "/").split())
 
 
 def _number(value: float) -> float | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shlex
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import aiohttp
 from livekit import api
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
+
+from .choice import Unfit
+from .worker import Worker
 
 REACH_S = 10.0
 
@@ -19,11 +20,11 @@ class Refused(Exception):
     """The worker's API did not take a request."""
 
     def __init__(self, status: int, body: str) -> None:
-        super().__init__(f"{status}: {body[:300]}")
+        super().__init__(f"the worker's API answers {status}: {_detail(body)[:300]}")
         self.status = status
 
 
-class Unreachable(Exception):
+class Unreachable(Unfit):
     """Nothing answers at the worker's address; the message says which."""
 
 
@@ -64,7 +65,7 @@ class LiveKit:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A worker behind the API that the published `bey` plugin calls, or a command to run."""
+    """A worker behind the API that the published `bey` plugin calls, or else a command to run."""
 
     livekit: LiveKit
     api_url: str | None
@@ -73,11 +74,21 @@ class Target:
     command: str | None = None
     service_pid: int | None = None  # of the worker's process, for the soak
 
-    async def launch(self, token: str) -> asyncio.subprocess.Process | None:
-        """Ask for an avatar that joins with this token. Raises Refused."""
+    @property
+    def api(self) -> str:
+        """Where plugins ask for an avatar, which must be nobody else's. Raises Unfit."""
+        if self.api_url is None:
+            raise Unfit("A command has no API: name a service with --api-url.")
+        return self.api_url
+
+    async def launch(self, token: str) -> Worker | None:
+        """Ask for an avatar that joins with this token; the process that was started, if one was.
+
+        Raises Refused, Unreachable and Unfit.
+        """
         if self.command is not None:
-            env = {**os.environ, "AVATAR_LIVEKIT_URL": self.livekit.url, "AVATAR_TOKEN": token}
-            return await asyncio.create_subprocess_exec(*shlex.split(self.command), env=env)
+            env = {"AVATAR_LIVEKIT_URL": self.livekit.url, "AVATAR_TOKEN": token}
+            return await Worker.start(self.command, env)
         body = {
             "transport": "livekit",
             "avatar_id": self.avatar_id,
@@ -88,11 +99,11 @@ class Target:
         try:
             async with (
                 aiohttp.ClientSession(headers=headers) as http,
-                http.post(f"{self.api_url}/v1/sessions", json=body) as answer,
+                http.post(f"{self.api}/v1/sessions", json=body) as answer,
             ):
                 if not answer.ok:
                     raise Refused(answer.status, await answer.text())
-        except aiohttp.ClientConnectionError as error:
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
             raise Unreachable(f"{self.api_url} cannot be reached: look at --api-url.") from error
         return None
 
@@ -108,3 +119,11 @@ class Target:
                 return
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unreachable(f"{self.api_url} cannot be reached: look at --api-url.") from error
+
+
+def _detail(body: str) -> str:
+    """Of a refusal as RFC 9457 has it; else all of it."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(body.split())

@@ -59,7 +59,7 @@ async def published(target: Target, plan: Plan) -> list[Check]:
     """The unmodified `bey` plugin, pointed at this worker."""
     plugin = bey.AvatarSession(
         avatar_id=target.avatar_id,
-        api_url=target.api_url,
+        api_url=target.api,
         api_key=target.api_key or "none",
     )
     async with on_stage(target, plugin) as scene:
@@ -127,7 +127,7 @@ async def loss(target: Target, plan: Plan) -> list[Check]:
 
 def our_plugin(target: Target) -> voipavatar.AvatarSession:
     return voipavatar.AvatarSession(
-        persona=target.avatar_id, api_url=target.api_url or "", api_key=target.api_key or ""
+        persona=target.avatar_id, api_url=target.api, api_key=target.api_key or ""
     )
 
 

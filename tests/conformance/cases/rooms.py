@@ -16,11 +16,13 @@ from ..plan import Plan
 from ..report import Check, must
 from ..sounds import WINDOW_S, tone
 from ..target import Refused, Target
+from ..worker import Gone
 
 RATE = 24_000
 SETTLE_S = 0.6
 OLD_HZ, NEW_HZ = 440.0, 660.0
 AUDIBLE = 0.03  # strength of a tone
+GIVES_UP_S = 20.0
 LEFT_WITHIN_S = 40.0  # 30 s of patience for an agent that is gone, and time to leave
 
 
@@ -141,17 +143,17 @@ async def removals(target: Target, plan: Plan) -> list[Check]:
         await meeting.gone(5.0)
         await asyncio.sleep(3.0)
         stays_away = not meeting.is_present()
-        again = await _comes_again(target, meeting)
+        again = await _comes_again(meeting)
         await admin.room.delete_room(api.DeleteRoomRequest(room=meeting.name))
         await asyncio.sleep(2.0)
         meeting.talker = Talker(await join_agent(target.livekit, meeting.name), meeting.avatar)
         empty = not meeting.is_present()
-        anew = await _comes_again(target, meeting)
+        anew = await _comes_again(meeting)
     return [
         must("life cycle", "removed: the avatar stays away", stays_away),
-        must("life cycle", "removed: comes when asked again", again),
+        must("life cycle", "removed: comes when asked again", not again, again),
         must("life cycle", "room deleted: the avatar stays away", empty),
-        must("life cycle", "room deleted: comes when asked again", anew),
+        must("life cycle", "room deleted: comes when asked again", not anew, anew),
     ]
 
 
@@ -159,12 +161,20 @@ async def tokens(target: Target, plan: Plan) -> list[Check]:
     """A token that is no longer good is refused at once, so that nobody waits."""
     name = f"conformance-{secrets.token_hex(4)}"
     expired = target.livekit.avatar_token(name, "avatar", AGENT, timedelta(seconds=-300))
-    status = 0
     try:
-        await target.launch(expired)
+        worker = await target.launch(expired)
     except Refused as refusal:
-        status = refusal.status
-    return [must("life cycle", "expired token: 4xx", 400 <= status < 500, str(status))]
+        refused = 400 <= refusal.status < 500
+        return [must("life cycle", "expired token: 4xx", refused, str(refusal.status))]
+    if worker is None:
+        return [must("life cycle", "expired token: 4xx", False, "was taken")]
+    try:
+        await worker.wait(GIVES_UP_S)
+        gave_up = worker.failed
+        note = worker.how if gave_up else worker.state()
+    finally:
+        await worker.stop()
+    return [must("life cycle", "expired token: the command exits with an error", gave_up, note)]
 
 
 async def retries(target: Target, plan: Plan) -> list[Check]:
@@ -172,8 +182,7 @@ async def retries(target: Target, plan: Plan) -> list[Check]:
     async with meet(target) as meeting:
         sid = meeting.talker.room.remote_participants[meeting.avatar].sid
         for _ in range(3):
-            token = target.livekit.avatar_token(meeting.name, meeting.avatar, AGENT)
-            await target.launch(token)
+            await meeting.call()
         await asyncio.sleep(2.0)
         same = meeting.talker.room.remote_participants[meeting.avatar].sid == sid
         begun = await meeting.talker.say(tone(1.0, RATE), RATE)
@@ -186,15 +195,17 @@ async def retries(target: Target, plan: Plan) -> list[Check]:
     ]
 
 
-async def _comes_again(target: Target, meeting: Meeting) -> bool:
+async def _comes_again(meeting: Meeting) -> str:
+    """Empty; else why it does not come, or does not speak."""
     try:
-        await target.launch(target.livekit.avatar_token(meeting.name, meeting.avatar, AGENT))
+        await meeting.call()
         await meeting.present()
         count = len(meeting.talker.finished)
         await meeting.talker.say(tone(0.5, RATE), RATE)
-        return await _finishes(meeting, count + 1, 4.0)
-    except (Refused, TimeoutError):
-        return False
+        await meeting.talker.until_finished(count + 1, 4.0)
+    except (Refused, Gone, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 async def _finishes(meeting: Meeting, count: int, timeout_s: float) -> bool:

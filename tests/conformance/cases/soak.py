@@ -62,7 +62,7 @@ def _look(process: psutil.Process, number: int) -> Look:
 async def _one(target: Target) -> bool:
     name, avatar = f"soak-{secrets.token_hex(4)}", "avatar"
     room = await join_agent(target.livekit, name)
-    process = await target.launch(target.livekit.avatar_token(name, avatar, AGENT))
+    worker = await target.launch(target.livekit.avatar_token(name, avatar, AGENT))
     talker = Talker(room, avatar)
     try:
         await talker.say(tone(0.2, RATE), RATE)
@@ -75,8 +75,8 @@ async def _one(target: Target) -> bool:
             with contextlib.suppress(api.TwirpError):
                 await admin.room.remove_participant(who)
         with contextlib.suppress(TimeoutError):
-            await until(lambda: avatar not in room.remote_participants, 5.0)
+            await until(lambda: avatar not in room.remote_participants, 5.0, "it did not leave")
         await room.disconnect()
-        if process is not None:
-            await process.wait()
+        if worker is not None:
+            await worker.stop()
     return True
