@@ -88,7 +88,7 @@ class RoomSession:
         except EngineError as error:
             self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
         except TokenRefused as error:
-            self._end(self._refused(error))
+            self._end(self._refused(error, FailureCode.LIVEKIT_TOKEN_REJECTED))
         except asyncio.CancelledError:
             self._end(Outcome(EndReason.SHUTDOWN))
             self._trace.end(time.monotonic(), self._ended.result())
@@ -205,12 +205,11 @@ class RoomSession:
         except LiveKitLost as error:
             self._end(Outcome(FailureCode.LIVEKIT_LOST, str(error)))
         except TokenRefused as error:
-            self._end(self._refused(error))
+            self._end(self._refused(error, FailureCode.LIVEKIT_LOST))
 
-    def _refused(self, error: TokenRefused) -> Outcome:
+    def _refused(self, error: TokenRefused, code: FailureCode) -> Outcome:
         remedy = RENEW if self._spec.external else REKEY
-        detail = f"LiveKit refused the token. {remedy} LiveKit said: {error}"
-        return Outcome(FailureCode.LIVEKIT_TOKEN_REJECTED, detail)
+        return Outcome(code, f"LiveKit refused the token. {remedy} LiveKit said: {error}")
 
     def _limit_duration(self, exits: AsyncExitStack) -> None:
         limit = self._spec.limits.max_duration_s
