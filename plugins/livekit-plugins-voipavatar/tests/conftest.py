@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
+from livekit import rtc
+from scene import join
 
 
 @dataclass(slots=True)
@@ -38,6 +41,13 @@ class Service:
     def posts(self) -> int:
         return self.asked.count(("POST", "/sessions"))
 
+    def deleted(self) -> list[str]:
+        return [path for method, path in self.asked if method == "DELETE"]
+
+    def token(self) -> str:
+        """What the avatar that was asked for last joins with."""
+        return str(self.bodies[-1]["livekit"]["token"])
+
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
@@ -51,3 +61,11 @@ async def service() -> AsyncIterator[Service]:
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield made
     await runner.cleanup()
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[rtc.Room]:
+    """An agent's."""
+    joined = await join(f"plugin-{secrets.token_hex(4)}", "agent")
+    yield joined
+    await joined.disconnect()

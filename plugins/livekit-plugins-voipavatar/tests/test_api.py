@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import Service
 from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
-from livekit.plugins.voipavatar.api import Api
+from livekit.plugins.voipavatar.api import Api, VoipAvatarException
 
 QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=30.0)
 BODY = {
@@ -19,6 +19,14 @@ BODY = {
 }
 
 
+async def nobody_is_there(_: str) -> bool:
+    return False
+
+
+async def everybody_is_there(_: str) -> bool:
+    return True
+
+
 def problem(code: str) -> dict[str, Any]:
     return {"code": code, "detail": f"It is {code}."}
 
@@ -27,7 +35,7 @@ async def test_a_refusal_is_raised_at_once_with_what_the_service_says(service: S
     service.answers = [(404, problem("persona_not_found"), {"X-Request-Id": "abc"})]
     api = Api(service.url, "key-1", QUICK)
     with pytest.raises(APIStatusError, match="It is persona_not_found") as raised:
-        await api.create(BODY)
+        await api.create(BODY, "agent", nobody_is_there)
     await api.aclose()
     assert service.posts() == 1
     assert raised.value.status_code == 404
@@ -38,7 +46,7 @@ async def test_a_refusal_is_raised_at_once_with_what_the_service_says(service: S
 async def test_a_fault_is_tried_again_until_the_service_takes_it(service: Service) -> None:
     service.answers = [(500, problem("internal"), {}), (502, problem("livekit_unreachable"), {})]
     api = Api(service.url, None, QUICK)
-    assert await api.create(BODY) == "ses_3"
+    assert await api.create(BODY, "agent", nobody_is_there) == "ses_3"
     await api.aclose()
     assert service.posts() == 3
 
@@ -47,7 +55,7 @@ async def test_a_lasting_fault_is_raised_in_the_end(service: Service) -> None:
     service.answers = [(503, problem("draining"), {})] * 3
     api = Api(service.url, None, QUICK)
     with pytest.raises(APIStatusError):
-        await api.create(BODY)
+        await api.create(BODY, "agent", nobody_is_there)
     await api.aclose()
     assert service.posts() == 3
 
@@ -56,7 +64,7 @@ async def test_the_pause_is_the_one_that_the_service_asks_for(service: Service) 
     service.answers = [(503, problem("capacity_exhausted"), {"Retry-After": "1"})]
     api = Api(service.url, None, QUICK)
     begun = time.monotonic()
-    await api.create(BODY)
+    await api.create(BODY, "agent", nobody_is_there)
     await api.aclose()
     assert time.monotonic() - begun >= 1.0
 
@@ -64,7 +72,7 @@ async def test_the_pause_is_the_one_that_the_service_asks_for(service: Service) 
 async def test_a_service_that_is_not_there_is_a_connection_error() -> None:
     api = Api("http://127.0.0.1:9", None, QUICK)
     with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1:9 cannot be used"):
-        await api.create(BODY)
+        await api.create(BODY, "agent", nobody_is_there)
     await api.aclose()
 
 
@@ -74,6 +82,8 @@ async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service
         "livekit_url": "wss://here.example",
         "room": "lounge",
         "identity": "avatar",
+        "state": "ready",
+        "audio": {"source": "data_stream", "agent": "earlier"},
     }
     others = [
         mine | {"id": "ses_else", "identity": "somebody"},
@@ -85,16 +95,41 @@ async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service
         (200, {"items": [], "next_cursor": None}, {}),
         (200, {"items": others, "next_cursor": "next+page="}, {}),
         (200, {"items": [mine], "next_cursor": None}, {}),
+        (200, {"items": [], "next_cursor": None}, {}),
         (202, {"id": "ses_mine", "state": "ending"}, {}),
         (200, {"id": "ses_mine", "state": "ended"}, {}),
-        (200, {"items": [], "next_cursor": None}, {}),
     ]
     api = Api(service.url, None, QUICK)
-    assert await api.create(BODY) == "ses_2"
+    assert await api.create(BODY, "agent", nobody_is_there) == "ses_2"
     await api.aclose()
     deleted = [path for method, path in service.asked if method == "DELETE"]
     assert deleted == ["/sessions/ses_mine", "/sessions/ses_mine"]
     assert [query.get("cursor") for query in service.queries[1:4]] == ["", "", "next+page="]
+
+
+@pytest.mark.parametrize("owner", ["other", None])
+async def test_the_avatar_of_somebody_else_does_not_make_way(
+    service: Service, owner: str | None
+) -> None:
+    theirs = {
+        "id": "ses_theirs",
+        "livekit_url": "wss://here.example",
+        "room": "lounge",
+        "identity": "avatar",
+        "state": "ready",
+        "audio": {"source": "data_stream", "agent": owner},
+    }
+    service.answers = [
+        (409, problem("room_conflict"), {}),
+        (200, {"items": [theirs], "next_cursor": None}, {}),
+        (200, {"items": [], "next_cursor": None}, {}),
+        (200, {"items": [], "next_cursor": None}, {}),
+    ]
+    api = Api(service.url, None, QUICK)
+    with pytest.raises(VoipAvatarException, match="avatar_participant_identity"):
+        await api.create(BODY, "agent", everybody_is_there)
+    await api.aclose()
+    assert not service.deleted()
 
 
 async def test_deleting_what_is_gone_is_no_error(service: Service) -> None:

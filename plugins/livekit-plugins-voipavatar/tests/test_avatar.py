@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 from conftest import Service
 from livekit import api, rtc
-from livekit.agents import Agent, AgentSession, APIConnectOptions, APIStatusError
+from livekit.agents import AgentSession, APIStatusError
 from livekit.plugins import voipavatar
 from livekit.plugins.voipavatar import output
-
-RATE = 24_000
-PATIENCE_S = 60.0  # only what never happens takes so long
-QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=30.0)
-
-
-async def join(name: str, identity: str, kind: str) -> rtc.Room:
-    room = rtc.Room()
-    token = (
-        api.AccessToken(os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"])
-        .with_identity(identity)
-        .with_kind(kind)
-        .with_grants(api.VideoGrants(room_join=True, room=name))
-        .to_jwt()
-    )
-    await room.connect(os.environ["LIVEKIT_URL"], token, rtc.RoomOptions(auto_subscribe=False))
-    return room
-
-
-@pytest.fixture
-async def room() -> AsyncIterator[rtc.Room]:
-    joined = await join(f"plugin-{secrets.token_hex(4)}", "agent", "agent")
-    yield joined
-    await joined.disconnect()
-
-
-@contextlib.asynccontextmanager
-async def speaking(
-    service: Service, room: rtc.Room, join_timeout: float, **options: bool
-) -> AsyncIterator[tuple[AgentSession, voipavatar.AvatarSession]]:
-    """An agent's session whose avatar is asked of the service."""
-    avatar = voipavatar.AvatarSession(
-        api_url=service.url, api_key="k", join_timeout=join_timeout, conn_options=QUICK, **options
-    )
-    session: AgentSession = AgentSession()
-    await avatar.start(session, room)
-    await session.start(Agent(instructions=""), room=room, record=False)
-    try:
-        yield session, avatar
-    finally:
-        await session.aclose()
-        await avatar.aclose()
-
-
-async def speech(seconds: float, channels: int = 1) -> AsyncIterator[rtc.AudioFrame]:
-    turns = 220 * np.arange(RATE // 10) / RATE
-    pcm = (5000 * np.sin(2 * np.pi * turns)).astype(np.int16).repeat(channels)
-    for _ in range(round(seconds * 10)):
-        yield rtc.AudioFrame(pcm.tobytes(), RATE, channels, RATE // 10)
-
-
-async def avatar_without_ears(room: rtc.Room) -> rtc.Room:
-    """Joins and publishes, and never says what it has played."""
-    joined = await join(room.name, "voipavatar-agent", "agent")
-    track = rtc.LocalVideoTrack.create_video_track("avatar-video", rtc.VideoSource(64, 64))
-    await joined.local_participant.publish_track(track)
-    return joined
+from scene import PATIENCE_S, QUICK, RATE, deaf_avatar, join, speaking, speech, until
 
 
 async def test_without_an_avatar_the_agent_speaks_into_the_room(
@@ -83,9 +23,7 @@ async def test_without_an_avatar_the_agent_speaks_into_the_room(
         assert not handle.interrupted
         published = list(room.local_participant.track_publications.values())
         assert [track.source for track in published] == [rtc.TrackSource.SOURCE_MICROPHONE]
-        async with asyncio.timeout(PATIENCE_S):
-            while service.posts() < 2:  # noqa: ASYNC110  # another avatar is asked for
-                await asyncio.sleep(0.1)
+        await until(lambda: service.posts() >= 2)  # another avatar is asked for
     assert ("DELETE", "/sessions/ses_1") in service.asked
 
 
@@ -115,8 +53,8 @@ async def test_an_avatar_that_reports_nothing_is_given_up(
     service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "OVERDUE_S", 1.0)
-    deaf = await avatar_without_ears(room)
-    async with speaking(service, room, join_timeout=5.0) as (session, _):
+    async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
+        deaf = await deaf_avatar(service.token())
         handle = session.say("la la", audio=speech(0.5))
         await asyncio.wait_for(handle, PATIENCE_S)
         again = session.say("la la", audio=speech(0.5))
@@ -165,7 +103,8 @@ async def test_the_avatars_token_speaks_for_the_agent_and_no_more(
         body = service.bodies[0]
     claims = api.TokenVerifier().verify(body["livekit"]["token"])
     assert claims.identity == body["identity"] == "voipavatar-agent"
-    assert claims.attributes == {"lk.publish_on_behalf": "agent"}
+    assert claims.attributes["lk.publish_on_behalf"] == "agent"
+    assert set(claims.attributes) == {"lk.publish_on_behalf", "voipavatar.request"}
     assert claims.kind == "agent"
     assert claims.video is not None
     assert claims.video.room == body["room"] == room.name

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import aiohttp
 from livekit import api
-from livekit.agents import NotGivenOr
+from livekit.agents import APIConnectionError, NotGivenOr
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
 from .api import VoipAvatarException
+from .presence import MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Access:
             )
         return cls(*map(str, found))
 
-    def token(self, room: str, identity: str, name: str, agent: str) -> str:
+    def token(self, room: str, identity: str, name: str, agent: str, mark: str) -> str:
         """Lets an avatar speak in one room on behalf of an agent, and nothing else."""
         grants = api.VideoGrants(
             room_join=True, room=room, can_publish_sources=["camera", "microphone"]
@@ -46,6 +48,26 @@ class Access:
             .with_identity(identity)
             .with_name(name)
             .with_grants(grants)
-            .with_attributes({ATTRIBUTE_PUBLISH_ON_BEHALF: agent})
+            .with_attributes({ATTRIBUTE_PUBLISH_ON_BEHALF: agent, MARK: mark})
             .to_jwt()
         )
+
+    async def is_in(self, room: str, identity: str) -> bool:
+        """Whether somebody is in a room, which we may not have joined yet.
+
+        Raises APIConnectionError when the LiveKit server does not say.
+        """
+        who = api.RoomParticipantIdentity(room=room, identity=identity)
+        try:
+            async with api.LiveKitAPI(self.url, self.key, self.secret) as server:
+                await server.room.get_participant(who)
+        except api.TwirpError as error:
+            if error.code == api.TwirpErrorCode.NOT_FOUND:
+                return False
+            raise APIConnectionError(
+                f"LiveKit does not say who is there: {error.message}"
+            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            message = f"{self.url} cannot be used: {error or type(error).__name__}"
+            raise APIConnectionError(message) from error
+        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -33,19 +33,27 @@ class Api:
         self._options = options
         self._http: aiohttp.ClientSession | None = None
 
-    async def create(self, body: dict[str, Any]) -> str:
-        """Ask for a session; its id.
+    async def create(
+        self, body: dict[str, Any], agent: str, present: Callable[[str], Awaitable[bool]]
+    ) -> str:
+        """Ask for a session of an agent's avatar; its id.
 
-        An earlier avatar of the same identity that is still in the room makes way: it belongs to
-        an agent that is gone, or to a request whose answer was lost. Raises APIError.
+        An earlier avatar of the same identity that is still in the room makes way if its agent is
+        this one (a request whose answer was lost, a process before this) or not `present` there.
+        Raises VoipAvatarException for the avatar of somebody else, APIError.
         """
         try:
-            session = await self._call("POST", "/sessions", body)
+            return str((await self._call("POST", "/sessions", body))["id"])
         except APIStatusError as error:
             if _code(error) != "room_conflict":
                 raise
-            await self._release(_place(body["livekit"]["url"], body["room"], body["identity"]))
-            session = await self._call("POST", "/sessions", body)
+        place = _place(body["livekit"]["url"], body["room"], body["identity"])
+        for earlier in await self._holders(place):
+            if earlier["state"] != "ending":
+                await _check_may_end(earlier, agent, present)
+            logger.warning("ending an earlier session", extra={"session": earlier["id"]})
+            await self._end(earlier["id"])
+        session = await self._call("POST", "/sessions", body)
         return str(session["id"])
 
     async def delete(self, session_id: str) -> None:
@@ -70,12 +78,13 @@ class Api:
             await self._http.close()
             self._http = None
 
-    async def _release(self, place: Place) -> None:
-        for state in ("starting", "ready", "ending"):
-            async for session in self._sessions(state):
-                if _place(session["livekit_url"], session["room"], session["identity"]) == place:
-                    logger.warning("ending an earlier session", extra={"session": session["id"]})
-                    await self._end(session["id"])
+    async def _holders(self, place: Place) -> list[dict[str, Any]]:
+        return [
+            session
+            for state in ("starting", "ready", "ending")
+            async for session in self._sessions(state)
+            if _place(session["livekit_url"], session["room"], session["identity"]) == place
+        ]
 
     async def _sessions(self, state: str) -> AsyncIterator[dict[str, Any]]:
         cursor = ""
@@ -128,6 +137,19 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             message = f"{self._url} cannot be used: {error or type(error).__name__}"
             raise APIConnectionError(message) from error
+
+
+async def _check_may_end(
+    session: dict[str, Any], agent: str, present: Callable[[str], Awaitable[bool]]
+) -> None:
+    owner = (session.get("audio") or {}).get("agent")
+    if owner == agent or (owner is not None and not await present(owner)):
+        return
+    whose = "somebody else" if owner is None else f"the agent {owner!r}, which is in the room"
+    raise VoipAvatarException(
+        f"The avatar {session['identity']!r} in room {session['room']!r} is that of {whose}: give "
+        "this agent's another name with avatar_participant_identity."
+    )
 
 
 def _refusal(response: aiohttp.ClientResponse, text: str) -> APIStatusError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import time
@@ -19,26 +18,19 @@ from livekit.agents import (
     get_job_context,
     utils,
 )
+from livekit.agents.metrics.base import AvatarMetrics, Metadata
 from livekit.agents.voice.avatar import AvatarSession as BaseAvatarSession
 
 from .access import Access
 from .api import Api, VoipAvatarException
 from .log import logger
 from .output import AvatarOutput, PlainOutput, VoiceOutput
+from .presence import Presence, connected
 
 DEFAULT_API_URL = "http://127.0.0.1:8080"
 IDENTITY = "voipavatar-agent"
 JOIN_TIMEOUT_S = 10.0
 LOOK_S = 0.2
-# An avatar that reconnects is back by then; one that was told to leave does not come back.
-BACK_WITHIN_S = 4.0
-FOR_GOOD = frozenset(
-    {
-        rtc.DisconnectReason.CLIENT_INITIATED,
-        rtc.DisconnectReason.PARTICIPANT_REMOVED,
-        rtc.DisconnectReason.ROOM_DELETED,
-    }
-)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between requests for a new session
 SETTLED_S = 30.0  # an avatar that stayed so long was not the trouble
 
@@ -63,6 +55,8 @@ class AvatarSession(BaseAvatarSession):
             persona: whose face, by its name in the service
             api_url: the service; else VOIPAVATAR_API_URL, else http://127.0.0.1:8080
             api_key: else VOIPAVATAR_API_KEY; a service on loopback without keys needs none
+            avatar_participant_identity: as whom it joins; of several agents in a room, each needs
+                its own
             barge_in: whether the avatar falls silent by itself when a person begins to speak;
                 else as the service is set (VOIPAVATAR_BARGE_IN there)
             join_timeout: seconds until an agent whose avatar has not joined speaks without one
@@ -82,12 +76,12 @@ class AvatarSession(BaseAvatarSession):
             conn_options,
         )
         self._access: Access | None = None
+        self._presence: Presence | None = None
         self._session_id: str | None = None
         self._voice: VoiceOutput | None = None
         self._sink: AvatarOutput | None = None
         self._plain: PlainOutput | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._gone: tuple[float, int | None] | None = None  # since when away, and why
 
     @property
     def avatar_identity(self) -> str:
@@ -113,21 +107,30 @@ class AvatarSession(BaseAvatarSession):
     ) -> None:
         """Ask for an avatar and speak through it from now on.
 
-        Raises VoipAvatarException for missing settings, APIStatusError when the service refuses,
-        APIConnectionError when it cannot be reached; the agent's output is untouched then.
+        Raises VoipAvatarException for missing settings, when it was started before, or when another
+        agent in the room has an avatar of this identity; APIStatusError when the service refuses,
+        APIConnectionError when it cannot be reached. The agent's output is untouched then.
         """
+        if self._presence is not None:
+            raise VoipAvatarException(
+                "The avatar has been started already: call aclose() before you start it again."
+            )
         self._access = Access.given(livekit_url, livekit_api_key, livekit_api_secret)
-        await super().start(agent_session, room)
+        self._presence = Presence(
+            room, self._identity, on_away=self._hold_back, on_back=self._go_on
+        )
         try:
+            await super().start(agent_session, room)
             await self._request(room)
         except BaseException:
             await self.aclose()
             raise
-        room.on("participant_disconnected", self._on_gone)
-        room.on("participant_active", self._on_back)
         self._sink = AvatarOutput(room, self._identity)
         self._voice = VoiceOutput(self._sink)
         agent_session.output.replace_audio_tail(self._voice)
+        if self._plain is not None:  # of before aclose()
+            await self._plain.aclose()
+            self._plain = None
         self._keeper = asyncio.create_task(self._keep(room))
 
     async def aclose(self) -> None:
@@ -137,42 +140,52 @@ class AvatarSession(BaseAvatarSession):
             await utils.aio.cancel_and_wait(self._keeper)
             self._keeper = None
         if room is not None:
-            room.off("participant_disconnected", self._on_gone)
-            room.off("participant_active", self._on_back)
-            self._fall_back(room)
+            self._fall_back(room, deaf=not self._is_there())
         await self._discard()
         await self._api.aclose()
+        if room is not None and not self._is_there():
+            # The base class would put whoever has the identity out of the room.
+            room.off("connection_state_changed", self._on_connection_state_changed)
+            self._room = None
         await super().aclose()
+        if self._presence is not None:
+            self._presence.close()
+            self._presence = None
 
     async def _request(self, room: rtc.Room) -> None:
-        assert self._access is not None
+        assert self._access is not None and self._presence is not None
+        access = self._access
         job = get_job_context(required=False)
         if not room.isconnected() and job is None:
             raise VoipAvatarException("Connect the room first, or start the avatar inside a job.")
         name = room.name if room.isconnected() else job.job.room.name
         agent = room.local_participant.identity if room.isconnected() else _identity_of(job)
-        token = self._access.token(name, self._identity, self._name, agent)
+        mark = self._presence.expect()
+        token = access.token(name, self._identity, self._name, agent, mark)
         self._session_id = await self._api.create(
             {
                 "room": name,
                 "persona": self._persona,
                 "identity": self._identity,
                 "audio": self._audio,
-                "livekit": {"url": self._access.url, "token": token},
-            }
+                "livekit": {"url": access.url, "token": token},
+            },
+            agent,
+            lambda identity: access.is_in(name, identity),
         )
         logger.debug("avatar session asked for", extra={"session": self._session_id})
 
     @utils.log_exceptions(logger=logger)
     async def _keep(self, room: rtc.Room) -> None:
         """See to it that the agent can be heard, by an avatar if there is one."""
-        await _connected(room)
+        await connected(room)
         pause = FIRST_PAUSE_S
         while True:
             since = time.monotonic()
-            trouble = await self._through_avatar(room)
-            logger.warning("speaking without an avatar", extra={"reason": trouble})
-            self._fall_back(room)
+            what = await self._through_avatar()
+            self._fall_back(room, deaf=True)
+            why = await self._api.trouble(str(self._session_id))
+            logger.warning("speaking without an avatar: %s (%s)", what, why)
             if time.monotonic() - since > SETTLED_S:
                 pause = FIRST_PAUSE_S
             await self._discard()
@@ -180,39 +193,52 @@ class AvatarSession(BaseAvatarSession):
             self._sink = AvatarOutput(room, self._identity)
             self._wait_avatar_join_task = asyncio.create_task(self._wait_avatar_join())
 
-    async def _through_avatar(self, room: rtc.Room) -> str:
-        """Wait for the avatar and speak through it; why that came to an end."""
-        assert self._sink is not None and self._voice is not None and self._session_id is not None
-        self._gone = None
+    async def _wait_avatar_join(self) -> None:
+        assert self._presence is not None
+        began = time.time()
+        await self._presence.joined()
+        joined = time.time()
+        self._emit_metrics(
+            AvatarMetrics(
+                timestamp=joined,
+                session_started_time=began,
+                avatar_joined_time=joined,
+                metadata=Metadata(model_provider=self.provider),
+            )
+        )
+
+    async def _through_avatar(self) -> str:
+        """Wait for the avatar and speak through it; how that came to an end."""
+        assert self._sink is not None and self._voice is not None and self._presence is not None
         try:
             async with asyncio.timeout(self._join_timeout):
                 await self.wait_for_join(timeout=None)
                 await self._sink.ready()
         except (TimeoutError, RuntimeError):
-            return f"it did not join: {await self._api.trouble(self._session_id)}"
+            return "it did not join"
         if self._plain is not None:
             while not self._plain.idle:
                 await self._plain.wait_for_playout()  # not in mid-sentence
             self._voice.switch(self._sink)
             await self._plain.aclose()
             self._plain = None
-        if self._gone is None:
+        if not self._presence.away:
             self._sink.open()
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._gone is not None and self._is_gone_for_good(*self._gone):
-                return f"it left: {await self._api.trouble(self._session_id)}"
+            if self._presence.lost:
+                return "it left"
             if self._sink.overdue():
                 return "it does not report what was heard"
 
-    def _fall_back(self, room: rtc.Room) -> None:
+    def _fall_back(self, room: rtc.Room, *, deaf: bool) -> None:
         """Speak into the room from now on; whatever waits for the avatar goes there, too."""
         if self._voice is None or self._sink is None:
             return
         if self._plain is None:
             self._plain = PlainOutput(room)
-            self._voice.switch(self._plain)
-        self._sink.hand_over(self._plain)
+        self._sink.hand_over(self._plain, deaf=deaf)
+        self._voice.switch(self._plain)
 
     async def _discard(self) -> None:
         """End the session that was in use, if the service still has it."""
@@ -231,39 +257,25 @@ class AvatarSession(BaseAvatarSession):
         while True:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, LONGEST_PAUSE_S)
-            with contextlib.suppress(APIError):
+            await connected(room)
+            try:
                 await self._request(room)
+            except (APIError, VoipAvatarException) as error:
+                reason = error.message if isinstance(error, APIError) else error
+                logger.warning("no other avatar yet: %s", reason, extra={"pause_s": pause})
+            else:
                 return pause
 
-    def _on_gone(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == self._identity and self._sink is not None:
-            self._gone = (time.monotonic(), participant.disconnect_reason)
+    def _is_there(self) -> bool:
+        return self._presence is not None and self._presence.has_joined()
+
+    def _hold_back(self) -> None:
+        if self._sink is not None:
             self._sink.hold()
 
-    def _on_back(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == self._identity and self._gone is not None:
-            self._gone = None
-            if self._sink is not None:
-                self._sink.open()
-
-    @staticmethod
-    def _is_gone_for_good(since: float, reason: int | None) -> bool:
-        return reason in FOR_GOOD or time.monotonic() - since > BACK_WITHIN_S
-
-
-async def _connected(room: rtc.Room) -> None:
-    connected = asyncio.Event()
-
-    def look(_: object = None) -> None:
-        if room.isconnected():
-            connected.set()
-
-    room.on("connection_state_changed", look)
-    look()
-    try:
-        await connected.wait()
-    finally:
-        room.off("connection_state_changed", look)
+    def _go_on(self) -> None:
+        if self._sink is not None:
+            self._sink.open()
 
 
 def _identity_of(job: object) -> str:

@@ -36,6 +36,8 @@ class VoiceOutput(AudioOutput):
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
+        if not self._pending_playback_count:
+            return  # the avatar has told this speech as ended already, so nobody plays the rest
         assert self.next_in_chain is not None
         await self.next_in_chain.capture_frame(frame)
 
@@ -61,15 +63,18 @@ class AvatarOutput(DataStreamAudioOutput):
             room,
             destination_identity=identity,
             sample_rate=SAMPLE_RATE,
-            wait_remote_track=rtc.TrackKind.KIND_VIDEO,
             wait_playback_start=True,
         )
         self._passable = asyncio.Event()
         self._heir: AudioOutput | None = None
+        self._deaf = False
         self._heard_until = 0.0  # when all that was sent should have been heard
 
     async def ready(self) -> None:
-        """Wait until the base class has found the avatar. Raises RuntimeError if it left."""
+        """Wait until the base class has found somebody of this identity.
+
+        Raises RuntimeError if the agent's own connection ends before that.
+        """
         if self._start_atask is not None:
             await asyncio.shield(self._start_atask)
 
@@ -82,9 +87,12 @@ class AvatarOutput(DataStreamAudioOutput):
         if self._heir is None:
             self._passable.clear()
 
-    def hand_over(self, heir: AudioOutput) -> None:
-        """The avatar is of no use any more: what still comes in here is the heir's."""
-        self._heir = heir
+    def hand_over(self, heir: AudioOutput, *, deaf: bool) -> None:
+        """The avatar is of no use any more: what still comes in here is the heir's.
+
+        One that is not `deaf` can be told to fall silent.
+        """
+        self._heir, self._deaf = heir, deaf
         self._passable.set()
         self._room.off("connection_state_changed", self._handle_connection_state_changed)
         if self._start_atask is not None:
@@ -94,6 +102,12 @@ class AvatarOutput(DataStreamAudioOutput):
         """Speech should have been heard long ago, and no report of it came."""
         complete = self._pending_playback_count > 0 and self._stream_writer is None
         return complete and time.monotonic() > self._heard_until + OVERDUE_S
+
+    def clear_buffer(self) -> None:
+        if not self._deaf:
+            super().clear_buffer()
+        while self._deaf and self._pending_playback_count:
+            self.on_playback_finished(playback_position=self._pushed_duration, interrupted=True)
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         try:
