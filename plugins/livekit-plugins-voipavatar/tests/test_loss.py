@@ -122,7 +122,7 @@ async def test_an_avatar_that_is_lost_is_not_told_to_fall_silent(
 async def test_the_agent_speaks_on_before_the_service_has_said_what_happened(
     service: Service, room: rtc.Room
 ) -> None:
-    slow = APIConnectOptions(max_retry=3, retry_interval=NEVER_S, timeout=30.0)
+    slow = APIConnectOptions(max_retry=1, retry_interval=2 * PATIENCE_S, timeout=30.0)
     lost = HearingAvatar(tells=False)
     async with speaking(service, room, PATIENCE_S, slow) as (session, _):
         await lost.enter(service.token())
