@@ -12,7 +12,18 @@ from livekit import rtc
 from livekit.agents import AgentSession, utils
 from livekit.agents.testing import fake_job_context
 from livekit.plugins import voipavatar
-from scene import IDENTITY, PATIENCE_S, QUICK, deaf_avatar, join, speaking, speech, token, until
+from scene import (
+    IDENTITY,
+    NEVER_S,
+    PATIENCE_S,
+    QUICK,
+    deaf_avatar,
+    join,
+    speaking,
+    speech,
+    token,
+    until,
+)
 
 
 async def test_an_avatar_that_runs_cannot_be_started_again(
@@ -55,21 +66,28 @@ def taken(room: rtc.Room, owner: str | None) -> list[tuple[int, dict[str, Any], 
     ]
 
 
-async def test_the_avatar_of_another_agent_in_the_room_is_left_alone(
-    service: Service, room: rtc.Room
+async def test_while_another_agent_in_the_room_has_it_the_agent_speaks_without(
+    service: Service, room: rtc.Room, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = await join(room.name, "other")
     theirs = await deaf_avatar(token(room.name, IDENTITY))
     await until(lambda: IDENTITY in room.remote_participants)
     service.answers = taken(room, "other")
-    avatar = voipavatar.AvatarSession(api_url=service.url, conn_options=QUICK)
-    with fake_job_context(room=room):
-        async with utils.http_context.open():  # of a job, whose end puts avatars out of the room
-            with pytest.raises(voipavatar.VoipAvatarException, match="avatar_participant_identity"):
-                await avatar.start(AgentSession(), room)
+    with fake_job_context(room=room):  # a job's end puts avatars out of the room
+        async with (
+            utils.http_context.open(),
+            speaking(service, room, join_timeout=NEVER_S) as (session, avatar),
+        ):
+            assert avatar.session_id is None
+            assert "avatar_participant_identity" in caplog.text
+            said = session.say("la la", audio=speech(0.3))
+            await asyncio.wait_for(said, PATIENCE_S)
+            assert not said.interrupted
+            assert not service.deleted()
+            await until(lambda: avatar.session_id is not None)  # it asks again
+    assert service.posts() == 2
     await asyncio.sleep(0.5)
     assert theirs.isconnected()
-    assert not service.deleted()
     await theirs.disconnect()
     await other.disconnect()
 
@@ -85,7 +103,7 @@ async def test_an_avatar_of_ours_or_of_an_agent_that_is_gone_makes_way(
 
 
 async def test_whose_avatar_it_is_is_asked_of_livekit_before_the_agent_has_joined(
-    service: Service, room: rtc.Room
+    service: Service, room: rtc.Room, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.answers = taken(room, "agent")
     late = rtc.Room()
@@ -93,6 +111,7 @@ async def test_whose_avatar_it_is_is_asked_of_livekit_before_the_agent_has_joine
     with fake_job_context(room=late, agent_identity="late") as job:
         job.job.room.name = room.name
         job._info.token = token(room.name, "late")
-        with pytest.raises(voipavatar.VoipAvatarException, match="'agent', which is in the room"):
-            await avatar.start(AgentSession(), late)
+        await avatar.start(AgentSession(), late)
+    assert "'agent', which is in the room" in caplog.text
     assert not service.deleted()
+    await avatar.aclose()

@@ -24,6 +24,10 @@ class VoipAvatarException(Exception):
     """The plugin was not told what it needs, or was used in a wrong order."""
 
 
+class AvatarTaken(VoipAvatarException):
+    """Another agent that is in the room has the avatar of this identity."""
+
+
 class Api:
     """Calls with retries: 4xx is raised at once, 5xx and network errors are tried again."""
 
@@ -40,7 +44,7 @@ class Api:
 
         An earlier avatar of the same identity that is still in the room makes way if its agent is
         this one (a request whose answer was lost, a process before this) or not `present` there.
-        Raises VoipAvatarException for the avatar of somebody else, APIError.
+        Raises AvatarTaken for the avatar of somebody else, APIError.
         """
         try:
             return str((await self._call("POST", "/sessions", body))["id"])
@@ -146,7 +150,7 @@ async def _check_may_end(
     if owner == agent or (owner is not None and not await present(owner)):
         return
     whose = "somebody else" if owner is None else f"the agent {owner!r}, which is in the room"
-    raise VoipAvatarException(
+    raise AvatarTaken(
         f"The avatar {session['identity']!r} in room {session['room']!r} is that of {whose}: give "
         "this agent's another name with avatar_participant_identity."
     )

@@ -22,7 +22,7 @@ from livekit.agents.metrics.base import AvatarMetrics, Metadata
 from livekit.agents.voice.avatar import AvatarSession as BaseAvatarSession
 
 from .access import Access
-from .api import Api, VoipAvatarException
+from .api import Api, AvatarTaken, VoipAvatarException
 from .log import logger
 from .output import AvatarOutput, PlainOutput, VoiceOutput
 from .presence import Presence, connected
@@ -107,9 +107,12 @@ class AvatarSession(BaseAvatarSession):
     ) -> None:
         """Ask for an avatar and speak through it from now on.
 
-        Raises VoipAvatarException for missing settings, when it was started before, or when another
-        agent in the room has an avatar of this identity; APIStatusError when the service refuses,
-        APIConnectionError when it cannot be reached. The agent's output is untouched then.
+        While another agent that is in the room has an avatar of this identity, the agent speaks
+        without one and asks again: the other may have been killed, and LiveKit keeps it a while.
+
+        Raises VoipAvatarException for missing settings or when it was started before;
+        APIStatusError when the service refuses, APIConnectionError when it cannot be reached. The
+        agent's output is untouched then.
         """
         if self._presence is not None:
             raise VoipAvatarException(
@@ -119,9 +122,13 @@ class AvatarSession(BaseAvatarSession):
         self._presence = Presence(
             room, self._identity, on_away=self._hold_back, on_back=self._go_on
         )
+        trouble = ""
         try:
             await super().start(agent_session, room)
             await self._request(room)
+        except AvatarTaken as error:
+            trouble = str(error)
+            logger.warning("no avatar yet: %s", trouble)
         except BaseException:
             await self.aclose()
             raise
@@ -131,7 +138,7 @@ class AvatarSession(BaseAvatarSession):
         if self._plain is not None:  # of before aclose()
             await self._plain.aclose()
             self._plain = None
-        self._keeper = asyncio.create_task(self._keep(room))
+        self._keeper = asyncio.create_task(self._keep(room, trouble))
 
     async def aclose(self) -> None:
         """End the avatar's session. The agent can speak on, in plain audio. Idempotent."""
@@ -176,21 +183,28 @@ class AvatarSession(BaseAvatarSession):
         logger.debug("avatar session asked for", extra={"session": self._session_id})
 
     @utils.log_exceptions(logger=logger)
-    async def _keep(self, room: rtc.Room) -> None:
-        """See to it that the agent can be heard, by an avatar if there is one."""
+    async def _keep(self, room: rtc.Room, trouble: str) -> None:
+        """See to it that the agent can be heard, by an avatar if there is one.
+
+        `trouble`: why there is none to begin with.
+        """
         await connected(room)
         pause = FIRST_PAUSE_S
         while True:
             since = time.monotonic()
-            what = await self._through_avatar()
+            what = trouble or await self._through_avatar()
             self._fall_back(room, deaf=True)
-            why = await self._api.trouble(str(self._session_id))
-            logger.warning("speaking without an avatar: %s (%s)", what, why)
+            if not trouble:
+                what += f" ({await self._api.trouble(str(self._session_id))})"
+            logger.warning("speaking without an avatar: %s", what)
             if time.monotonic() - since > SETTLED_S:
                 pause = FIRST_PAUSE_S
             await self._discard()
             pause = await self._request_again(room, pause)
+            trouble = ""
             self._sink = AvatarOutput(room, self._identity)
+            if self._wait_avatar_join_task is not None:  # for one that never came
+                await utils.aio.cancel_and_wait(self._wait_avatar_join_task)
             self._wait_avatar_join_task = asyncio.create_task(self._wait_avatar_join())
 
     async def _wait_avatar_join(self) -> None:
