@@ -143,4 +143,4 @@ def _cell(text: str) -> str:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)
+    return round(value, 4) if math.isfinite(value) else None  # JSON has no word for the others

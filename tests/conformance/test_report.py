@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .report import as_json, failed, markdown, must, summary, table
+from .report import Check, as_json, failed, markdown, must, summary, table
 
 CHECKS = [must("segments", "one started", True), failed("bey", "the case itself", "401 |\nno key")]
 LEFT_OUT = {"bey": "a command has no API"}
@@ -47,3 +48,10 @@ def test_where_nothing_was_left_out_nothing_is_said() -> None:
 def test_an_answer_of_many_lines_is_one_cell() -> None:
     paper = markdown(AROUND, CHECKS, {})
     assert "| **fails** | the case itself | not measured | yes | 401 / no key |" in paper
+
+
+def test_what_never_came_to_pass_is_no_number_in_json() -> None:
+    never = Check("interruption", "closed after", math.inf, 400, "ms")
+    body = json.loads(as_json(AROUND, [never], {}))
+    assert body["checks"][0]["value"] is None
+    assert body["checks"][0]["ok"] is False
