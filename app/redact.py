@@ -13,13 +13,13 @@ LONGEST = 500  # characters of somebody else's text: their server may say anythi
 
 # A JSON Web Token, also one that was cut short; or one whose first part is written unusually.
 # Where a match may begin is bounded, so that a long text takes no longer than its length.
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"eyJ[\w-]{5,}(?:\.[\w-]+){0,2}|(?<![\w-])[\w-]{16,}\.[\w-]{16,}\.[\w-]{43,}", re.ASCII
 )
 
 
 def without_tokens(text: str) -> str:
-    return _TOKEN.sub(HIDDEN, text)
+    return TOKEN.sub(HIDDEN, text)
 
 
 def said(text: str) -> str:

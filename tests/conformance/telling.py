@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TextIO
 
-TOKEN = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*")  # a JWT, or as much of it as was left
+from app.redact import TOKEN
+
 SECRETS = ("LIVEKIT_API_SECRET", "VOIPAVATAR_API_KEY")
 LEAST = 12  # characters: a shorter secret is a word that means something elsewhere
 
