@@ -10,7 +10,10 @@ from engine.features import Hearing
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Fault injection: the engine stops for `duration_s`, `at_s` after a session's first frame."""
+    """Fault injection: the engine stops for `duration_s`, `at_s` after a session's first frame.
+
+    Only if that session still has its stream then.
+    """
 
     at_s: float
     duration_s: float

@@ -61,8 +61,8 @@ class Painter(Protocol):
         """Forget the jobs of a stream that are older than a generation."""
         ...
 
-    def stall(self, moment: float, seconds: float) -> None:
-        """Fault injection: do nothing for so long from that moment on."""
+    def stall(self, stream: int, moment: float, seconds: float) -> None:
+        """Fault injection: do nothing for so long from then on, if the stream lives."""
         ...
 
     def beat_age_s(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
@@ -27,6 +26,7 @@ from engine.persona import Persona
 from engine.priority import DEVICE, going_first
 from engine.restarts import RESTARTING, Restarts
 from engine.scheduler import Scheduler
+from engine.stalls import Stalls
 from engine.types import FPS, EngineStats, FrameJob
 from engine.warmup import Measured, measure
 
@@ -56,7 +56,7 @@ class Runner:
         self._orders: deque[Order] = deque()
         self._woken = threading.Condition()
         self._streams: set[int] = set()
-        self._stalls: list[tuple[float, float]] = []  # heap of (moment, seconds)
+        self._stalls = Stalls()
         self._thread = threading.Thread(target=self._live, name="voipavatar-engine", daemon=True)
         self._started = threading.Event()
         self._refusal = BackendUnavailable("The engine has not been started.")
@@ -116,9 +116,9 @@ class Runner:
         """Forget the jobs of a stream that are older than a generation."""
         self._order(lambda: self._clear(stream, generation))
 
-    def stall(self, moment: float, seconds: float) -> None:
-        """Fault injection: do nothing for so long from that moment on."""
-        self._order(lambda: heapq.heappush(self._stalls, (moment, seconds)))
+    def stall(self, stream: int, moment: float, seconds: float) -> None:
+        """Fault injection: do nothing for so long from then on, if the stream lives."""
+        self._order(lambda: self._stalls.order(stream, moment, seconds))
 
     def _order(self, order: Order) -> None:
         with self._woken:
@@ -181,8 +181,9 @@ class Runner:
             self._orders.popleft()()
 
     def _stall_now(self) -> None:
-        while self._stalls and self._stalls[0][0] <= time.monotonic():
-            time.sleep(heapq.heappop(self._stalls)[1])
+        while seconds := self._stalls.take(time.monotonic()):
+            time.sleep(seconds)
+            self._obey()  # a stream that closed meanwhile takes its stalls with it
 
     def _launch(self) -> None:
         """One batch onto an idle device; onto a busy one only what can't or needn't wait."""
@@ -285,6 +286,7 @@ class Runner:
     def _close(self, stream: int) -> None:
         self._streams.discard(stream)
         self._shunned.discard(stream)
+        self._stalls.forget(stream)
         self._scheduler.drop(stream)
         self._composer.forget(stream)
         self._backend.close(stream)

@@ -128,8 +128,8 @@ class Stream:
 
     def started(self, now: float) -> None:
         """The session showed its first picture: injected stalls count from here."""
-        for stall in self._config.stalls:
-            self._painter.stall(now + stall.at_s, stall.duration_s)
+        for stall in () if self._closed else self._config.stalls:
+            self._painter.stall(self._number, now + stall.at_s, stall.duration_s)
 
     def close(self) -> None:
         """Leave the pool. Idempotent."""

@@ -141,8 +141,8 @@ class RemotePainter:
     def clear(self, stream: int, generation: int) -> None:
         self._send(Kind.CLEAR, messages.STREAM_AND_GENERATION.pack(stream, generation))
 
-    def stall(self, moment: float, seconds: float) -> None:
-        self._send(Kind.STALL, messages.STALL.pack(moment, seconds))
+    def stall(self, stream: int, moment: float, seconds: float) -> None:
+        self._send(Kind.STALL, messages.STALL.pack(stream, moment, seconds))
 
     def beat_age_s(self) -> float:
         return time.monotonic() - self._beat

@@ -106,7 +106,9 @@ class Guest:
             case Kind.ADMIT:
                 self._server.admit(self, **json.loads(body))
             case Kind.STALL:
-                self._server.runner.stall(*messages.STALL.unpack(body))
+                stream, *stall = messages.STALL.unpack(body)
+                if (seat := self._seats.get(stream)) is not None:
+                    self._server.runner.stall(seat.number, *stall)
             case _:
                 raise ValueError(f"a message of kind {kind}")
 

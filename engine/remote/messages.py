@@ -18,7 +18,7 @@ _PICTURE = struct.Struct("<IIqQI")
 STREAM = struct.Struct("<I")
 STREAM_AND_GENERATION = struct.Struct("<II")
 OFFSET = struct.Struct("<Q")
-STALL = struct.Struct("<dd")
+STALL = struct.Struct("<Idd")
 NO_SOUND = Piece(0, SILENCE)
 
 
@@ -30,7 +30,7 @@ class Kind(IntEnum):
     CLOSE = 3  # STREAM
     JOB = 4
     CLEAR = 5  # STREAM_AND_GENERATION
-    STALL = 6  # moment, seconds
+    STALL = 6  # stream, moment, seconds
     RELEASE = 7  # OFFSET of a picture that is no longer looked at
 
     # … and back.

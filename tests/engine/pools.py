@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from engine.backends.base import Backend
-from engine.config import EngineConfig
+from engine.config import EngineConfig, Stall
 from engine.pool import EnginePool
 from engine.stream import Stream
 from engine.types import Pcm, Picture
@@ -18,6 +18,7 @@ from tests.engine.drawn import drawn_persona
 
 SOON = 30.0  # seconds: a deadline that a busy test machine keeps
 PATIENCE = 30.0
+STALLED = EngineConfig(backend="warp", max_streams=4, stalls=(Stall(0.5, PATIENCE + 5),))
 TALK = (8000 * np.sin(np.arange(640 * 20) * 0.3)).astype(np.int16)
 SILENCE = np.zeros(640 * 20, np.int16)
 PERSONA = drawn_persona()
@@ -48,6 +49,14 @@ async def shown(stream: Stream, tick: int) -> Picture:
     picture = stream.picture(tick)
     assert picture is not None
     return picture
+
+
+async def past_a_stall_of(one: Stream) -> None:
+    """Order what STALLED says for a stream, close it, and let the moment of the stall pass."""
+    one.started(time.monotonic())
+    one.close()
+    one.started(time.monotonic())
+    await asyncio.sleep(0.6)
 
 
 def talk(stream: Stream, pcm: Pcm = TALK) -> None:

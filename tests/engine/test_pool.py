@@ -16,7 +16,19 @@ from engine.errors import CapacityExhausted, PersonaError
 from engine.persona import Persona
 from engine.pool import EnginePool
 from tests.engine.drawn import drawn_persona
-from tests.engine.pools import PERSONA, SILENCE, SOON, TALK, ask, running, shown, talk, until
+from tests.engine.pools import (
+    PERSONA,
+    SILENCE,
+    SOON,
+    STALLED,
+    TALK,
+    ask,
+    past_a_stall_of,
+    running,
+    shown,
+    talk,
+    until,
+)
 
 
 async def test_speech_comes_back_as_a_talking_picture_of_its_tick() -> None:
@@ -121,6 +133,15 @@ async def test_a_stall_stops_the_device_and_nothing_else() -> None:
         await shown(stream, 1)
         assert time.monotonic() - begun >= 0.3
         assert pool.stats().late == 1
+
+
+async def test_a_stall_does_not_outlive_its_stream() -> None:
+    async with running(config=STALLED) as pool:
+        await past_a_stall_of(pool.open_stream(PERSONA))
+        later = pool.open_stream(PERSONA)
+        talk(later)
+        ask(later, range(1))
+        await shown(later, 0)
 
 
 async def test_places_run_out_and_come_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -23,7 +24,17 @@ from engine.remote.arena import PAGE, Arena, ArenaView
 from engine.remote.client import RemotePainter
 from engine.remote.server import EngineServer
 from tests.engine.drawn import kept
-from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
+from tests.engine.pools import (
+    PATIENCE,
+    PERSONA,
+    STALLED,
+    ask,
+    past_a_stall_of,
+    running,
+    shown,
+    talk,
+    until,
+)
 from tests.engine.test_pool_faults import Failing, ask_twice
 
 CONFIG = EngineConfig(backend="warp", max_streams=4)
@@ -40,8 +51,8 @@ def serving(path: Path, backend: Backend | None = None) -> Iterator[EngineServer
 
 
 @asynccontextmanager
-async def pool_on(path: Path) -> AsyncIterator[EnginePool]:
-    pool = EnginePool(CONFIG, painter=lambda deliver: RemotePainter(path, deliver))
+async def pool_on(path: Path, config: EngineConfig = CONFIG) -> AsyncIterator[EnginePool]:
+    pool = EnginePool(config, painter=lambda deliver: RemotePainter(path, deliver))
     await asyncio.to_thread(pool.start)
     try:
         yield pool
@@ -119,6 +130,26 @@ async def test_two_processes_of_sessions_get_their_own_pictures(
             talk(silent)
             ask(silent, range(3, 6))
             assert not np.array_equal(await shown(silent, 5), rested)
+
+
+@pytest.mark.parametrize("hangs_up", [False, True], ids=["stream closed", "process gone"])
+async def test_a_stall_does_not_outlive_its_stream(
+    socket: Path, kept_persona: Persona, hangs_up: bool
+) -> None:
+    with serving(socket) as server:
+        async with pool_on(socket) as pool:
+            async with pool_on(socket, STALLED) as other:
+                one = other.open_stream(kept_persona)
+                if hangs_up:
+                    one.started(time.monotonic())
+                else:
+                    await past_a_stall_of(one)
+            await until(lambda: len(server._guests) == 1)
+            await asyncio.sleep(0.6)
+            later = pool.open_stream(kept_persona)
+            talk(later)
+            ask(later, range(1))
+            await shown(later, 0)
 
 
 async def test_what_was_cleared_does_not_come_back(socket: Path, kept_persona: Persona) -> None:
