@@ -176,7 +176,7 @@ async def prepare_persona(folder: Path, name: str, size: tuple[int, int] | None 
 
 def voipavatar() -> list[str]:
     """The command line that runs this program with this Python."""
-    return [sys.executable, "-c", "from app.cli import app; app()"]
+    return [sys.executable, "-c", "from app.cli import main; main()"]
 
 
 def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:

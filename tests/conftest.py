@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 import structlog
 
+from app.leaving import at_exit
+
 # Dozens of processes start here: what one of them has compiled, the others need not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -44,6 +46,12 @@ def _log_plainly() -> None:
 
 
 _log_plainly()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that has been in rooms ends as our other processes do: with its own exit code."""
+    at_exit(lambda: int(session.exitstatus))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
+from app.cli import app, main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
@@ -117,6 +118,8 @@ def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).parent / "voipavatar"
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     assert "LiveKit" in shown.stdout
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="voipavatar")
+    assert entry.load() is main, "it would end as app.leaving says that no process should"
 
 
 def test_the_base_install_stays_light() -> None:

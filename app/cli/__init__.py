@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from app.config import Settings
+from app.leaving import ended_by
 
 
 class _Commands(TyperGroup):
@@ -58,3 +59,8 @@ _COMMANDS = (
 
 for _name in _COMMANDS:
     importlib.import_module(f"app.cli.{_name}").register(app)
+
+
+def main() -> None:
+    """The process `voipavatar`."""
+    ended_by(app)

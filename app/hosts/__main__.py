@@ -14,6 +14,7 @@ import structlog
 from app.config import Settings
 from app.hosts.channel import Channel
 from app.hosts.child import settings_of
+from app.leaving import ended_by
 from app.logging import configure_logging
 from engine.errors import BackendUnavailable
 
@@ -62,4 +63,4 @@ async def _engine(settings: Settings, channel: Channel, path: str) -> None:
 _ROLES: dict[str, Work] = {"host": _host, "engine": _engine}
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    ended_by(lambda: asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from app.leaving import ended_by
+
 from .before import look_first
 from .cases import interruption, lips, plugins, restarts, rooms, segments, soak, sync
 from .choice import Unfit, choose
@@ -164,4 +166,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended_by(lambda: sys.exit(main()))

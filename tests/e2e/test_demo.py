@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 def test_the_demo_films_measures_and_stops_clean(tmp_path: Path) -> None:
     film = tmp_path / "demo.mp4"
-    command = [sys.executable, "-c", "from app.cli import app; app()", "demo"]
+    command = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
     command += ["--seconds", "8", "--out", str(film)]
     demo = subprocess.Popen(
         command,

@@ -1,0 +1,82 @@
+"""A process that used LiveKit's library ends with its own code, whatever that is doing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# A thread of the library's is still in a call when Python is taken apart, which takes a while.
+LATE = """
+import atexit, sys, threading, time
+from livekit.rtc import _ffi_client as ffi
+from app.leaving import ended_by
+
+calling = threading.Event()
+
+def slowly(level):
+    calling.set()
+    time.sleep(0.5)
+
+class Stays:
+    def __del__(self, pause=time.sleep):
+        pause(1.5)
+
+ffi.to_python_level = slowly
+sys.stays = Stays()  # among the last to go
+
+def main():
+    ffi.FfiClient.instance
+    assert calling.wait(20)
+    atexit.register(print, "and its last word", end="")
+    print("what was said")
+    {end}
+
+ended_by(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('No.')", 1, "No."),
+        ("1 / 0", 1, "ZeroDivisionError"),
+    ],
+)
+def test_a_late_call_from_the_library_changes_no_exit_code(end: str, code: int, told: str) -> None:
+    program = [sys.executable, "-c", LATE.format(end=end)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "what was said\nand its last word"), done.stderr
+    assert told in done.stderr
+
+
+def test_output_that_nobody_takes_is_an_error() -> None:
+    program = [sys.executable, "-c", LATE.format(end="pass")]
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.close()
+        child.wait(60)
+        assert child.stderr is not None
+        assert b"could not be written" in child.stderr.read()
+    assert child.returncode == 120
+
+
+def test_a_process_without_the_library_ends_as_any_other() -> None:
+    program = (
+        "from app.leaving import ended_by\n"
+        "class Stays:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "stays = Stays()\n"
+        "ended_by(lambda: None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "taken apart\n"
