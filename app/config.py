@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     barge_in_rms: float = Field(0.02, gt=0, lt=1)
     barge_in_ms: int = Field(160, ge=40, le=2000)
     realtime: bool = True  # the threads that keep time go before ordinary work, where permitted
+    alone_s: float = Field(30.0, ge=10)  # in a room made anew; its sid may be 5 s late
     drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
     test_stalls: Annotated[tuple[Stall, ...], NoDecode] = ()
 

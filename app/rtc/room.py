@@ -12,6 +12,8 @@ import structlog
 from livekit import rtc
 from livekit.rtc._proto.room_pb2 import AudioEncoding
 
+from app.rtc.company import ALONE_S, Company
+from app.rtc.microphone import is_avatar
 from app.rtc.refusal import JoinError, TokenRefused, refusal
 from app.sessions.spec import EndReason
 from engine.priority import going_along
@@ -22,6 +24,7 @@ LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give 
 CONNECT_TIMEOUT_S = 5.0
 PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
 SETTLE_S = 3.0  # for a connection under way that nobody wants any more
+SID_S = 0.05  # for what is known, or comes some other time
 STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
 
 # Threads of LiveKit's library between our sound and the wire. Somebody else's work (or a whole
@@ -64,6 +67,7 @@ class AvatarRoom:
         on_joined: Callable[[rtc.Room], None],
         on_presence: Callable[[bool], None],
         renewable: bool = True,
+        alone_s: float = ALONE_S,
     ) -> None:
         self._url = url
         self._token = token
@@ -77,6 +81,7 @@ class AvatarRoom:
         self._room: rtc.Room | None = None
         self._left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._lost_at: float | None = None
+        self.company = Company(alone_s)
 
     async def join(self) -> None:
         """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
@@ -99,6 +104,7 @@ class AvatarRoom:
                 await _leave(room)
                 raise
         self._room, self._left, self._lost_at = room, left, None
+        self.company.returned(time.monotonic())
         self._on_presence(True)
 
     async def stay(self) -> EndReason:
@@ -129,13 +135,28 @@ class AvatarRoom:
         await self._room.simulate_scenario(scenario)
 
     async def _until_left(self) -> Reason:
-        """The reason of the disconnect; also returns when the SDK reconnects for too long."""
+        """The reason of the disconnect, or why to leave; raises when the SDK reconnects for too
+        long."""
         while True:
             done, _ = await asyncio.wait({self._left}, timeout=1.0)
             if done:
                 return self._left.result()
             if self._lost_at is not None and time.monotonic() - self._lost_at > LOST_AFTER_S:
                 raise LiveKitLost(f"LiveKit did not come back within {LOST_AFTER_S:.0f} s.")
+            if self._lost_at is None and await self._abandoned():
+                log.info("nobody came back to a room that was made anew")
+                return rtc.DisconnectReason.ROOM_DELETED
+
+    async def _abandoned(self) -> bool:
+        room = self._room
+        if room is None:
+            return False
+        sid = None
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            async with asyncio.timeout(SID_S):
+                sid = await room.sid
+        people = any(not is_avatar(each) for each in room.remote_participants.values())
+        return self._lost_at is None and self.company.abandoned(people, sid, time.monotonic())
 
     async def _rejoin(self) -> None:
         lost_at = self._lost_at or time.monotonic()
@@ -167,6 +188,7 @@ class AvatarRoom:
 
         def on_reconnected() -> None:
             self._lost_at = None
+            self.company.returned(time.monotonic())
 
         room.on("disconnected", on_disconnected)
         room.on("reconnecting", on_reconnecting)

@@ -17,6 +17,7 @@ from livekit import rtc
 from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
 from app.rtc.barge_in import BargeIn
+from app.rtc.company import ALONE_S
 from app.rtc.microphone import Microphone
 from app.rtc.refusal import JoinError, TokenRefused
 from app.rtc.room import AvatarRoom, LiveKitLost
@@ -47,6 +48,7 @@ class Stage:
     output: OutputConfig
     codec: Literal["h264", "vp8"]
     tracing: Tracing = NO_TRACING
+    alone_s: float = ALONE_S  # that a room made anew may stay without people
     gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
 
@@ -164,6 +166,7 @@ class RoomSession:
             on_joined=ear.attach,
             on_presence=out.timing.present,
             renewable=not spec.external,
+            alone_s=stage.alone_s,
         )
         exits.push_async_callback(self.room.leave)
         exits.push_async_callback(ear.take_leave)

@@ -53,6 +53,7 @@ async def open_stage(
                     output=OutputConfig(silence_rms=settings.silence_rms),
                     codec=settings.video_codec,
                     tracing=tracing,
+                    alone_s=settings.alone_s,
                     gate=GateConfig(settings.barge_in_rms, settings.barge_in_ms / 1000),
                 )
     finally:

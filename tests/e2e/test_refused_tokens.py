@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.session import RoomSession, Stage
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
 from tests.e2e.conftest import PATIENT, Live
+from tests.e2e.entrance import Entrance
 from tests.e2e.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
@@ -76,39 +77,6 @@ async def test_a_token_refused_at_the_join_is_final_and_shown_to_nobody(
     assert ("`livekit.token`" if external else "LIVEKIT_API_KEY") in outcome.detail
     for part in token.split("."):
         assert part not in outcome.detail + repr(logged)
-
-
-class Entrance:
-    """An address that leads to a LiveKit server, later to another one."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._open: set[asyncio.StreamWriter] = set()
-
-    def lead_to(self, url: str) -> None:
-        """From now on; whoever is connected loses the connection."""
-        self._url = url
-        for writer in self._open:
-            writer.transport.abort()
-
-    @asynccontextmanager
-    async def at_a_port(self) -> AsyncIterator[str]:
-        async with await asyncio.start_server(self._pass, "127.0.0.1", 0) as server:
-            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            self.lead_to(self._url)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self._url.removeprefix("ws://").split(":")
-        there, back = await asyncio.open_connection(host, int(port))
-        self._open |= {writer, back}
-        await asyncio.gather(_copy(reader, back), _copy(there, writer), return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with closing(writer):
-        while block := await reader.read(65536):
-            writer.write(block)
-            await writer.drain()
 
 
 @pytest.mark.parametrize("external", [True, False])
