@@ -49,28 +49,26 @@ class WarpBackend:
         """Streams leave no trace here."""
 
     def run(self, jobs: Sequence[FrameJob]) -> Faces:
-        windows = np.stack([job.audio for job in jobs if job.audio is not None])
-        shapes = warp_sound.shapes(windows)
-        each = zip(jobs, shapes.opening, shapes.width, shapes.teeth, self._faces, strict=False)
-        for job, opening, width, teeth, face in each:
-            mouth = self._mouth(job.persona, job.persona.source(job.tick))
-            draw(mouth, float(opening), float(width), float(teeth), face)
-        return self._faces[: len(jobs)]
+        faces = self._faces[: len(jobs)]
+        for job, face in zip(jobs, faces, strict=True):
+            assert job.audio is not None
+            draw(self._mouth(job.persona, job.tick), warp_sound.shape(job.audio), face)
+        return faces
 
     def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
         """See `Relaxing.relax`. Lips are quicker than the whole: they meet first."""
         assert said.audio is not None
-        shape = warp_sound.shapes(said.audio[None])
-        opening = float(shape.opening[0]) * weight**LIPS_FIRST
-        width, teeth = float(shape.width[0]) * weight, float(shape.teeth[0]) * weight
-        mouth = self._mouth(said.persona, said.persona.source(tick))
-        draw(mouth, opening, width, teeth, self._relaxed)
+        spoken = warp_sound.shape(said.audio)
+        opening = spoken.opening * weight**LIPS_FIRST
+        less = warp_sound.Shape(opening, spoken.width * weight, spoken.teeth * weight)
+        draw(self._mouth(said.persona, tick), less, self._relaxed)
         return self._relaxed
 
     def stop(self) -> None:
         self._mouths.clear()
 
-    def _mouth(self, persona: Persona, index: int) -> Mouth:
+    def _mouth(self, persona: Persona, tick: int) -> Mouth:
+        index = persona.source(tick)
         key = (persona.key, index)
         if key not in self._mouths:
             if persona not in self._bends:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.warp_rest import MARGIN, Mouth, fade
+from engine.backends.warp_sound import Shape
 from engine.types import FACE_SIZE
 
 Bgr = NDArray[np.uint8]
@@ -38,12 +39,9 @@ TONGUE = np.array([88, 76, 172], np.float32)
 STILL = 0.02  # smaller shapes are not drawn
 
 
-def draw(mouth: Mouth, opening: float, width: float, teeth: float, out: Bgr) -> None:
-    """Write the face with its mouth in a shape into `out`, (256, 256, 3) BGR.
-
-    Args:
-        opening, width, teeth: as in `warp_sound.Shapes`.
-    """
+def draw(mouth: Mouth, shape: Shape, out: Bgr) -> None:
+    """Write the face with its mouth in a shape into `out`, (256, 256, 3) BGR."""
+    opening, width = shape.opening, shape.width
     out[:] = mouth.face
     if opening < STILL and abs(width) < STILL:
         return
@@ -54,7 +52,7 @@ def draw(mouth: Mouth, opening: float, width: float, teeth: float, out: Bgr) -> 
     moved_y = _moved_rows(mouth, lips, opening)
     picture = out[top:bottom, left:right]
     picture[:] = cv2.remap(mouth.face, moved_x, moved_y, cv2.INTER_LINEAR)
-    _paint_inside(mouth, lips, teeth, picture)
+    _paint_inside(mouth, lips, shape.teeth, picture)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

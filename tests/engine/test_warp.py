@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.audio import Speech
 from engine.backends import load
 from engine.backends.warp import WarpBackend
-from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, Shapes, shapes
+from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, Shape, shape
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable
 from engine.musetalk.image import crop_face
@@ -73,9 +73,9 @@ def vowel(first: float, second: float, seconds: float = 0.5) -> Pcm:
     return (6000 * sound / np.abs(sound).max()).astype(np.int16)
 
 
-def middle(pcm: Pcm) -> Shapes:
+def middle(pcm: Pcm) -> Shape:
     windows, _ = heard(pcm)
-    return shapes(np.stack([windows[len(windows) // 2]]))
+    return shape(windows[len(windows) // 2])
 
 
 def test_a_face_does_not_depend_on_its_batch(persona: Persona, speech: Pcm) -> None:
@@ -94,7 +94,7 @@ def test_silence_leaves_the_face_as_it_is(persona: Persona) -> None:
 
 def test_opening_follows_loudness_without_delay(speech: Pcm) -> None:
     windows, loudness = heard(speech)
-    opening = shapes(np.stack(windows)).opening
+    opening = np.array([shape(window).opening for window in windows])
     by_lag = {
         lag: np.corrcoef(np.roll(opening, lag)[3:-3], loudness[3:-3])[0, 1] for lag in (-1, 0, 1)
     }
@@ -126,17 +126,17 @@ def test_lips_meet_soon_after_speech(persona: Persona, speech: Pcm) -> None:
 
 def test_vowels_have_their_shapes() -> None:
     a, i, o = middle(vowel(750, 1200)), middle(vowel(300, 2400)), middle(vowel(450, 800))
-    assert a.opening[0] > 2 * i.opening[0]
-    assert i.width[0] > 0.5
-    assert o.width[0] < -0.3
-    assert i.teeth[0] > a.teeth[0]
+    assert a.opening > 2 * i.opening
+    assert i.width > 0.5
+    assert o.width < -0.3
+    assert i.teeth > a.teeth
 
 
 def test_a_hiss_shows_teeth_and_opens_little() -> None:
     noise = np.random.default_rng(0).normal(0, 4000, SAMPLE_RATE // 2)
     hiss = middle(np.diff(noise, n=3, append=[0, 0, 0]).clip(-30_000, 30_000).astype(np.int16))
-    assert hiss.teeth[0] > 0.8
-    assert hiss.opening[0] < 0.3
+    assert hiss.teeth > 0.8
+    assert hiss.opening < 0.3
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_hiss_shows_teeth_and_opens_little() -> None:
 def test_lips_close_in_a_dip(dip: NDArray[np.float64]) -> None:
     loud = vowel(750, 1200, 0.4)
     windows, _ = heard(np.concatenate([loud, dip.astype(np.int16), loud]))
-    opening = shapes(np.stack(windows)).opening
+    opening = np.array([shape(window).opening for window in windows])
     assert opening[10:12].min() < 0.1
     assert opening[7] > 0.5
     assert opening[16] > 0.5
@@ -155,7 +155,7 @@ def test_lips_close_in_a_dip(dip: NDArray[np.float64]) -> None:
 
 def test_how_loud_a_speaker_is_matters_less_than_what_is_said() -> None:
     loud = vowel(750, 1200)
-    assert middle((loud * 0.2).astype(np.int16)).opening[0] > 0.4 * middle(loud).opening[0]
+    assert middle((loud * 0.2).astype(np.int16)).opening > 0.4 * middle(loud).opening
 
 
 def test_only_the_lower_face_changes(persona: Persona, speech: Pcm) -> None:
