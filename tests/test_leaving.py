@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 # A thread of the library's is still in a call when Python is taken apart, which takes a while.
 LATE = """
 import atexit, sys, threading, time
 from livekit.rtc import _ffi_client as ffi
-from app.leaving import ended_by
 
 calling = threading.Event()
 
@@ -27,15 +29,32 @@ class Stays:
 ffi.to_python_level = slowly
 sys.stays = Stays()  # among the last to go
 
-def main():
+def call():
     ffi.FfiClient.instance
     assert calling.wait(20)
+"""
+PROCESS = (
+    LATE
+    + """
+from app.leaving import ended_by
+
+def main():
+    call()
     atexit.register(print, "and its last word", end="")
     print("what was said")
     {end}
 
 ended_by(main)
 """
+)
+SUITE = (
+    LATE
+    + """
+def test_that_fails():
+    call()
+    assert not "good"
+"""
+)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +67,24 @@ ended_by(main)
     ],
 )
 def test_a_late_call_from_the_library_changes_no_exit_code(end: str, code: int, told: str) -> None:
-    program = [sys.executable, "-c", LATE.format(end=end)]
+    program = [sys.executable, "-c", PROCESS.format(end=end)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (code, "what was said\nand its last word"), done.stderr
     assert told in done.stderr
 
 
+def test_a_run_of_tests_ends_with_its_own_code_and_closing_line(tmp_path: Path) -> None:
+    suite = tmp_path / "test_late.py"
+    suite.write_text(SUITE)
+    options = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "tests.conftest"]
+    program = [sys.executable, "-m", "pytest", *options, str(suite)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("1 failed in ")
+
+
 def test_output_that_nobody_takes_is_an_error() -> None:
-    program = [sys.executable, "-c", LATE.format(end="pass")]
+    program = [sys.executable, "-c", PROCESS.format(end="pass")]
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
