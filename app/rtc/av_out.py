@@ -22,6 +22,7 @@ from app.rtc.ledger import Finished, Started
 from app.rtc.names import AUDIO_TRACK, VIDEO_TRACK
 from app.rtc.playout import Chunk, Playout
 from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
+from app.rtc.voice import Voice
 from engine.pool import EnginePool
 from engine.stream import Stream
 from engine.types import FRAME_S, Picture
@@ -60,7 +61,7 @@ class AvOut:
         self._width, self._height = stream.persona.width, stream.persona.height
         self._picture: Picture = stream.idle(0)
         self._video = rtc.VideoSource(self._width, self._height)
-        self._audio = rtc.AudioSource(OUT_RATE, 1, QUEUE_MS)
+        self._audio = Voice(OUT_RATE, 1, QUEUE_MS)
         self._lead_s = config.live_lead_s if live else config.lead_s
         self._clock = OutputClock(time.monotonic() + self._lead_s)
         self._filled_until = 0.0  # the audio source has something to play until then
@@ -210,7 +211,7 @@ class AvOut:
             chunk = self._take(self._playout.next_tick)
             self.accounts.due(now)
             self._filled_until = self._clock.time_of(self._playout.next_tick)
-            await self._hand_over(SILENCE if chunk is None else chunk.pcm)
+            await self._audio.capture(SILENCE if chunk is None else chunk.pcm)
 
     def _take(self, tick: int) -> Chunk | None:
         """The next tick's speech, entered into every account; None: silence."""
@@ -232,7 +233,7 @@ class AvOut:
             self._clock.slip(-wait)
         else:
             self._filled_until = now + wait
-            await self._hand_over(np.zeros(round(wait * OUT_RATE), np.int16))
+            await self._audio.capture(np.zeros(round(wait * OUT_RATE), np.int16))
 
     async def _cleared_before(self, moment: float) -> bool:
         """Wait for a moment; True at once if speech was cleared since the last time."""
@@ -243,10 +244,6 @@ class AvOut:
             return False
         self._cleared.clear()
         return True
-
-    async def _hand_over(self, pcm: Pcm) -> None:
-        if len(pcm):
-            await self._audio.capture_frame(rtc.AudioFrame(pcm.tobytes(), OUT_RATE, 1, len(pcm)))
 
     async def _show(self) -> None:
         """Capture the picture of each tick when its audio leaves the source."""
