@@ -225,7 +225,9 @@ def bit_rate(pixels: int) -> int:
 def _audio_options() -> rtc.TrackPublishOptions:
     return rtc.TrackPublishOptions(
         source=rtc.TrackSource.SOURCE_MICROPHONE,
-        audio_encoding=AudioEncoding(max_bitrate=48_000),
+        # From some 64 kbit/s on Opus codes speech as it does music, at a third of the processor's
+        # time that its speech coder takes (docs/benchmarks.md).
+        audio_encoding=AudioEncoding(max_bitrate=72_000),
         dtx=False,  # else the first syllable after a pause may be clipped (livekit.md §2.4)
         red=True,
         stream=STREAM,
