@@ -85,8 +85,9 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """`status` overrides the error's own where HTTP has a better one, as 405 has."""
+    foreign = status not in (None, error.status)
     body: dict[str, Any] = {
-        "type": "about:blank" if status else f"urn:voipavatar:problem:{error.code}",
+        "type": "about:blank" if foreign else f"urn:voipavatar:problem:{error.code}",
         "title": error.title,
         "status": status or error.status,
         "detail": error.detail,
@@ -128,6 +129,8 @@ def install_problems(app: FastAPI) -> None:
         first = errors[0]
         place = ".".join(str(part) for part in first["loc"])
         detail = f"{place}: {first['msg']}"
+        if first["loc"] == ["body"] and not _says_json(request):
+            detail = "Send the body as JSON, with the header `Content-Type: application/json`."
         return problem_response(ValidationFailed(detail), request.state.request_id, errors=errors)
 
     @app.exception_handler(HTTPException)
@@ -137,6 +140,7 @@ def install_problems(app: FastAPI) -> None:
         detail = {
             404: f"There is nothing at {request.url.path}; see /docs.",
             405: f"{request.method} is not allowed at {request.url.path}; see /docs.",
+            422: "The body is no JSON that can be read.",
         }.get(status, str(error.detail))
         headers = dict(error.headers or {})
         if status == 405 and (methods := _allowed(request)):
@@ -148,6 +152,12 @@ def install_problems(app: FastAPI) -> None:
             errors=[],
             headers=headers,
         )
+
+
+def _says_json(request: Request) -> bool:
+    """As the framework judges it: else it takes the body for a text."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind.endswith(("/json", "+json"))
 
 
 def _allowed(request: Request) -> str:

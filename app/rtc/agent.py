@@ -172,6 +172,7 @@ class AgentVoice:
             if form is None:
                 log.warning("audio of unknown form refused", attributes=reader.info.attributes)
                 reader.close()
+                self._current = None
                 self._out.begin_segment(*NO_FORM)  # told of in its turn
                 self._out.end_segment(lost=True)
                 continue

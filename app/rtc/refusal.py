@@ -18,8 +18,7 @@ class TokenRefused(JoinError):
     """LiveKit answered 401: it will not take this token, however often it is asked."""
 
 
-def refusal(message: str) -> JoinError:
-    """The error for what LiveKit's library says of an attempt that failed."""
-    if _UNAUTHORIZED.match(message):
-        return TokenRefused(said(message))
-    return JoinError(said(message))
+def refusal(message: str, token: str) -> JoinError:
+    """The error for what LiveKit's library says of an attempt that failed, with that token."""
+    kind = TokenRefused if _UNAUTHORIZED.match(message) else JoinError
+    return kind(said(message, token))

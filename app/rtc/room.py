@@ -87,19 +87,19 @@ class AvatarRoom:
         """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
         # Many joins at once time out one another (livekit.md, head).
         async with _place(self._joins):
-            room = rtc.Room()
+            room, token = rtc.Room(), self._token()
             left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
             self._listen(room, left)
             try:
                 options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT_S)
-                await _connect(room, room.connect(self._url, self._token(), options))
+                await _connect(room, room.connect(self._url, token, options))
                 # From here on the room's first speaker may be heard, published or not.
                 self._on_joined(room)
                 await self._publish(room)
                 going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
-                raise refusal(str(error.message)) from None  # its own message has the token
+                raise refusal(str(error.message), token) from None  # its own message has the token
             except BaseException:
                 await _leave(room)
                 raise

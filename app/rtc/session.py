@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 COLLECT_AFTER_S = 0.5  # by then nothing of an ended session is in use
 REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
-RENEW = "Ask for a new session, with a new `livekit.token`."
+RENEW = "Ask for a new session, with a new token."
 REKEY = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 FAULT = "The session ended by a fault of the service; its log says more."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,10 +30,12 @@ class Claims:
     identity: str
     attributes: dict[str, str] = field(default_factory=dict)
     expires: float | None = None  # seconds since 1970
-    may_publish: bool = True  # LiveKit's own default
+    begins: float | None = None  # not to be used before, likewise
+    may_join: bool = False  # LiveKit's own default
+    may_publish: bool = True  # so is this
     may_subscribe: bool = True
     may_send_data: bool = True
-    sources: tuple[str, ...] = ()  # that it may publish, as LiveKit names them; none: all
+    sources: tuple[str, ...] = ()  # that it may publish, `camera` and so on; none: all
     hidden: bool = False  # LiveKit tells nobody of its holder
     recorder: bool = False  # it tells everybody that the room is recorded
 
@@ -90,6 +93,8 @@ def viewer_token(
     return maker.with_ttl(VIEWER_TTL).with_grants(grants).to_jwt(), expires
 
 
+# LiveKit's library takes no other character, but would say so only at the join.
+_FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _SPOILT = (
     *(IndexError, ValueError, TypeError, AttributeError, binascii.Error),
     *(OverflowError, RecursionError),  # numbers without end, lists in lists without end
@@ -99,25 +104,30 @@ _SPOILT = (
 def read_claims(token: str) -> Claims:
     """What a foreign token says. Raises LiveKitTokenRejected when it is no token at all."""
     try:
+        if not _FORM.fullmatch(token):
+            raise ValueError("not three words of base64url")
         payload = token.split(".")[1]
         body = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return _claims(body)
     except _SPOILT as error:
-        raise LiveKitTokenRejected("`livekit.token` is not a LiveKit access token.") from error
+        raise LiveKitTokenRejected("The token is not a LiveKit access token.") from error
 
 
 def _claims(body: dict[str, Any]) -> Claims:
-    expires, grants = body.get("exp"), body.get("video", {})
+    expires, begins = body.get("exp"), body.get("nbf")
+    grants = body.get("video", {})
     attributes = body.get("attributes")
     return Claims(
         room=_text(grants.get("room")),
         identity=_text(body.get("sub")),
         attributes={} if attributes is None else {k: _text(v) for k, v in attributes.items()},
         expires=None if expires is None else float(expires),
+        begins=None if begins is None else float(begins),
+        may_join=grants.get("roomJoin") is True,
         may_publish=grants.get("canPublish") is not False,
         may_subscribe=grants.get("canSubscribe") is not False,
         may_send_data=grants.get("canPublishData") is not False,
-        sources=tuple(str(name).lower() for name in grants.get("canPublishSources") or ()),
+        sources=tuple(str(name) for name in grants.get("canPublishSources") or ()),
         hidden=grants.get("hidden") is True,
         recorder=grants.get("recorder") is True,
     )

@@ -13,7 +13,8 @@ from app import errors
 from app.db.models import SessionRow
 from app.deps import Calls, RequestedAt
 from app.problems import describe
-from app.rtc.tokens import read_claims
+from app.rtc.names import PUBLISH_ON_BEHALF
+from app.rtc.tokens import Claims, read_claims
 from app.rtc.validate import ask_livekit
 from app.sessions.endpoints import view
 from app.sessions.locks import Key
@@ -81,6 +82,7 @@ async def _start_or_find(
 ) -> tuple[SessionRow, bool]:
     token = body.token.get_secret_value()
     claims = read_claims(token)
+    _check_agent(claims)
     wanted = CreateSession(
         room=_named(claims.room, "room"),
         persona=body.avatar_id,
@@ -135,6 +137,17 @@ def _not_in_time(key: Key) -> errors.CapacityExhausted:
         f"The avatar {identity!r} in room {room!r} did not make way in time; try again.",
         retry_after_s=RETRY_AFTER_S,
     )
+
+
+def _check_agent(claims: Claims) -> None:
+    """In the words of this API, whose callers know neither `audio` nor `livekit`."""
+    if claims.agent is None:
+        raise errors.ValidationFailed(
+            "The token does not name the agent that the avatar speaks for: give it the attribute "
+            f"{PUBLISH_ON_BEHALF}."
+        )
+    if claims.agent == claims.identity:
+        raise errors.ValidationFailed("The token names the avatar itself as its agent.")
 
 
 def _named(value: str, what: str) -> str:

@@ -85,8 +85,8 @@ def resolve_audio(
         return AudioSpec(source, wanted.participant, None)
     if agent is None:
         raise ValidationFailed(
-            "`audio.source` data_stream needs `audio.agent`, or a `livekit.token` with the "
-            f"attribute {PUBLISH_ON_BEHALF}."
+            "`audio.source` data_stream needs `audio.agent`, or a token with the attribute "
+            f"{PUBLISH_ON_BEHALF}."
         )
     barge_in = barge_in if wanted.barge_in is None else wanted.barge_in
     return AudioSpec(source, wanted.participant if barge_in else None, agent, barge_in)
@@ -94,28 +94,33 @@ def resolve_audio(
 
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:
     if claims.room != wanted.room:
-        raise LiveKitTokenRejected("`livekit.token` is not for the room that `room` names.")
+        raise LiveKitTokenRejected("The token is not for the room that `room` names.")
     _check_name(claims.identity, "identity")
     if claims.agent is not None:
         _check_name(claims.agent, f"agent ({PUBLISH_ON_BEHALF})")
     if wanted.identity is not None and wanted.identity != claims.identity:
-        raise LiveKitTokenRejected("`livekit.token` is not for the identity that `identity` names.")
+        raise LiveKitTokenRejected("The token is not for the identity that `identity` names.")
+    if not claims.may_join:
+        raise LiveKitTokenRejected("The token does not allow to join a room: set `roomJoin`.")
     if not claims.may_publish:
-        raise LiveKitTokenRejected("`livekit.token` does not allow to publish: set `canPublish`.")
+        raise LiveKitTokenRejected("The token does not allow to publish: set `canPublish`.")
     if claims.hidden:
-        raise LiveKitTokenRejected("`livekit.token` hides the avatar: leave out `hidden`.")
+        raise LiveKitTokenRejected("The token hides the avatar: leave out `hidden`.")
     if claims.recorder:
         raise LiveKitTokenRejected(
-            "`livekit.token` is a recorder's, with which a room shows as recorded: leave out "
-            "`recorder`."
+            "The token is a recorder's, with which a room shows as recorded: leave out `recorder`."
         )
     if claims.sources and not NEEDED_SOURCES.issubset(claims.sources):
         raise LiveKitTokenRejected(
-            "`livekit.token` does not allow to publish picture and sound: set `canPublishSources` "
-            "to camera and microphone, or leave it out."
+            "The token does not allow to publish picture and sound: set `canPublishSources` to "
+            "`camera` and `microphone`, in lower case, or leave it out."
         )
     if claims.expires is not None and claims.expires + LEEWAY_S < time.time():
-        raise LiveKitTokenRejected("`livekit.token` has expired.")
+        raise LiveKitTokenRejected("The token has expired: make a new one.")
+    if claims.begins is not None and claims.begins - LEEWAY_S > time.time():
+        raise LiveKitTokenRejected(
+            "The token is not valid yet: look at its `nbf`, and at the clocks of both machines."
+        )
 
 
 def _check_name(value: str, what: str) -> None:
@@ -123,13 +128,13 @@ def _check_name(value: str, what: str) -> None:
     try:
         checked_name(value)
     except ValueError as error:
-        raise LiveKitTokenRejected(f"The {what} that `livekit.token` names {error}.") from error
+        raise LiveKitTokenRejected(f"The {what} that the token names {error}.") from error
 
 
 def _check_audio(claims: Claims, audio: AudioSpec) -> None:
     if not claims.may_subscribe and (audio.source == "track" or audio.barge_in):
-        raise LiveKitTokenRejected("`livekit.token` does not allow to listen: set `canSubscribe`.")
+        raise LiveKitTokenRejected("The token does not allow to listen: set `canSubscribe`.")
     if not claims.may_send_data and audio.source == "data_stream":
         raise LiveKitTokenRejected(
-            "`livekit.token` does not allow to tell the agent what was heard: set `canPublishData`."
+            "The token does not allow to tell the agent what was heard: set `canPublishData`."
         )

@@ -46,8 +46,28 @@ def test_what_another_server_says_is_one_short_line() -> None:
     assert len(said(f"{TOKEN} " + "x" * 100_000)) == LONGEST + 1
 
 
+HEAD, PAYLOAD, SIGNATURE = TOKEN.split(".")
+SPACED = " ".join(TOKEN[at : at + 40] for at in range(0, len(TOKEN), 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"invalid: {SPACED}!", f"invalid: {HIDDEN}!"),
+        (SPACED.replace(" ", "\r\n\t"), HIDDEN),
+        (TOKEN.replace(".", "\u200b.\u200b"), HIDDEN),
+        (f"payload {PAYLOAD[3:]} signed {SIGNATURE}.", f"payload {HIDDEN} signed {HIDDEN}."),
+        (f"{HEAD} / {PAYLOAD} / {SIGNATURE}", HIDDEN),
+        ("client error: 403 Forbidden, not for /rtc/validate", None),
+        ("", None),
+    ],
+)
+def test_of_the_token_it_was_told_a_server_repeats_nothing(text: str, left: str | None) -> None:
+    assert said(text, TOKEN) == (text if left is None else left)
+
+
 def test_only_unauthorized_is_final() -> None:
-    error = refusal(REFUSED)
+    error = refusal(REFUSED, TOKEN)
     assert isinstance(error, TokenRefused)
     assert TOKEN not in str(error)
     assert HIDDEN in str(error)
@@ -57,7 +77,7 @@ def test_only_unauthorized_is_final() -> None:
         "engine: signal failure: client error: 429 Too Many Requests",
         "engine: connection error: timeout",
     ):
-        error = refusal(message)
+        error = refusal(message, TOKEN)
         assert type(error) is JoinError
         assert str(error) == message.strip()
 
