@@ -18,6 +18,9 @@ from app.local import LocalError, local_livekit, local_service, run_until_stoppe
 
 ROOT = Path(__file__).parents[2]
 ENV = ".tools/agents"  # of the real livekit-agents, which pins another livekit than ours
+# Ctrl-C comes to us, who tell the suite to end; in the seconds of its imports it would answer with
+# a traceback.
+DEAF = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 PLUGIN = "plugins/livekit-plugins-voipavatar"
 STALLS = "20:200,40:400,60:1000"  # seconds into a session: milliseconds without the engine
 
@@ -65,6 +68,8 @@ def conformance(
         raise _refusal("Name a service with --api-url or a worker with --command, not both.")
     if service_pid is not None and not elsewhere:
         raise _refusal("The service started here is looked at anyway: leave --service-pid out.")
+    if service_pid is not None and service_pid < 1:
+        raise _refusal(f"There is no process {service_pid}: look at --service-pid.")
     _examine(only or [], files)
     arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
     if only:
@@ -104,9 +109,9 @@ def _examine(only: list[str], files: dict[str, Path | None]) -> None:
             continue
         if not path.resolve().parent.is_dir():
             raise _refusal(f"There is no folder {path.resolve().parent} for {option}: make it.")
-        if path.is_dir() or not os.access(
-            path if path.exists() else path.resolve().parent, os.W_OK
-        ):
+        if path.is_dir():
+            raise _refusal(f"{path} is a folder: name a file for {option}.")
+        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
             raise _refusal(f"{path} cannot be written: name another file for {option}.")
 
 
@@ -162,6 +167,7 @@ def make_environment() -> None:
 
 async def _suite(arguments: Arguments, env: dict[str, str]) -> int:
     process = await asyncio.create_subprocess_exec(
+        *DEAF,
         ROOT / ENV / "bin" / "python",
         *("-m", "tests.conformance", *arguments),
         cwd=ROOT,

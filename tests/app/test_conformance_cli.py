@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from app.cli import app, conformance
-from app.local import LiveKit
+from app.local import LiveKit, voipavatar
+from tests.e2e.waiting import until
 
 SUITE = Path(__file__).parents[1] / "conformance" / "__main__.py"
 
@@ -47,7 +50,10 @@ def test_an_unknown_case_is_one_sentence() -> None:
         (["--service-pid", "1"], "leave --service-pid out"),
         (["--report", "/nosuch/x.md"], "There is no folder /nosuch for --report"),
         (["--json", "/nosuch/x.json"], "There is no folder /nosuch for --json"),
-        (["--json", "/"], "/ cannot be written"),
+        (["--json", "/"], "/ is a folder: name a file for --json"),
+        (["--report", ""], ". is a folder: name a file for --report"),
+        (["--command", "true", "--service-pid", "-1"], "There is no process -1: look at"),
+        (["--command", "true", "--service-pid", "0"], "There is no process 0: look at"),
         (["--command", "true"], "Set LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET"),
     ],
 )
@@ -136,3 +142,49 @@ async def _suite(env: dict[str, str], *arguments: str) -> tuple[int | None, str]
     )
     output, _ = await process.communicate()
     return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("pid", ["-1", "0", "4194305", "9" * 30])
+async def test_a_process_that_cannot_be_is_one_sentence(pid: str) -> None:
+    code, output = await _suite(NOWHERE, "--command", "true", f"--service-pid={pid}")
+    assert (code, output) == (2, f"There is no process {pid}: look at --service-pid.\n")
+
+
+async def test_an_address_may_end_in_a_slash(livekit_server: LiveKit) -> None:
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split(" HTTP/")[0])
+        writer.write(b"HTTP/1.1 418 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        code, output = await _suite(_access(livekit_server), "--api-url", url, "--only", "tokens")
+    assert (code, asked[-1]) == (2, "POST /v1/sessions")
+    assert "the worker's API answers 418" in output
+
+
+async def test_the_suite_leaves_ctrl_c_to_us_while_it_is_imported() -> None:
+    """Else it would answer with a traceback. What comes to a terminal comes to both."""
+    await asyncio.to_thread(conformance.make_environment)
+    process = await asyncio.create_subprocess_exec(
+        *(*voipavatar(), "conformance", "--command", "true"),
+        env={**os.environ, **NOWHERE},
+        cwd=conformance.ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+    def under_way() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children()
+        suites = [child for child in children if "tests.conformance" in child.cmdline()]
+        return [each for each in suites if any("numpy" in m.path for m in each.memory_maps())]
+
+    await until(lambda: bool(under_way()))
+    for suite in under_way():
+        suite.send_signal(signal.SIGINT)
+    output, _ = await process.communicate()
+    assert process.returncode in (2, 130)  # there is nothing to measure; or it came late
+    assert "Traceback" not in output.decode()

@@ -44,7 +44,7 @@ async def look_first(target: Target) -> None:
 def _look_at(pid: int) -> None:
     try:
         psutil.Process(pid).num_fds()
-    except psutil.NoSuchProcess as error:
+    except (psutil.NoSuchProcess, ValueError, OverflowError) as error:
         raise Unfit(f"There is no process {pid}: look at --service-pid.") from error
     except psutil.AccessDenied as error:
         raise Unfit(

@@ -65,7 +65,11 @@ class LiveKit:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A worker behind the API that the published `bey` plugin calls, or else a command to run."""
+    """A worker behind the API that the published `bey` plugin calls, or else a command to run.
+
+    Attributes:
+        api_url: with or without a slash at its end.
+    """
 
     livekit: LiveKit
     api_url: str | None
@@ -79,7 +83,7 @@ class Target:
         """Where plugins ask for an avatar, which must be nobody else's. Raises Unfit."""
         if self.api_url is None:
             raise Unfit("A command has no API: name a service with --api-url.")
-        return self.api_url
+        return self.api_url.rstrip("/")
 
     async def launch(self, token: str) -> Worker | None:
         """Ask for an avatar that joins with this token; the process that was started, if one was.
