@@ -49,16 +49,16 @@ class WarpBackend:
         """Streams leave no trace here."""
 
     def run(self, jobs: Sequence[FrameJob]) -> Faces:
+        shapes = warp_sound.shapes([job.audio for job in jobs if job.audio is not None])
         faces = self._faces[: len(jobs)]
-        for job, face in zip(jobs, faces, strict=True):
-            assert job.audio is not None
-            draw(self._mouth(job.persona, job.tick), warp_sound.shape(job.audio), face)
+        for job, shape, face in zip(jobs, shapes, faces, strict=True):
+            draw(self._mouth(job.persona, job.tick), shape, face)
         return faces
 
     def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
         """See `Relaxing.relax`. Lips are quicker than the whole: they meet first."""
         assert said.audio is not None
-        spoken = warp_sound.shape(said.audio)
+        [spoken] = warp_sound.shapes([said.audio])
         opening = spoken.opening * weight**LIPS_FIRST
         less = warp_sound.Shape(opening, spoken.width * weight, spoken.teeth * weight)
         draw(self._mouth(said.persona, tick), less, self._relaxed)

@@ -45,18 +45,24 @@ class Shape:
     teeth: float  # 0 hidden … 1 shown, as in "s"
 
 
-def shape(window: Pcm) -> Shape:
-    """Of a window (LEFT_CONTEXT + 640 + LOOKAHEAD,)."""
-    sound = window.astype(np.float32)
-    loudest = _loudest(sound)
-    bands = _bands(sound)
-    looks = [_look(powers, loudest) for powers in bands.tolist()]
-    jaw, presence, hiss = (LOOKS @ np.array(looks)).tolist()
-    now = looks[len(LOOKS) // 2][0]
+def shapes(windows: Sequence[Pcm]) -> list[Shape]:
+    """Of windows (LEFT_CONTEXT + 640 + LOOKAHEAD,)."""
+    sound = np.stack(windows).astype(np.float32)
+    powers = _bands(sound)
+    means = LOOKS @ powers
+    each = zip(powers.tolist(), means.tolist(), _loudest(sound), strict=True)
+    return [_shape(looks, mean, loudest) for looks, mean, loudest in each]
+
+
+def _shape(looks: list[list[float]], mean: list[float], loudest: float) -> Shape:
+    """Of a picture's powers, by look and band, and their mean over the looks, by band."""
+    seen = [_look(bands, loudest) for bands in looks]
+    jaw, presence, hiss = (LOOKS @ np.array(seen)).tolist()
+    now = seen[len(LOOKS) // 2][0]
     # Lips are quick: they close in the dip of an m, b or p, which the jaw would sleep over.
     opening = jaw * _within(now / (0.5 * jaw + EPSILON), 0, 1)
     presence = _within(2 * presence, 0, 1)
-    width = _width((LOOKS @ bands).tolist()) * presence
+    width = _width(mean) * presence
     teeth = max(hiss * presence, 0.7 * _within(width, 0, 1))
     return Shape(opening, width, teeth)
 
@@ -110,19 +116,24 @@ _WINDOW, _MEMBER = _spectrum_weights()
 
 
 def _bands(sound: Floats) -> Floats:
-    """(5 looks, 5 bands) power, of which a sine of full scale has 0.5."""
-    last = len(sound) - SAMPLES_PER_FRAME
-    first = last - (len(LOOKS) - 1) * STEP
-    looks = np.stack([sound[at : at + SAMPLES_PER_FRAME] for at in range(first, last + 1, STEP)])
+    """(n, 5 looks, 5 bands) power, of which a sine of full scale has 0.5."""
+    last = sound.shape[1] - SAMPLES_PER_FRAME
+    starts = range(last - (len(LOOKS) - 1) * STEP, last + 1, STEP)
+    looks = np.stack([sound[:, at : at + SAMPLES_PER_FRAME] for at in starts], axis=1)
     looks *= _WINDOW
-    power: Floats = np.square(cv2.dft(looks, flags=cv2.DFT_ROWS)) @ _MEMBER
-    return power
+    spectrum = cv2.dft(looks.reshape(-1, SAMPLES_PER_FRAME), flags=cv2.DFT_ROWS)
+    power: Floats = np.square(spectrum) @ _MEMBER
+    return power.reshape(len(sound), len(LOOKS), -1)
 
 
-def _loudest(sound: Floats) -> float:
+def _loudest(sound: Floats) -> list[float]:
     """dB of the loudest 40 ms in the last second, drawn half-way to what is usual."""
-    whole = len(sound) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
-    blocks = sound[-whole:].reshape(-1, SAMPLES_PER_FRAME)
-    energy = float(np.einsum("ks,ks->k", blocks, blocks).max())
-    peak = 10 * log10(energy / (SAMPLES_PER_FRAME * FULL_SCALE**2) + EPSILON)
+    whole = sound.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+    blocks = sound[:, -whole:].reshape(len(sound), -1, SAMPLES_PER_FRAME)
+    energies = np.einsum("nks,nks->nk", blocks, blocks).max(axis=1).tolist()
+    return [_usual(energy / (SAMPLES_PER_FRAME * FULL_SCALE**2)) for energy in energies]
+
+
+def _usual(power: float) -> float:
+    peak = 10 * log10(power + EPSILON)
     return (max(peak, -45) + USUAL_DB) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, shape
+from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, shapes
 from engine.types import SAMPLES_PER_FRAME
 from tests.conformance.sounds import Heard, Pcm, cut_heard, tone, vowel
 
@@ -63,4 +63,4 @@ def test_a_vowel_opens_a_mouth() -> None:
     assert 0.1 < np.sqrt(np.mean(np.square(sound / 32768.0))) < 0.5
     assert np.abs(sound).max() < 32767
     window = sound[: LEFT_CONTEXT + SAMPLES_PER_FRAME + LOOKAHEAD]
-    assert shape(window).opening > 0.8
+    assert shapes([window])[0].opening > 0.8

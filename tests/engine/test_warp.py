@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.audio import Speech
 from engine.backends import load
 from engine.backends.warp import WarpBackend
-from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, Shape, shape
+from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, Shape, shapes
 from engine.config import EngineConfig
 from engine.errors import BackendUnavailable
 from engine.musetalk.image import crop_face
@@ -75,7 +75,7 @@ def vowel(first: float, second: float, seconds: float = 0.5) -> Pcm:
 
 def middle(pcm: Pcm) -> Shape:
     windows, _ = heard(pcm)
-    return shape(windows[len(windows) // 2])
+    return shapes([windows[len(windows) // 2]])[0]
 
 
 def test_a_face_does_not_depend_on_its_batch(persona: Persona, speech: Pcm) -> None:
@@ -94,7 +94,7 @@ def test_silence_leaves_the_face_as_it_is(persona: Persona) -> None:
 
 def test_opening_follows_loudness_without_delay(speech: Pcm) -> None:
     windows, loudness = heard(speech)
-    opening = np.array([shape(window).opening for window in windows])
+    opening = np.array([shape.opening for shape in shapes(windows)])
     by_lag = {
         lag: np.corrcoef(np.roll(opening, lag)[3:-3], loudness[3:-3])[0, 1] for lag in (-1, 0, 1)
     }
@@ -147,7 +147,7 @@ def test_a_hiss_shows_teeth_and_opens_little() -> None:
 def test_lips_close_in_a_dip(dip: NDArray[np.float64]) -> None:
     loud = vowel(750, 1200, 0.4)
     windows, _ = heard(np.concatenate([loud, dip.astype(np.int16), loud]))
-    opening = np.array([shape(window).opening for window in windows])
+    opening = np.array([shape.opening for shape in shapes(windows)])
     assert opening[10:12].min() < 0.1
     assert opening[7] > 0.5
     assert opening[16] > 0.5
