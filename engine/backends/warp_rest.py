@@ -22,6 +22,10 @@ CHIN = 1.3  # under it: there ends what moves wholly, below is the neck
 SEARCH = 0.3  # over and under the straight line between the corners: where the lips may meet
 
 MARGIN = 12  # rows at least at the face's end in which every move fades out
+# Moves downwards are smooth: they are reckoned for every so many rows, in their middle, and once
+# more on either side of the region, so that each row lies between two such places.
+SPARSE = 4
+
 LOOKED_AT = 9  # frames of a persona from which the lips' bend is learnt
 ALONG = np.linspace(-1, 1, 41)  # where along the mouth
 
@@ -34,13 +38,15 @@ class Mouth:
     region: tuple[int, int, int, int]  # left, top, right, bottom of what moves
     half: float  # half width of the mouth, pixels
     rows: Floats  # (rows, 1) of the region
+    sparse: Floats  # (rows / SPARSE + 2, 1) where moves downwards are reckoned
     columns: Floats  # (columns,)
+    middle: float  # column of the mouth's middle
     across: Floats  # (columns,) place along the mouth, -1 and 1 at its corners
     line: Floats  # (columns,) row where the lips meet
-    beside: Floats  # (columns,) how much goes with the corners, 0 … 1
+    curves: Floats  # (5, columns) see warp_mouth.Lips; of these how much goes with the corners, 1
     near: Floats  # (columns,) pixels that the lips would move if the mouth were twice as wide
-    tall: Floats  # (rows, 1) how much goes with the lips sideways, 0 … 1
-    chin: Floats  # (rows, columns) how much goes with the chin downwards, 0 … 1
+    tall: Floats  # (rows, 2) how much goes with the lips sideways, 0 … 1; and 1
+    chin: Floats  # (of `sparse`, columns) how much goes with the chin downwards, 0 … 1
 
     @classmethod
     def of(cls, persona: Persona, index: int, bend: Floats) -> Mouth:
@@ -50,24 +56,31 @@ class Mouth:
         top = max(0, round(y - ABOVE * half))
         columns = np.arange(left, right, dtype=np.float32)
         rows = np.arange(top, FACE_SIZE, dtype=np.float32)[:, None]
+        sparse = np.arange(top - SPARSE, FACE_SIZE + SPARSE, SPARSE, dtype=np.float32)[:, None]
+        sparse += (SPARSE - 1) / 2
         across = (columns - np.float32(x)) / np.float32(half)
         line = y + half * (slope * across + np.interp(across, ALONG, bend))
         # Short of the cheeks' outline, which must stay.
         near = fade((np.abs(across) - 0.85) / 0.6) * across * half
         jaw = np.square(np.cos(np.pi / 2 * np.minimum(np.abs(across) / REACH, 1)))
         low = np.minimum(line + CHIN * half, FACE_SIZE - MARGIN)
+        beside = np.square(np.sin(np.pi / 2 * np.minimum(np.abs(across), 2))).astype(np.float32)
+        nothing = np.zeros_like(columns)
+        tall = np.exp(-np.square((rows - y) / (0.5 * half))).astype(np.float32)
         return cls(
             face=crop_face(persona.frames[index], persona.boxes[index]),
             region=(left, top, right, FACE_SIZE),
             half=half,
             rows=rows,
+            sparse=sparse,
             columns=columns,
+            middle=x,
             across=across,
             line=line.astype(np.float32),
-            beside=np.square(np.sin(np.pi / 2 * np.minimum(np.abs(across), 2))),
+            curves=np.stack((nothing, beside, nothing, nothing, nothing + 1)),
             near=near.astype(np.float32),
-            tall=np.exp(-np.square((rows - y) / (0.5 * half))).astype(np.float32),
-            chin=(jaw * fade((rows - low) / (FACE_SIZE - 1 - low))).astype(np.float32),
+            tall=np.hstack([tall, np.ones_like(tall)]),
+            chin=(jaw * fade((sparse - low) / (FACE_SIZE - 1 - low))).astype(np.float32),
         )
 
 
@@ -86,12 +99,17 @@ def lip_bend(persona: Persona) -> Floats:
 
 def fade(x: Floats) -> Floats:
     """1 below 0, 0 above 1, smooth between."""
+    return rise(1 - x)
+
+
+def rise(x: Floats) -> Floats:
+    """0 below 0, 1 above 1, smooth between."""
     t = np.clip(x, 0, 1)
     smooth: Floats = t * t
     t *= -2
     t += 3
     smooth *= t
-    return np.subtract(1, smooth, out=smooth)
+    return smooth
 
 
 def _place(persona: Persona, index: int) -> tuple[float, float, float, float]:
