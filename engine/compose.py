@@ -21,7 +21,7 @@ Relax = Callable[[FrameJob, int, float], Bgr]
 class _Shown:
     tick: int
     said: FrameJob  # whose face it is: the last that talked
-    face: Bgr
+    face: Bgr | None  # None where the backend closes the mouth
     weight: float  # 1 while talking, falling to 0 while the mouth closes
 
 
@@ -48,21 +48,24 @@ class Composer:
         """The picture of a job.
 
         Args:
-            face: (256, 256, 3) BGR; None for a job that was not inferred. It is copied.
+            face: (256, 256, 3) BGR; None for a job that was not inferred. Not needed afterwards.
             patch: the painted region, where a device has pasted the face already.
         """
         shown = self._history(job)
         if face is not None:
-            current = _Shown(job.tick, job, face.copy(), 1.0)
+            current = _Shown(job.tick, job, None if self._relax else face.copy(), 1.0)
         elif shown:
             weight = min(shown[-1].weight - self._step, 1 - job.closing * self._step)
             current = replace(shown[-1], tick=job.tick, weight=max(0.0, weight))
         else:
-            return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
+            return self._resting(job)
         shown.append(current)
         if patch is not None:
             return self._rendered(job, self._canvas(job.persona).placed(job.tick, patch))
-        face = self._face(current)
+        if face is None:
+            face = self._closing(current)
+        if face is None:
+            return self._resting(job)
         picture = self._canvas(job.persona).picture(job.tick, face, round(current.weight * FULL))
         return self._rendered(job, picture)
 
@@ -100,15 +103,19 @@ class Composer:
                 shown.pop()
         return shown
 
-    def _face(self, shown: _Shown) -> Bgr:
-        if self._relax is None or not 0 < shown.weight < 1:
-            return shown.face
-        return self._relax(shown.said, shown.tick, shown.weight)
+    def _closing(self, shown: _Shown) -> Bgr | None:
+        """The last face on its way to the closed mouth; None when that is reached."""
+        if not shown.weight:
+            return None
+        return self._relax(shown.said, shown.tick, shown.weight) if self._relax else shown.face
 
     def _canvas(self, persona: Persona) -> Canvas:
         if persona not in self._canvases:
             self._canvases[persona] = Canvas(persona)
         return self._canvases[persona]
+
+    def _resting(self, job: FrameJob) -> Rendered:
+        return self._rendered(job, job.persona.pictures[job.persona.source(job.tick)])
 
     @staticmethod
     def _rendered(job: FrameJob, picture: Picture) -> Rendered:

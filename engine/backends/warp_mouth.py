@@ -194,4 +194,5 @@ def _paint_inside(mouth: Mouth, lips: _Lips, picture: Bgr) -> None:
     tongue *= hidden
     inside = cv2.transform(cv2.merge((hidden, tongue, shade)), COLOURS)
     under = picture[down, across].astype(np.float32)
-    picture[down, across] = cv2.blendLinear(inside, under, cover, 1 - cover)
+    mixed = cv2.blendLinear(inside, under, cover, 1 - cover)
+    picture[down, across] = cv2.convertScaleAbs(mixed)  # rounded

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.blend import Canvas, blended, even, painted_region, paste
+from engine.blend import Canvas, blended, even, painted_region
 from tests.engine.drawn import HEIGHT, WIDTH, drawn_persona
 
 VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk" / "d_blending.npz"
@@ -39,7 +39,29 @@ def test_what_does_not_change_comes_back_exactly() -> None:
     levels = np.arange(256, dtype=np.uint8)
     pixels = np.repeat(levels[:, None], 3, axis=1)[None].repeat(256, axis=0)
     weights = np.repeat(levels[:, None], 256, axis=1)
-    np.testing.assert_array_equal(paste(pixels, pixels, weights), pixels)
+    whole = (0, 0, 256, 256)
+    result = blended(pixels, pixels, whole, whole, weights, whole)
+    np.testing.assert_array_equal(result, pixels)
+
+
+def test_a_paste_is_rounded_exactly() -> None:
+    """Every level over every other one, by every weight."""
+    levels, whole = np.arange(256, dtype=np.uint8), (0, 0, 256, 256)
+    above = np.repeat(levels[:, None], 3, axis=1)[None].repeat(256, axis=0)
+    below = np.ascontiguousarray(above.swapaxes(0, 1))
+    for weight in range(256):
+        mask = np.full((256, 256), weight, np.uint8)
+        result = blended(below, above, whole, whole, mask, whole)
+        share = above.astype(np.uint32) * weight + below.astype(np.uint32) * (255 - weight)
+        np.testing.assert_array_equal(result, (2 * share + 255) // 510)
+
+
+def test_frames_that_are_not_kept_look_the_same() -> None:
+    persona = drawn_persona()
+    face = np.random.default_rng(3).integers(0, 256, (256, 256, 3), np.uint8)
+    keeping, forgetful = Canvas(persona), Canvas(persona, kept=0)
+    for tick in (0, 1, 0):
+        np.testing.assert_array_equal(keeping.picture(tick, face), forgetful.picture(tick, face))
 
 
 @pytest.mark.parametrize(

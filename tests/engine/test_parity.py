@@ -49,10 +49,6 @@ def _constant(log: Any, *_: float) -> Any:
     return np.zeros_like(log)
 
 
-def _untouched(below: Any, above: Any, _: Any) -> Any:
-    return (below.astype(np.uint16) + above >> 1).astype(np.uint8)
-
-
 FILTERS = mel._filters
 
 # (check, its line of the report, where the mistake is made, the mistake)
@@ -95,7 +91,7 @@ MISTAKES: list[tuple[Check, str, tuple[Any, str], Any]] = [
     (pictures.blending, "squares", (boxes, "EXPAND"), 1.48),
     (pictures.blending, "masks", (masks, "UPPER_BOUNDARY"), 0.48),
     (pictures.blending, "faces", (cv2, "INTER_LINEAR"), cv2.INTER_AREA),
-    (pictures.blending, "blending: frames", (blend, "paste"), _untouched),
+    (pictures.blending, "blending: frames", (blend, "HALF"), 0),
     (pictures.blending, "offline", (masks, "BLUR_OFFLINE"), 0.1),
     (pictures.cycle, "ping-pong", (pictures, "ping_pong"), lambda k, n: k % n),
     (pictures.cycle, "batches", (Scheduler, "_room"), _lone),
