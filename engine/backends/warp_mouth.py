@@ -133,8 +133,8 @@ def _moved_rows(mouth: Mouth, lips: _Lips) -> Floats:
     top, sparse = mouth.region[1] - SPARSE, mouth.sparse
     middle = (lips.upper + lips.lower) / 2
     # Where the two meet, and one place more for each to be sure of its edge.
-    first = max(int(middle.min() - top) // SPARSE - 1, 0)
-    last = min(int(middle.max() - top) // SPARSE + 2, len(sparse))
+    first = min(max(int(middle.min() - top) // SPARSE - 1, 0), len(sparse) - 1)
+    last = min(max(int(middle.max() - top) // SPARSE + 2, first + 1), len(sparse))
     share = np.empty((last + len(sparse) - first, len(middle)), np.float32)
     above, below = share[:last], share[last:]
     np.add(lips.above, sparse[:last] * (1 / (FADING * mouth.half)), out=above)

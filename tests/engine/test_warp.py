@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,17 @@ def test_only_the_lower_face_changes(persona: Persona, speech: Pcm) -> None:
     assert rows.max() < 255  # the seam to the rest of the frame
     assert columns.min() > 20
     assert columns.max() < 236
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_mouth_at_the_edge_of_its_face_is_painted(persona: Persona, share: float) -> None:
+    """However wrong it was found."""
+    x1, y1, x2, y2 = persona.boxes[0].tolist()
+    edge = [x1 + share * (x2 - x1), y1 + share * (y2 - y1), (x2 - x1) / 4, 0.4]
+    mouths = np.array([edge] * len(persona.frames), np.float32)
+    misplaced = replace(persona, mouths=mouths)
+    face = WarpBackend(EngineConfig()).run(jobs(misplaced, [vowel(750, 1200, 1.08)]))[0]
+    assert not np.array_equal(face, resting(persona, 0))
 
 
 @pytest.mark.parametrize("name", ["warp", "auto"])
