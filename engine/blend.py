@@ -100,7 +100,7 @@ class Ground:
     def with_face(self, face: Bgr) -> Bgr:
         """The region with (256, 256, 3) in it: Pillow's paste, exactly."""
         sized = cv2.resize(face, self.size, interpolation=cv2.INTER_LINEAR)
-        total = np.zeros_like(self.below)
+        total = np.empty_like(self.below)  # where the face is not, weightless
         total[self.place] = sized[self.seen]
         total *= self.weight
         total += self.below

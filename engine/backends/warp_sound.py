@@ -47,7 +47,7 @@ class Shape:
 
 def shapes(windows: Sequence[Pcm]) -> list[Shape]:
     """Of windows (LEFT_CONTEXT + 640 + LOOKAHEAD,)."""
-    sound = np.stack(windows).astype(np.float32)
+    sound = np.array(windows, np.float32)
     powers = _bands(sound)
     means = LOOKS @ powers
     each = zip(powers.tolist(), means.tolist(), _loudest(sound), strict=True)
