@@ -7,7 +7,6 @@ identity never meet (§1.5, flaw 3).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -16,6 +15,7 @@ import numpy as np
 import structlog
 from livekit import rtc
 
+from app.rtc.incoming import Backlog, Incoming, TooMuch
 from app.rtc.ledger import Finished, Started
 from app.rtc.notices import Notices
 from app.rtc.speaker import Speaker
@@ -27,7 +27,7 @@ AUDIO_TOPIC = "lk.audio_stream"
 CLEAR = "lk.clear_buffer"
 LOST_TRAILER_S = 10.0  # without a byte, an open stream counts as ended (§1.2)
 SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is on its way
-LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting, is refused
+LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting behind that, is refused
 FAREWELL_S = 1.0  # for the last reports of a session that ends
 ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
 NO_FORM = (48_000, 1)  # of a segment that is refused
@@ -70,9 +70,10 @@ class AgentVoice:
         self._notices = Notices(agent)
         out.on_playback = self._notices.put
         self._room: rtc.Room | None = None
-        self._waiting: deque[rtc.ByteStreamReader] = deque()
+        self._backlog = Backlog()
+        self._waiting: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
-        self._current: rtc.ByteStreamReader | None = None
+        self._current: Incoming | None = None
         self._patience: asyncio.Timeout | None = None  # with the current stream
         self._present: bool | None = None  # None: not looked yet
         self._speaker = Speaker()
@@ -140,7 +141,7 @@ class AgentVoice:
             reader.close()
             return
         self._note_speaker()
-        self._waiting.append(reader)
+        self._waiting.append(Incoming(reader, self._backlog, LONGEST_S))
         self._arrived.set()
         if self._patience is not None and self._patience.when() is not None:
             # A new header supersedes the open stream, once its last bytes are in.
@@ -167,36 +168,38 @@ class AgentVoice:
             if not self._waiting:
                 self._arrived.clear()
                 continue
-            reader = self._current = self._waiting.popleft()
-            form = audio_form(reader.info.attributes)
+            stream = self._current = self._waiting.popleft()
+            form = stream.form
             if form is None:
-                log.warning("audio of unknown form refused", attributes=reader.info.attributes)
-                reader.close()
+                log.warning("audio of unknown form refused", attributes=stream.attributes)
                 self._current = None
                 self._out.begin_segment(*NO_FORM)  # told of in its turn
                 self._out.end_segment(lost=True)
                 continue
             self._out.begin_segment(*form)
-            complete = await self._read(reader, *form)
-            if self._current is reader:  # else it was cleared, and told as interrupted
+            complete = await self._read(stream, *form)
+            if self._current is stream:  # else it was cleared, and told as interrupted
                 self._current = None
-                reader.close()
+                stream.close()
                 self._out.end_segment(lost=not complete)
 
-    async def _read(self, reader: rtc.ByteStreamReader, rate: int, channels: int) -> bool:
+    async def _read(self, stream: Incoming, rate: int, channels: int) -> bool:
         """Play a stream as it comes. False when its proper end never came."""
         step = 2 * channels
         rest = b""
         received_s = 0.0
         while True:
             try:
-                data = rest + await self._next(reader)
+                data = rest + await self._next(stream)
             except StopAsyncIteration:
                 return True
+            except TooMuch as error:
+                log.warning("a segment is refused", reason=str(error))
+                return False
             except (TimeoutError, rtc.StreamError) as error:
                 log.warning("a segment lost its end", error=str(error) or "no more bytes")
                 return False
-            if self._current is not reader:
+            if self._current is not stream:
                 return False
             whole = len(data) // step * step
             rest = data[whole:]
@@ -206,23 +209,22 @@ class AgentVoice:
                 self.interrupt()
                 return False
             await self._room_for_more()
-            if self._current is not reader:
+            if self._current is not stream:
                 return False
             self._out.push(np.frombuffer(data[:whole], "<i2"))
 
-    async def _next(self, reader: rtc.ByteStreamReader) -> bytes:
+    async def _next(self, stream: Incoming) -> bytes:
         # Reading a stream that came whole would never give way to the output's clock.
         await asyncio.sleep(0)
         wait = SUPERSEDED_S if self._waiting else LOST_TRAILER_S
         try:
             async with asyncio.timeout(wait) as self._patience:
-                return await anext(reader)
+                return await anext(stream)
         finally:
             self._patience = None
 
     async def _room_for_more(self) -> None:
-        """Segments that wait behind one another are read as they can be said. What the agent sends
-        before is kept by LiveKit's library."""
+        """Segments that wait behind one another are taken in as they can be said."""
         while self._out.waiting_s > LONGEST_S:  # noqa: ASYNC110  # a clock makes no event
             await asyncio.sleep(ROOM_PAUSE_S)
 
@@ -281,13 +283,3 @@ class AgentVoice:
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
-
-
-def audio_form(attributes: dict[str, str] | None) -> tuple[int, int] | None:
-    """Rate and channels of a stream, from its header; None unless both are there and sane."""
-    found = attributes or {}
-    with contextlib.suppress(KeyError, ValueError):
-        rate, channels = int(found["sample_rate"]), int(found["num_channels"])
-        if 4_000 <= rate <= 192_000 and 1 <= channels <= 8:
-            return rate, channels
-    return None

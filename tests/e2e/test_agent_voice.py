@@ -107,6 +107,24 @@ async def test_the_limit_is_one_of_each_segment(
     assert positions == pytest.approx([0.8, 0.8], abs=0.005)
 
 
+async def test_what_waits_to_be_said_is_limited_in_all(
+    perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what has been taken in: here 3 s of each, so that the third and fourth are refused."""
+    monkeypatch.setattr(agent_voice, "LONGEST_S", 3.0)
+    await agent.join("flood")
+    await perform("flood", audio=STREAM)
+    for _ in range(4):
+        await agent.say(tone(2.9))
+    await agent.until_finished(4)
+    await agent.say(tone(0.2))
+    await agent.until_finished(5)
+    assert [f["interrupted"] for f in agent.finished] == [False, False, True, True, False]
+    positions = [f["playback_position"] for f in agent.finished]
+    assert positions == pytest.approx([2.9, 2.9, 0.0, 0.0, 0.2], abs=0.005)
+    assert len(agent.started) == 3, "of what is refused nothing is heard"
+
+
 async def test_a_newer_stream_ends_one_that_lost_its_trailer(
     perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

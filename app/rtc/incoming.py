@@ -1,0 +1,111 @@
+"""An agent's byte streams as they come, each read at once: what nobody reads LiveKit's library
+keeps, without end, and it knows no way to tell a sender to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+
+from livekit import rtc
+
+
+class TooMuch(Exception):
+    """More waits to be said than is kept: nothing of this stream is, from now on."""
+
+
+class Backlog:
+    """Speech that has come and is still to be taken, of all streams of an agent, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
+class Incoming:
+    """One byte stream: asked for its pieces, in order, it gives them out of what has come.
+
+    Attributes:
+        form: rate and channels; None where its header does not tell, and nothing of it is kept.
+    """
+
+    def __init__(self, reader: rtc.ByteStreamReader, backlog: Backlog, most_s: float) -> None:
+        """`most_s`: seconds that may be in the backlog, with this stream."""
+        self._reader = reader
+        self._backlog = backlog
+        self._most_s = most_s
+        self.attributes = reader.info.attributes
+        self.form = audio_form(self.attributes)
+        self._pieces: deque[bytes] = deque()
+        self._news = asyncio.Event()
+        self._over = False  # no more will come
+        self._error: Exception | None = None
+        if self.form is None:
+            self.close()
+            return
+        self._bytes_a_second = 2 * self.form[0] * self.form[1]
+        self._reading = asyncio.create_task(self._read())
+
+    async def __anext__(self) -> bytes:
+        """The next piece, as soon as it is there.
+
+        Raises StopAsyncIteration at the proper end, or once it is closed, TooMuch, and StreamError
+        where its end never came.
+        """
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._over:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        piece = self._pieces.popleft()
+        self._backlog.seconds -= self._seconds(piece)
+        return piece
+
+    def close(self) -> None:
+        """Nothing more of it is wanted. Idempotent."""
+        self._drop()
+        self._reader.close()  # which ends the reading, too
+        self._over = True
+        self._news.set()
+
+    async def _read(self) -> None:
+        try:
+            async for piece in self._reader:
+                if self._over:
+                    return
+                self._keep(piece)
+                # A stream that came whole would never give way to the output's clock.
+                await asyncio.sleep(0)
+        except Exception as error:  # whoever asks for the next piece is told
+            self._error = error
+        finally:
+            self._over = True
+            self._news.set()
+
+    def _keep(self, piece: bytes) -> None:
+        """Raises TooMuch."""
+        if self._backlog.seconds + self._seconds(piece) > self._most_s:
+            self.close()
+            raise TooMuch(f"more than {self._most_s:g} s wait to be said")
+        self._backlog.seconds += self._seconds(piece)
+        self._pieces.append(piece)
+        self._news.set()
+
+    def _drop(self) -> None:
+        self._backlog.seconds -= sum(map(self._seconds, self._pieces))
+        self._pieces.clear()
+
+    def _seconds(self, piece: bytes) -> float:
+        return len(piece) / self._bytes_a_second
+
+
+def audio_form(attributes: dict[str, str] | None) -> tuple[int, int] | None:
+    """Rate and channels of a stream, from its header; None unless both are there and sane."""
+    found = attributes or {}
+    with contextlib.suppress(KeyError, ValueError):
+        rate, channels = int(found["sample_rate"]), int(found["num_channels"])
+        if 4_000 <= rate <= 192_000 and 1 <= channels <= 8:
+            return rate, channels
+    return None
