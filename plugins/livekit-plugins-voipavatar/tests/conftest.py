@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ class Service:
     queries: list[dict[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)  # that are listed
+    state: str = "ready"  # of sessions that were not deleted
+    gate: asyncio.Event = field(default_factory=asyncio.Event)  # while it is clear, none answers
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path))
@@ -30,13 +34,18 @@ class Service:
         self.headers.append(dict(request.headers))
         if request.can_read_body:
             self.bodies.append(await request.json())
+        await self.gate.wait()
         if self.answers:
             status, body, headers = self.answers.pop(0)
             return web.json_response(body, status=status, headers=headers)
         if request.method == "POST":
             return web.json_response({"id": f"ses_{len(self.bodies)}"}, status=201)
-        session = {"id": "ses_1", "state": "ended", "end_reason": "deleted", "error": None}
-        return web.json_response(session)
+        if request.path == "/sessions":
+            return web.json_response({"items": self.items, "next_cursor": None})
+        ended = {"state": "ended", "end_reason": "deleted"}
+        state = ended if request.path in self.deleted() else {"state": self.state}
+        named = {"id": request.path.rpartition("/")[2], "error": None}
+        return web.json_response(named | state)
 
     def posts(self) -> int:
         return self.asked.count(("POST", "/sessions"))
@@ -52,6 +61,7 @@ class Service:
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     made = Service()
+    made.gate.set()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.answer)
     runner = web.AppRunner(app)
@@ -60,6 +70,7 @@ async def service() -> AsyncIterator[Service]:
     await site.start()
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield made
+    made.gate.set()
     await runner.cleanup()
 
 

@@ -78,6 +78,11 @@ async def speaking(
         await avatar.aclose()
 
 
+def own_voices(room: rtc.Room) -> list[str]:
+    """What an agent publishes itself."""
+    return [each.name for each in room.local_participant.track_publications.values()]
+
+
 async def speech(
     seconds: float, channels: int = 1, pace: float = 0.0
 ) -> AsyncIterator[rtc.AudioFrame]:

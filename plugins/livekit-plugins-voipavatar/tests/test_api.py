@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
 from conftest import Service
 from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError
-from livekit.plugins.voipavatar.api import Api, VoipAvatarException
+from livekit.plugins.voipavatar.api import Api, AvatarTaken, VoipAvatarException
+from scene import NEVER_S, PATIENCE_S, until
 
 QUICK = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=30.0)
 BODY = {
@@ -136,4 +138,92 @@ async def test_deleting_what_is_gone_is_no_error(service: Service) -> None:
     service.answers = [(404, problem("session_not_found"), {})]
     api = Api(service.url, None, QUICK)
     await api.delete("ses_1")
+    await api.aclose()
+
+
+async def test_a_place_that_another_agent_takes_meanwhile_is_taken(service: Service) -> None:
+    gone, new = (
+        {
+            "id": f"ses_{owner}",
+            "livekit_url": "wss://here.example",
+            "room": "lounge",
+            "identity": "avatar",
+            "state": "ready",
+            "audio": {"source": "data_stream", "agent": owner},
+        }
+        for owner in ("gone", "new")
+    )
+    nothing: tuple[int, dict[str, Any], dict[str, str]] = (200, {"items": []}, {})
+    service.answers = [
+        (409, problem("room_conflict"), {}),
+        *(nothing, (200, {"items": [gone]}, {}), nothing),
+        (404, problem("session_not_found"), {}),
+        (409, problem("room_conflict"), {}),
+        *(nothing, (200, {"items": [new]}, {}), nothing),
+    ]
+
+    async def only_the_new_one_is_there(identity: str) -> bool:
+        return identity == "new"
+
+    api = Api(service.url, None, QUICK)
+    with pytest.raises(AvatarTaken, match="'new', which is in the room"):
+        await api.create(BODY, "agent", only_the_new_one_is_there)
+    await api.aclose()
+    assert service.deleted() == ["/sessions/ses_gone"]
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "name"),
+    [
+        ("127.0.0.1:8080", "k", "VOIPAVATAR_API_URL"),
+        ("http://", "k", "VOIPAVATAR_API_URL"),
+        ("http://here:port", "k", "VOIPAVATAR_API_URL"),
+        ("http://here\n", "k", "VOIPAVATAR_API_URL"),
+        ("http://here", "k\n", "VOIPAVATAR_API_KEY"),
+    ],
+)
+async def test_what_can_be_no_address_or_key_is_named(url: str, key: str, name: str) -> None:
+    with pytest.raises(VoipAvatarException, match=name):
+        Api(url, key, QUICK)
+
+
+async def test_a_session_whose_answer_was_lost_is_ended(service: Service) -> None:
+    service.gate.clear()
+    service.items = [
+        {
+            "id": f"ses_{owner}",
+            "livekit_url": "wss://here.example",
+            "room": "lounge",
+            "identity": "avatar",
+            "state": "ready",
+            "audio": {"source": "data_stream", "agent": owner},
+        }
+        for owner in ("agent", "other")
+    ]
+    api = Api(service.url, None, APIConnectOptions(max_retry=0, retry_interval=0.0, timeout=0.5))
+    with pytest.raises(APIConnectionError):
+        await api.create(BODY, "agent", nobody_is_there)
+    service.gate.set()
+    await api.aclose()
+    assert set(service.deleted()) == {"/sessions/ses_agent"}
+
+
+async def test_a_request_that_is_called_off_leaves_no_session(service: Service) -> None:
+    service.gate.clear()
+    api = Api(service.url, None, QUICK)
+    asking = asyncio.create_task(api.create(BODY, "agent", nobody_is_there))
+    await until(lambda: service.posts() == 1)
+    asking.cancel()
+    await asyncio.wait([asking])
+    service.gate.set()
+    await api.aclose()
+    assert service.deleted() == ["/sessions/ses_1"]
+
+
+async def test_a_service_that_hangs_is_not_waited_for_without_end(service: Service) -> None:
+    patient = APIConnectOptions(max_retry=3, retry_interval=0.0, timeout=NEVER_S)
+    api = Api(service.url, None, patient)
+    service.gate.clear()
+    with pytest.raises(APIConnectionError, match="not answered in time"):
+        await asyncio.wait_for(api.delete("ses_1"), PATIENCE_S)
     await api.aclose()

@@ -10,7 +10,7 @@ from conftest import Service
 from livekit import api, rtc
 from livekit.agents import AgentSession, APIStatusError
 from livekit.plugins import voipavatar
-from livekit.plugins.voipavatar import output
+from livekit.plugins.voipavatar import sink
 from scene import PATIENCE_S, QUICK, RATE, deaf_avatar, join, speaking, speech, until
 
 
@@ -52,7 +52,7 @@ async def loud(user: rtc.Room) -> None:
 async def test_an_avatar_that_reports_nothing_is_given_up(
     service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "OVERDUE_S", 1.0)
+    monkeypatch.setattr(sink, "OVERDUE_S", 1.0)
     async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
         deaf = await deaf_avatar(service.token())
         handle = session.say("la la", audio=speech(0.5))

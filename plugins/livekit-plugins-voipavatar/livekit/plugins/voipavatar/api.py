@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +15,9 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIS
 from .log import logger
 
 END_S = 10.0  # by then a session that was told to end has ended
+CLOSE_S = 3.0  # longer than this nobody waits for a service that does not answer
+LOOK_S = 2.0
+CONFLICTS = 3  # so often a place that was made free may be gone again
 LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
 
 Place = tuple[str, str, str]  # LiveKit server, room, identity
@@ -29,13 +32,21 @@ class AvatarTaken(VoipAvatarException):
 
 
 class Api:
-    """Calls with retries: 4xx is raised at once, 5xx and network errors are tried again."""
+    """Calls with retries: 4xx is raised at once, 5xx and network errors are tried again.
+
+    No session is left behind: one that may have been made by a request that was called off, or
+    whose answer was lost, is ended, at the latest by `aclose`.
+    """
 
     def __init__(self, url: str, key: str | None, options: APIConnectOptions) -> None:
+        """Raises VoipAvatarException for what can be no address or no key."""
+        _check(url, key)
         self._url = url.rstrip("/")
         self._headers = {"x-api-key": key} if key else {}
         self._options = options
         self._http: aiohttp.ClientSession | None = None
+        self._unsure: tuple[Place, str] | None = None  # where a session of ours may be, and whose
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def create(
         self, body: dict[str, Any], agent: str, present: Callable[[str], Awaitable[bool]]
@@ -46,41 +57,93 @@ class Api:
         this one (a request whose answer was lost, a process before this) or not `present` there.
         Raises AvatarTaken for the avatar of somebody else, APIError.
         """
-        try:
-            return str((await self._call("POST", "/sessions", body))["id"])
-        except APIStatusError as error:
-            if _code(error) != "room_conflict":
-                raise
         place = _place(body["livekit"]["url"], body["room"], body["identity"])
-        for earlier in await self._holders(place):
-            if earlier["state"] != "ending":
-                await _check_may_end(earlier, agent, present)
-            logger.warning("ending an earlier session", extra={"session": earlier["id"]})
-            await self._end(earlier["id"])
-        session = await self._call("POST", "/sessions", body)
-        return str(session["id"])
+        for _ in range(CONFLICTS):
+            try:
+                session = await self._retried(lambda: self._post(body, place, agent))
+            except APIStatusError as error:
+                if _code(error) != "room_conflict":
+                    raise
+            else:
+                self._unsure = None
+                return str(session["id"])
+            for earlier in await self._holders(place):
+                if earlier["state"] != "ending":
+                    await _check_may_end(earlier, agent, present)
+                logger.warning("ending an earlier session", extra={"session": earlier["id"]})
+                await self._end(earlier["id"])
+        raise AvatarTaken(f"Others take the avatar {place[2]!r} in room {place[1]!r} all the time.")
 
     async def delete(self, session_id: str) -> None:
         """End a session; nothing happens if it has ended or was never there. Raises APIError."""
         try:
-            await self._call("DELETE", f"/sessions/{session_id}")
+            async with asyncio.timeout(CLOSE_S):
+                await self._call("DELETE", f"/sessions/{session_id}")
         except APIStatusError as error:
             if error.status_code != 404:
                 raise
+        except TimeoutError as error:
+            raise APIConnectionError(f"{self._url} has not answered in time") from error
 
-    async def trouble(self, session_id: str) -> str:
-        """What the service says of a session that did not do as it should."""
+    async def look(self, session_id: str) -> dict[str, Any]:
+        """A session as it is now; asked once, and not for long. Raises APIError."""
         try:
-            session = await self._call("GET", f"/sessions/{session_id}")
-        except APIError as error:
-            return f"the service says nothing of it: {error.message}"
-        error = session.get("error") or {}
-        return str(error.get("detail") or session.get("end_reason") or session["state"])
+            async with asyncio.timeout(LOOK_S):
+                session = await self._once("GET", f"/sessions/{session_id}", None)
+        except TimeoutError as error:
+            raise APIConnectionError(f"{self._url} has not answered in time") from error
+        return dict(session)
 
     async def aclose(self) -> None:
+        """End what nobody has the id of, and let go of the connections."""
+        undoing = [*self._undoing, asyncio.create_task(self._end_unowned())]
+        _, late = await asyncio.wait(undoing, timeout=CLOSE_S)
+        for task in late:
+            task.cancel()
+            logger.warning("the service did not say whether a session of ours is left")
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+    async def _post(self, body: dict[str, Any], place: Place, agent: str) -> Any:
+        """Ask for a session once. When this is called off, the session is not wanted any more."""
+        doubt = self._unsure = (place, agent)
+        asked = asyncio.create_task(self._once("POST", "/sessions", body))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            undoing = asyncio.create_task(self._undo(asked, doubt))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            raise
+        except APIStatusError as error:
+            if error.status_code < 500:
+                self._unsure = None  # refused, so none was made
+            raise
+
+    async def _undo(self, asked: asyncio.Task[Any], doubt: tuple[Place, str]) -> None:
+        try:
+            await self.delete((await asked)["id"])
+        except APIError as error:
+            logger.warning("a request that was called off: %s", error.message)
+        else:
+            if self._unsure is doubt:
+                self._unsure = None
+
+    async def _end_unowned(self) -> None:
+        """End a session that may have been made without our having been told its id."""
+        await asyncio.gather(*self._undoing, return_exceptions=True)
+        if self._unsure is None:
+            return
+        place, agent = self._unsure
+        try:
+            for session in await self._holders(place):
+                if (session.get("audio") or {}).get("agent") == agent:
+                    await self.delete(session["id"])
+        except APIError as error:
+            logger.warning("a session of ours may be left: %s", error.message)
+        else:
+            self._unsure = None
 
     async def _holders(self, place: Place) -> list[dict[str, Any]]:
         return [
@@ -104,22 +167,30 @@ class Api:
         """End a session and wait until it has; DELETE answers with its state each time."""
         give_up = time.monotonic() + END_S
         while time.monotonic() < give_up:
-            session = await self._call("DELETE", f"/sessions/{session_id}")
+            try:
+                session = await self._call("DELETE", f"/sessions/{session_id}")
+            except APIStatusError as error:
+                if error.status_code != 404:
+                    raise
+                return
             if session["state"] in ("ended", "failed"):
                 return
             await asyncio.sleep(0.2)
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        for attempt in range(self._options.max_retry + 1):
+    async def _call(self, method: str, path: str) -> Any:
+        return await self._retried(lambda: self._once(method, path, None))
+
+    async def _retried(self, attempt: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        for tried in range(self._options.max_retry + 1):
             try:
-                return await self._once(method, path, body)
+                return await attempt()
             except APIError as error:
-                if not error.retryable or attempt == self._options.max_retry:
+                if not error.retryable or tried == self._options.max_retry:
                     raise
                 pause = _retry_after(error) or self._options.retry_interval
                 logger.warning(
                     "the avatar service did not answer as it should, trying again",
-                    extra={"attempt": attempt + 1, "error": error.message, "pause_s": pause},
+                    extra={"attempt": tried + 1, "error": error.message, "pause_s": pause},
                 )
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
@@ -141,6 +212,25 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             message = f"{self._url} cannot be used: {error or type(error).__name__}"
             raise APIConnectionError(message) from error
+
+
+def _check(url: str, key: str | None) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port  # raises ValueError where it is none
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable():
+        raise VoipAvatarException(
+            f"{url!r} is no address of a service: set VOIPAVATAR_API_URL (or api_url) to one like "
+            "http://127.0.0.1:8080."
+        )
+    if key and not (key.isascii() and key.isprintable()):
+        raise VoipAvatarException(
+            "VOIPAVATAR_API_KEY (or api_key) has a line break or another character that no key "
+            "has: copy it again."
+        )
 
 
 async def _check_may_end(

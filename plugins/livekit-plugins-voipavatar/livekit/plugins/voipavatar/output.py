@@ -1,4 +1,4 @@
-"""Where the agent's speech goes: to the avatar, or, without one, straight into the room."""
+"""Where the agent's speech goes without an avatar, and how it is sent from one to the other."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import time
 
 import numpy as np
 from livekit import rtc
-from livekit.agents.voice.avatar import DataStreamAudioOutput
-from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities, _CaptureCancelledEvent
+from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
 from numpy.typing import NDArray
 
 from .log import logger
 
 SAMPLE_RATE = 24_000  # Hz: what most voices are made at; the service takes any rate
 PIECE_S = 0.05
-OVERDUE_S = 8.0  # an avatar so late with its report will not report any more
 
 
 class VoiceOutput(AudioOutput):
@@ -51,82 +49,6 @@ class VoiceOutput(AudioOutput):
         self.next_in_chain.clear_buffer()
 
 
-class AvatarOutput(DataStreamAudioOutput):
-    """Sends speech to the avatar while it is there; holds it back while it may yet come.
-
-    The base class waits for an avatar without end, and the agent with it. Here the wait ends with
-    `open`, or with `hand_over`, when the frame that waits goes to another sink.
-    """
-
-    def __init__(self, room: rtc.Room, identity: str) -> None:
-        super().__init__(
-            room,
-            destination_identity=identity,
-            sample_rate=SAMPLE_RATE,
-            wait_playback_start=True,
-        )
-        self._passable = asyncio.Event()
-        self._heir: AudioOutput | None = None
-        self._deaf = False
-        self._heard_until = 0.0  # when all that was sent should have been heard
-
-    async def ready(self) -> None:
-        """Wait until the base class has found somebody of this identity.
-
-        Raises RuntimeError if the agent's own connection ends before that.
-        """
-        if self._start_atask is not None:
-            await asyncio.shield(self._start_atask)
-
-    def open(self) -> None:
-        """The avatar is there."""
-        self._passable.set()
-
-    def hold(self) -> None:
-        """The avatar is away, and may be back."""
-        if self._heir is None:
-            self._passable.clear()
-
-    def hand_over(self, heir: AudioOutput, *, deaf: bool) -> None:
-        """The avatar is of no use any more: what still comes in here is the heir's.
-
-        One that is not `deaf` can be told to fall silent.
-        """
-        self._heir, self._deaf = heir, deaf
-        self._passable.set()
-        self._room.off("connection_state_changed", self._handle_connection_state_changed)
-        if self._start_atask is not None:
-            self._start_atask.cancel()  # else it waits for ever for an avatar to come
-
-    def overdue(self) -> bool:
-        """Speech should have been heard long ago, and no report of it came."""
-        complete = self._pending_playback_count > 0 and self._stream_writer is None
-        return complete and time.monotonic() > self._heard_until + OVERDUE_S
-
-    def clear_buffer(self) -> None:
-        if not self._deaf:
-            super().clear_buffer()
-        while self._deaf and self._pending_playback_count:
-            self.on_playback_finished(playback_position=self._pushed_duration, interrupted=True)
-
-    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        try:
-            await self._passable.wait()
-        except asyncio.CancelledError:
-            if not self._pending_playback_count:
-                # Whatever is above has counted a segment, of which nothing was sent.
-                self._dispatch_playback_finished(
-                    _CaptureCancelledEvent(playback_position=0, interrupted=True)
-                )
-            raise
-        if self._heir is not None:
-            await self._heir.capture_frame(frame)
-            return
-        begins = self._heard_until if self._pending_playback_count else 0.0
-        await super().capture_frame(frame)
-        self._heard_until = max(begins, time.monotonic()) + frame.duration
-
-
 class PlainOutput(AudioOutput):
     """The agent's own microphone track, published when it is first needed.
 
@@ -141,8 +63,8 @@ class PlainOutput(AudioOutput):
             sample_rate=SAMPLE_RATE,
         )
         self._room = room
-        self._source: rtc.AudioSource | None = None
-        self._publication: rtc.LocalTrackPublication | None = None
+        self._track: asyncio.Task[_Track] | None = None
+        self._source: rtc.AudioSource | None = None  # of the track, once that is published
         self._sent_s = 0.0
         self._ending: asyncio.Task[None] | None = None
 
@@ -186,20 +108,29 @@ class PlainOutput(AudioOutput):
         self._end(max(0.0, self._sent_s - waiting), interrupted=True)
 
     async def aclose(self) -> None:
-        """Take the track out of the room."""
-        if self._publication is not None and self._room.isconnected():
-            await self._room.local_participant.unpublish_track(self._publication.sid)
-        if self._source is not None:
-            await self._source.aclose()
-        self._publication = self._source = None
+        """Take the track out of the room, also one that is just being published."""
+        publishing, self._track, self._source = self._track, None, None
+        if publishing is None:
+            return
+        try:
+            source, publication = await publishing
+            if self._room.isconnected():
+                await self._room.local_participant.unpublish_track(publication.sid)
+            await source.aclose()
+        except (rtc.participant.PublishTrackError, rtc.participant.UnpublishTrackError) as error:
+            logger.warning("the agent's own track: %s", error.message)
 
     async def _published(self) -> rtc.AudioSource:
-        if self._source is None or self._publication is None:
-            source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=200)
-            track = rtc.LocalAudioTrack.create_audio_track("agent-audio", source)
-            options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-            self._publication = await self._room.local_participant.publish_track(track, options)
-            self._source = source
+        """Publish the track if it is not. An interruption does not break that off: LiveKit would
+        go on with it, and nobody could take that track out of the room any more."""
+        if self._track is None:
+            self._track = asyncio.create_task(_publish(self._room))
+        publishing = self._track
+        try:
+            self._source, _ = await asyncio.shield(publishing)
+        except rtc.participant.PublishTrackError:
+            self._track = None  # tried again with the next speech
+            raise
         return self._source
 
     async def _finish(self) -> None:
@@ -211,6 +142,16 @@ class PlainOutput(AudioOutput):
         self._sent_s, self._ending = 0.0, None
         while self._pending_playback_count:
             self.on_playback_finished(playback_position=position, interrupted=interrupted)
+
+
+_Track = tuple[rtc.AudioSource, rtc.LocalTrackPublication]
+
+
+async def _publish(room: rtc.Room) -> _Track:
+    source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=200)
+    track = rtc.LocalAudioTrack.create_audio_track("agent-audio", source)
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    return source, await room.local_participant.publish_track(track, options)
 
 
 def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:

@@ -1,0 +1,253 @@
+"""Gets an avatar for an agent, and another when it is lost; the agent is heard all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    get_job_context,
+    utils,
+)
+
+from .access import Access
+from .api import Api, AvatarTaken, VoipAvatarException
+from .log import logger
+from .presence import Presence, connected
+from .route import Route
+
+LOOK_S = 0.2
+ASK_S = 2.0  # while the agent speaks, the service is asked so often whether the avatar still is
+UNANSWERED_S = 5.0  # a service that has not answered for so long is gone, and its avatars with it
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between requests for a new session
+SETTLED_S = 30.0  # an avatar that stayed so long was not the trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The avatar that an agent would have, and where."""
+
+    room: rtc.Room
+    access: Access
+    persona: str
+    identity: str
+    name: str
+    audio: dict[str, str | bool]
+    join_timeout: float  # seconds
+
+
+class Keeper:
+    """One agent's avatars in one room, from the first request until `discard`."""
+
+    def __init__(self, api: Api, wish: Wish, on_joined: Callable[[float], None]) -> None:
+        """`on_joined` is called for each avatar that has joined, with the time of its request."""
+        self._api, self._wish, self._on_joined = api, wish, on_joined
+        self.presence = Presence(
+            wish.room, wish.identity, on_away=self._hold_back, on_back=self._go_on
+        )
+        self.route: Route | None = None
+        self.session_id: str | None = None
+        self.joined = asyncio.Event()  # set while there is an avatar
+        self._asked_at = 0.0
+
+    async def begin(self) -> str:
+        """Ask for the first avatar; why there is none, or "".
+
+        Raises APIStatusError or VoipAvatarException where asking again cannot help.
+        """
+        try:
+            async with asyncio.timeout(self._wish.join_timeout):
+                await self._request()
+        except TimeoutError:
+            trouble = "the service has not given one in time"
+        except AvatarTaken as error:
+            trouble = str(error)
+        except APIError as error:
+            if not error.retryable:
+                raise
+            trouble = error.message
+        else:
+            return ""
+        logger.warning("no avatar yet: %s", trouble)
+        return trouble
+
+    def speak(self) -> Route:
+        """The route that the agent's speech takes from now on, once `run` is under way."""
+        self.route = Route(self._wish.room, self._wish.identity)
+        return self.route
+
+    @utils.log_exceptions(logger=logger)
+    async def run(self, trouble: str) -> None:
+        """See to it that the agent can be heard, by an avatar if there is one. Never ends.
+
+        `trouble`: why there is none to begin with.
+        """
+        assert self.route is not None
+        await connected(self._wish.room)
+        pause = FIRST_PAUSE_S
+        while True:
+            since = time.monotonic()
+            what = trouble or await self._one_avatar()
+            self.speak_plainly(deaf=True)
+            if not trouble:
+                what += f" ({await self._story()})"
+            logger.warning("speaking without an avatar: %s", what)
+            if time.monotonic() - since > SETTLED_S:
+                pause = FIRST_PAUSE_S
+            await self.discard()
+            pause = await self._request_again(pause)
+            trouble = ""
+
+    def speak_plainly(self, *, deaf: bool) -> None:
+        """Speak into the room; an avatar that is not `deaf` is told to fall silent."""
+        self.joined.clear()
+        if self.route is not None:
+            try:
+                self.route.plainly(deaf=deaf)
+            except Exception:  # of somebody who listens to the agent's output
+                logger.exception("a listener failed while the way of the speech was changed")
+
+    async def discard(self) -> None:
+        """End the session that was in use, if the service still has it."""
+        session, self.session_id = self.session_id, None
+        if session is not None:
+            try:
+                await self._api.delete(session)
+            except APIError as error:
+                logger.warning(
+                    "the avatar's session could not be ended",
+                    extra={"session": session, "error": error.message},
+                )
+
+    async def _request(self) -> None:
+        wish = self._wish
+        name, agent = _whereabouts(wish.room)
+        self._asked_at = time.time()
+        token = wish.access.token(name, wish.identity, wish.name, agent, self.presence.expect())
+        body: dict[str, Any] = {
+            "room": name,
+            "persona": wish.persona,
+            "identity": wish.identity,
+            "audio": wish.audio,
+            "livekit": {"url": wish.access.url, "token": token},
+        }
+        self.session_id = await self._api.create(
+            body, agent, lambda identity: wish.access.is_in(name, identity)
+        )
+        logger.debug("avatar session asked for", extra={"session": self.session_id})
+
+    async def _request_again(self, pause: float) -> float:
+        """Ask until there is a session; the pause to begin with next time."""
+        assert self.route is not None
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            await connected(self._wish.room)
+            try:
+                await self._request()
+                await self.route.another()
+            except (APIError, VoipAvatarException) as error:
+                reason = error.message if isinstance(error, APIError) else error
+                logger.warning("no other avatar yet: %s", reason, extra={"pause_s": pause})
+            except Exception:
+                logger.exception("no other avatar yet", extra={"pause_s": pause})
+            else:
+                return pause
+
+    async def _one_avatar(self) -> str:
+        """Speak through an avatar as long as that is well; how it came to an end."""
+        try:
+            if not await self._has_joined():
+                return "it did not join"
+            assert self.route is not None
+            await self.route.through_avatar(away=self.presence.away)
+            return await self._until_lost()
+        except Exception as error:
+            logger.exception("the avatar is given up")
+            return f"{type(error).__name__}: {error}"
+
+    async def _has_joined(self) -> bool:
+        assert self.route is not None
+        try:
+            async with asyncio.timeout(self._wish.join_timeout):
+                await self.presence.joined()
+                await self.route.sink.ready()
+        except (TimeoutError, RuntimeError):
+            return False
+        self.joined.set()
+        self._on_joined(self._asked_at)
+        return True
+
+    async def _until_lost(self) -> str:
+        watches = [
+            asyncio.create_task(self._watch_room()),
+            asyncio.create_task(self._watch_service()),
+        ]
+        try:
+            ended, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            return ended.pop().result()
+        finally:
+            await utils.aio.cancel_and_wait(*watches)
+
+    async def _watch_room(self) -> str:
+        assert self.route is not None
+        while not self.presence.lost:
+            if self.route.sink.silent:
+                return "it does not report what was heard"
+            await asyncio.sleep(LOOK_S)
+        return "it left"
+
+    async def _watch_service(self) -> str:
+        """Until the session has ended. LiveKit shows an avatar that was killed for 20 s more."""
+        assert self.route is not None
+        answered = time.monotonic()
+        while True:
+            await asyncio.sleep(ASK_S)
+            try:
+                if self.route.sink.busy:
+                    session = await self._api.look(str(self.session_id))
+                    if session["state"] in ("ended", "failed"):
+                        return "its session has ended"
+            except APIConnectionError:
+                if time.monotonic() - answered > UNANSWERED_S:
+                    return "its service does not answer"
+                continue
+            except APIStatusError as error:
+                if error.status_code == 404:
+                    return "the service does not know it"
+            answered = time.monotonic()
+
+    async def _story(self) -> str:
+        """What the service says of the session."""
+        try:
+            session = await self._api.look(str(self.session_id))
+        except APIError as error:
+            return f"the service says nothing of it: {error.message}"
+        error = session.get("error") or {}
+        return str(error.get("detail") or session.get("end_reason") or session.get("state"))
+
+    def _hold_back(self) -> None:
+        if self.route is not None:
+            self.route.sink.hold()
+
+    def _go_on(self) -> None:
+        if self.route is not None:
+            self.route.sink.open()
+
+
+def _whereabouts(room: rtc.Room) -> tuple[str, str]:
+    """The room's name and the agent's identity in it. Raises VoipAvatarException."""
+    if room.isconnected():
+        return room.name, room.local_participant.identity
+    job = get_job_context(required=False)
+    if job is None:
+        raise VoipAvatarException("Connect the room first, or start the avatar inside a job.")
+    return job.job.room.name, str(job.local_participant_identity)

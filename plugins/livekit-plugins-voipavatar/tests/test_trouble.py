@@ -1,0 +1,157 @@
+"""What goes wrong on the agent's side, and services that die: the agent is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+from conftest import Service
+from livekit import rtc
+from livekit.plugins.voipavatar import keeper, presence, sink
+from livekit.plugins.voipavatar.output import PlainOutput
+from scene import (
+    NEVER_S,
+    PATIENCE_S,
+    RATE,
+    HearingAvatar,
+    deaf_avatar,
+    join,
+    own_voices,
+    speaking,
+    speech,
+    until,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither speech of which nothing is reported, nor the wait for an avatar that is away."""
+    monkeypatch.setattr(sink, "OVERDUE_S", NEVER_S)
+    monkeypatch.setattr(presence, "BACK_WITHIN_S", NEVER_S)
+
+
+async def test_a_listener_that_fails_does_not_silence_the_agent(
+    service: Service, room: rtc.Room
+) -> None:
+    avatar = HearingAvatar()
+    async with speaking(service, room, join_timeout=PATIENCE_S) as (session, started):
+        started.on("metrics_collected", lambda metrics: metrics["latency"])  # a TypeError
+        await avatar.enter(service.token())
+        await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+        assert avatar.seconds == pytest.approx(0.3)
+    await avatar.room.disconnect()
+
+
+async def test_an_error_in_the_search_for_the_avatar_leaves_the_agent_audible(
+    service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr(presence.Presence, "joined", fail)
+    async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
+        await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+        assert own_voices(room)
+        monkeypatch.undo()
+        await until(lambda: service.posts() == 2)
+
+
+async def test_a_track_that_cannot_be_taken_back_does_not_silence_the_avatar(
+    service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: str) -> None:
+        raise rtc.participant.UnpublishTrackError("No.")
+
+    avatar = HearingAvatar()
+    async with speaking(service, room, join_timeout=1.0) as (session, _):
+        await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+        monkeypatch.setattr(room.local_participant, "unpublish_track", refuse)
+        await until(lambda: service.posts() == 2)
+        await avatar.enter(service.token())
+        for _ in range(100):
+            await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+            if avatar.seconds:
+                break
+        assert avatar.seconds == pytest.approx(0.3)
+    await avatar.room.disconnect()
+
+
+async def test_two_rooms_of_one_process_do_not_hear_of_each_other(
+    service: Service, room: rtc.Room
+) -> None:
+    other = await join(f"plugin-{secrets.token_hex(4)}", "agent")
+    here, there = HearingAvatar(), HearingAvatar()
+    async with speaking(service, room, PATIENCE_S) as (session, _):
+        await here.enter(service.token())
+        async with speaking(service, other, PATIENCE_S) as (another, _):
+            await there.enter(service.token())
+            both = (
+                session.say("la la", audio=speech(0.3)),
+                another.say("la la", audio=speech(0.5)),
+            )
+            await asyncio.wait_for(asyncio.gather(*both), PATIENCE_S)
+        assert (here.seconds, there.seconds) == (pytest.approx(0.3), pytest.approx(0.5))
+        await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+        assert here.seconds == pytest.approx(0.6)
+    for each in (here.room, there.room, other):
+        await each.disconnect()
+
+
+async def test_an_avatar_that_does_not_fall_silent_is_given_up(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
+        deaf = await deaf_avatar(service.token())
+        handle = session.say("la la", audio=speech(30.0))
+        await asyncio.sleep(1.0)
+        handle.interrupt(force=True)
+        await asyncio.wait_for(handle, PATIENCE_S)
+        next_one = session.say("la la", audio=speech(0.3))
+        await asyncio.wait_for(next_one, PATIENCE_S)
+        assert not next_one.interrupted
+        assert own_voices(room)
+    await deaf.disconnect()
+
+
+@pytest.mark.parametrize("state", ["failed", "unknown", "gone"])
+async def test_speech_ends_when_the_service_has_lost_the_session(
+    service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(keeper, "ASK_S", 0.1)
+    monkeypatch.setattr(keeper, "UNANSWERED_S", 0.3)
+    async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
+        avatar = HearingAvatar(tells=False)
+        await avatar.enter(service.token())
+        handle = session.say("la la", audio=speech(6.0))
+        await until(lambda: avatar.whole == 1)
+        if state == "failed":
+            service.state = "failed"
+        elif state == "unknown":
+            service.answers = [(404, {"detail": "No such session."}, {})]
+        else:
+            service.gate.clear()
+        await asyncio.wait_for(handle, PATIENCE_S)
+        service.gate.set()
+        await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
+        assert own_voices(room)
+    await avatar.room.disconnect()
+
+
+async def test_an_interruption_of_the_first_words_leaves_no_track(room: rtc.Room) -> None:
+    user = await join(room.name, "user", "standard")
+    frame = rtc.AudioFrame(bytes(4800), RATE, 1, 2400)
+    for pause_s in (0.0, 0.002):
+        output = PlainOutput(room)
+        speaking = asyncio.create_task(output.capture_frame(frame))
+        await asyncio.sleep(pause_s)
+        speaking.cancel()
+        await asyncio.wait([speaking])
+        output.clear_buffer()
+        await output.capture_frame(frame)
+        output.flush()
+        await until(lambda: bool(user.remote_participants["agent"].track_publications))
+        await output.aclose()
+    await until(lambda: not user.remote_participants["agent"].track_publications)
+    assert not own_voices(room)
+    await user.disconnect()
