@@ -16,7 +16,7 @@ from engine.config import EngineConfig
 from engine.persona import Persona
 from engine.types import FACE_SIZE, Faces, FrameJob
 
-KEPT = 400  # mouths at rest that stay in memory, 300 kB each
+KEPT = 400  # mouths at rest that stay in memory, 250 kB each
 
 LIPS_FIRST = 4  # power of the weight by which a mouth closes after speech
 

@@ -27,7 +27,7 @@ JAW = 0.09  # the chin falls
 SAG = 0.12  # the corners fall
 LIP = 0.30  # thickness of the lower lip, which moves as one
 FADING = 0.80  # upwards, in which the upper lip's move fades out
-OVAL = 0.6  # power that makes the opening's outline of a parabola
+OVAL = 0.6  # power of a parabola that outlines the opening
 UNDER_LIP = 1.25  # from the meeting of the lips down to where only the chin's move is left
 
 # Of the corners' distance.
@@ -42,8 +42,7 @@ COLOURS = np.stack((INSIDE, 0.8 * (TONGUE - INSIDE), TEETH), axis=1)  # of what 
 PARTED = 0.25  # rows between the lips: from there on the inside shows
 EDGE = 1.5  # rows in which the teeth end
 SHADE = 0.06  # of a tooth's brightness, that it gains with each row below the upper lip
-# How the parts of the inside grow with the rows: the cover by the upper and by the lower lip, teeth
-# and their shade, teeth and tongue towards the corners; the tongue comes apart.
+# What the parts of the inside gain with each row, in the order of `_Lips.inside`.
 INSIDE_SLOPES = np.array([1, -1, -1 / EDGE, SHADE, 0, 0, 0], np.float32)[:, None, None]
 
 STILL = 0.02  # smaller shapes are not drawn
@@ -88,22 +87,22 @@ class _Lips(NamedTuple):
         lift, drop, reach = LIFT * half * opening, DROP * half * opening, 1 / (FADING * half)
         # Upper teeth belong to the skull: they stay where the lips rest, whatever the jaw does.
         teeth = half * (0.15 * shape.teeth - 0.02)
-        # Shares of the rest, the corners' move, the oval, the place along the mouth squared, and 1.
+        # Each line's shares of `_curves`; those from `above` on are of 1, or grow with the rows.
         shares = (
-            (1, sag, -lift, 0, 0),
-            (1, sag, drop, 0, 0),
-            (1, sag, drop, 0, LIP * half),
-            (1, 0, 0, 0, UNDER_LIP * half),
-            (0, -sag, lift, 0, 0),
-            (0, sag, drop, 0, 0),
-            (-reach, -sag * reach, lift * reach, 0, 1.31),
-            (-1, -sag, lift, 0, 0),
-            (1, sag, drop, 0, 0),
-            (1 / EDGE, sag / EDGE, 0, -0.2 * half / EDGE, teeth / EDGE + 0.5),
-            (-SHADE, -sag * SHADE, lift * SHADE, 0, 0.72),
-            (0, 0, 0, -1, 1.1),
-            (0, 0, 0, -1.6, 1.1),
-            (0, 0, 0, 0, 0),
+            (1, sag, -lift, 0, 0),  # upper
+            (1, sag, drop, 0, 0),  # lower
+            (1, sag, drop, 0, LIP * half),  # low
+            (1, 0, 0, 0, UNDER_LIP * half),  # end
+            (0, -sag, lift, 0, 0),  # raised
+            (0, sag, drop, 0, 0),  # fallen
+            (-reach, -sag * reach, lift * reach, 0, 1.31),  # above
+            (-1, -sag, lift, 0, 0),  # inside: rows below the upper lip
+            (1, sag, drop, 0, 0),  # rows above the lower lip
+            (1 / EDGE, sag / EDGE, 0, -0.2 * half / EDGE, teeth / EDGE + 0.5),  # teeth
+            (-SHADE, -sag * SHADE, lift * SHADE, 0, 0.72),  # their shade
+            (0, 0, 0, -1, 1.1),  # teeth, towards the corners
+            (0, 0, 0, -1.6, 1.1),  # tongue, towards the corners
+            (0, 0, 0, 0, 0),  # tongue, see _paint_inside
         )
         wide = 0.95 * spread
         lines = np.array(shares, np.float32) @ _curves(mouth, spread, wide)
@@ -114,7 +113,11 @@ class _Lips(NamedTuple):
 
 
 def _curves(mouth: Mouth, spread: float, wide: float) -> Floats:
-    """(5, columns) of which all others are sums: so they take one product of matrices."""
+    """(5, columns) of which all others are sums, so that these take one product of matrices.
+
+    Where the lips meet at rest, how much goes with the corners, how far the lips part, the place
+    along the moved mouth squared (1 at its corners), and 1.
+    """
     curves = mouth.curves.copy()
     rest, _, oval, side, _ = curves
     # Where the lips meet in the resting face that is shown in the column.
@@ -183,6 +186,7 @@ def _paint_inside(mouth: Mouth, lips: _Lips, picture: Bgr) -> None:
         return
     parts = lips.inside[:, None, across] + INSIDE_SLOPES * rows
     cover, over, teeth, shade, teeth_side, tongue_side, tongue = parts
+    # The tongue lies in the lower part, however wide it is.
     np.multiply(cover, 3.75 / np.maximum(lower - upper, 1), out=tongue)
     tongue -= 2.25
     np.clip(parts, 0, 1, out=parts)

@@ -43,7 +43,7 @@ class Mouth:
     middle: float  # column of the mouth's middle
     across: Floats  # (columns,) place along the mouth, -1 and 1 at its corners
     line: Floats  # (columns,) row where the lips meet
-    curves: Floats  # (5, columns) see warp_mouth.Lips; of these how much goes with the corners, 1
+    curves: Floats  # (5, columns) as of warp_mouth._curves, what doesn't depend on the sound
     near: Floats  # (columns,) pixels that the lips would move if the mouth were twice as wide
     tall: Floats  # (rows, 2) how much goes with the lips sideways, 0 … 1; and 1
     chin: Floats  # (of `sparse`, columns) how much goes with the chin downwards, 0 … 1
