@@ -37,7 +37,10 @@ async def test_a_listener_that_fails_does_not_silence_the_agent(
     avatar = HearingAvatar()
     async with speaking(service, room, join_timeout=PATIENCE_S) as (session, started):
         started.on("metrics_collected", lambda metrics: metrics["latency"])  # a TypeError
+        with pytest.raises(TimeoutError):
+            await started.wait_for_join(timeout=0.1)
         await avatar.enter(service.token())
+        await started.wait_for_join(timeout=PATIENCE_S)
         await asyncio.wait_for(session.say("la la", audio=speech(0.3)), PATIENCE_S)
         assert avatar.seconds == pytest.approx(0.3)
     await avatar.room.disconnect()
@@ -151,6 +154,9 @@ async def test_an_interruption_of_the_first_words_leaves_no_track(room: rtc.Room
         await output.capture_frame(frame)
         output.flush()
         await until(lambda: bool(user.remote_participants["agent"].track_publications))
+        closing = asyncio.create_task(output.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
         await output.aclose()
     await until(lambda: not user.remote_participants["agent"].track_publications)
     assert not own_voices(room)

@@ -231,8 +231,8 @@ class Keeper:
             session = await self._api.look(str(self.session_id))
         except APIError as error:
             return f"the service says nothing of it: {error.message}"
-        error = session.get("error") or {}
-        return str(error.get("detail") or session.get("end_reason") or session.get("state"))
+        fault = session.get("error") or {}
+        return str(fault.get("detail") or session.get("end_reason") or session.get("state"))
 
     def _hold_back(self) -> None:
         if self.route is not None:

@@ -65,6 +65,7 @@ class PlainOutput(AudioOutput):
         self._room = room
         self._track: asyncio.Task[_Track] | None = None
         self._source: rtc.AudioSource | None = None  # of the track, once that is published
+        self._leaving: asyncio.Task[None] | None = None
         self._sent_s = 0.0
         self._ending: asyncio.Task[None] | None = None
 
@@ -108,17 +109,15 @@ class PlainOutput(AudioOutput):
         self._end(max(0.0, self._sent_s - waiting), interrupted=True)
 
     async def aclose(self) -> None:
-        """Take the track out of the room, also one that is just being published."""
-        publishing, self._track, self._source = self._track, None, None
-        if publishing is None:
-            return
-        try:
-            source, publication = await publishing
-            if self._room.isconnected():
-                await self._room.local_participant.unpublish_track(publication.sid)
-            await source.aclose()
-        except (rtc.participant.PublishTrackError, rtc.participant.UnpublishTrackError) as error:
-            logger.warning("the agent's own track: %s", error.message)
+        """Take the track out of the room, also one that is just being published.
+
+        That goes on when this is cancelled.
+        """
+        if self._track is not None:
+            publishing, self._track, self._source = self._track, None, None
+            self._leaving = asyncio.create_task(_unpublish(self._room, publishing))
+        if self._leaving is not None:
+            await asyncio.shield(self._leaving)
 
     async def _published(self) -> rtc.AudioSource:
         """Publish the track if it is not. An interruption does not break that off: LiveKit would
@@ -127,11 +126,12 @@ class PlainOutput(AudioOutput):
             self._track = asyncio.create_task(_publish(self._room))
         publishing = self._track
         try:
-            self._source, _ = await asyncio.shield(publishing)
+            source, _ = await asyncio.shield(publishing)
         except rtc.participant.PublishTrackError:
             self._track = None  # tried again with the next speech
             raise
-        return self._source
+        self._source = source
+        return source
 
     async def _finish(self) -> None:
         if self._source is not None:
@@ -152,6 +152,16 @@ async def _publish(room: rtc.Room) -> _Track:
     track = rtc.LocalAudioTrack.create_audio_track("agent-audio", source)
     options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
     return source, await room.local_participant.publish_track(track, options)
+
+
+async def _unpublish(room: rtc.Room, publishing: asyncio.Task[_Track]) -> None:
+    try:
+        source, publication = await publishing
+        if room.isconnected():
+            await room.local_participant.unpublish_track(publication.sid)
+        await source.aclose()
+    except (rtc.participant.PublishTrackError, rtc.participant.UnpublishTrackError) as error:
+        logger.warning("the agent's own track: %s", error.message)
 
 
 def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:
