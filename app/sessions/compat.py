@@ -60,6 +60,7 @@ class Launch(BaseModel):
             errors.CapacityExhausted,
             errors.PersonaNotFound,
             errors.LiveKitTokenRejected,
+            errors.LiveKitUnreachable,
         ),
     },
 )
