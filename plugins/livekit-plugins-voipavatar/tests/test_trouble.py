@@ -8,7 +8,7 @@ import secrets
 import pytest
 from conftest import Service
 from livekit import rtc
-from livekit.plugins.voipavatar import keeper, presence, sink
+from livekit.plugins.voipavatar import api, keeper, presence, sink
 from livekit.plugins.voipavatar.output import PlainOutput
 from scene import (
     NEVER_S,
@@ -122,7 +122,8 @@ async def test_speech_ends_when_the_service_has_lost_the_session(
     service: Service, room: rtc.Room, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr(keeper, "ASK_S", 0.1)
-    monkeypatch.setattr(keeper, "UNANSWERED_S", 0.3)
+    monkeypatch.setattr(keeper, "AGAIN_S", 0.1)
+    monkeypatch.setattr(api, "LOOK_S", 0.3)
     async with speaking(service, room, join_timeout=PATIENCE_S) as (session, _):
         avatar = HearingAvatar(tells=False)
         await avatar.enter(service.token())

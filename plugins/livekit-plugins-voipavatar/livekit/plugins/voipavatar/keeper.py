@@ -26,7 +26,7 @@ from .route import Route
 
 LOOK_S = 0.2
 ASK_S = 2.0  # while the agent speaks, the service is asked so often whether the avatar still is
-UNANSWERED_S = 5.0  # a service that has not answered for so long is gone, and its avatars with it
+AGAIN_S, UNANSWERED = 1.0, 3  # one that has not answered so often is gone, with its avatars
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between requests for a new session
 SETTLED_S = 30.0  # an avatar that stayed so long was not the trouble
 
@@ -208,22 +208,23 @@ class Keeper:
     async def _watch_service(self) -> str:
         """Until the session has ended. LiveKit shows an avatar that was killed for 20 s more."""
         assert self.route is not None
-        answered = time.monotonic()
+        unanswered = 0
         while True:
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(AGAIN_S if unanswered else ASK_S)
             try:
                 if self.route.sink.busy:
                     session = await self._api.look(str(self.session_id))
                     if session["state"] in ("ended", "failed"):
                         return "its session has ended"
             except APIConnectionError:
-                if time.monotonic() - answered > UNANSWERED_S:
+                unanswered += 1
+                if unanswered == UNANSWERED:
                     return "its service does not answer"
                 continue
             except APIStatusError as error:
                 if error.status_code == 404:
                     return "the service does not know it"
-            answered = time.monotonic()
+            unanswered = 0
 
     async def _story(self) -> str:
         """What the service says of the session."""
