@@ -7,9 +7,10 @@ kept running, so that it doesn't jump from window to window. Sections are those 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,46 +125,57 @@ class _Segment:
     def __init__(self, name: tuple[int, int], rows: int) -> None:
         self.name = name  # generation, segment
         self.first = self.end = 0  # places in the segment of the rows that are kept
-        self._rows = np.empty((rows, mel.BANDS), np.float32)  # by place modulo their number
-        # The loudest band of the last rows, by place modulo PEAK_ROWS.
-        self._peaks = np.full(PEAK_ROWS, mel.SILENCE, np.float32)
+        # One window after another, so that each is a single slice; those that are needed move back
+        # to the start when the room ends, which is once in as many rows as a window has.
+        self._rows = np.empty((2 * rows, mel.BANDS), np.float32)
+        self._origin = 0  # place of the first of them
+        # Places and loudest bands of rows, each louder than all after it: what was quieter can't
+        # become the loudest of the last rows any more.
+        self._peaks: deque[tuple[int, float]] = deque()
 
-    def go_on(self, first: int) -> range:
-        """Keep nothing before row `first`; which rows before it were never computed."""
-        skipped = range(max(self.end, first - PEAK_ROWS), first)
+    def go_on(self, first: int) -> None:
+        """Keep nothing before row `first`."""
         self.first, self.end = first, max(self.end, first)
-        return skipped
 
-    def silence(self, skipped: range) -> None:
-        self._peaks[np.arange(skipped.start, skipped.stop) % PEAK_ROWS] = mel.SILENCE
+    def window(self, first: int, end: int, fresh: mel.Log) -> mel.Log:
+        """Rows from `first` on: those before `end`, which are final, then the fresh ones.
 
-    def keep(self, first: int, rows: mel.Log) -> None:
-        """Store rows from a place on."""
-        at = np.arange(first, first + len(rows))
-        self._peaks[at % PEAK_ROWS] = rows.max(axis=1, initial=mel.SILENCE)
-        self._rows[at % len(self._rows)] = rows
+        A view, which the next call changes.
+        """
+        stop = end + len(fresh)
+        if stop - self._origin > len(self._rows):
+            kept = self._rows[first - self._origin : end - self._origin]
+            self._rows[: len(kept)] = kept  # at most half of the room, so never onto itself
+            self._origin = first
+        self._rows[end - self._origin : stop - self._origin] = fresh
+        return self._rows[first - self._origin : stop - self._origin]
 
-    def read(self, first: int, out: mel.Log) -> None:
-        """Rows from a place on, as many as there is room for."""
-        done = 0
-        while done < len(out):
-            start = (first + done) % len(self._rows)
-            piece = self._rows[start : start + len(out) - done]
-            out[done : done + len(piece)] = piece
-            done += len(piece)
+    def peak(self, end: int, fresh: Sequence[float], final: int) -> float:
+        """The loudest band of the last PEAK_ROWS rows that are final, and of the fresh ones.
 
-    def peak(self) -> float:
-        return float(self._peaks.max())
+        Args:
+            end: the place of the first fresh row.
+            fresh: the loudest band of each, of which so many are `final`.
+        """
+        peaks = self._peaks
+        for place, loudest in enumerate(fresh[:final], end):
+            while peaks and peaks[-1][1] <= loudest:
+                peaks.pop()
+            peaks.append((place, loudest))
+        while peaks and peaks[0][0] < end + final - PEAK_ROWS:
+            peaks.popleft()
+        kept = peaks[0][1] if peaks else mel.SILENCE
+        return max(kept, *fresh[final:]) if final < len(fresh) else kept
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What a job's window consists of: rows that are kept, then fresh ones."""
+class _Window(NamedTuple):
+    """What a job's window consists of: rows of its segment that are kept, then fresh ones."""
 
     segment: _Segment
-    skipped: range  # rows before it that were never computed
-    kept: range  # places of rows computed before
-    fresh: slice  # of the batch's fresh rows
+    start: int  # position of the segment where the window begins
+    known: int  # samples of the segment that the job knows
+    end: int  # place of the first fresh row
+    fresh: int  # rows
     final: int  # so many of them no further sound changes
 
 
@@ -193,14 +205,19 @@ class Features:
         parts = [self._plan(job, frames) for job in jobs]
         # One transform for the whole batch: for the few rows of a job, calls cost more than rows.
         fresh = mel.log_power(np.concatenate(frames)) if frames else mel.NO_ROWS
+        loudest = fresh.max(axis=1).tolist()
+        done = 0
         for place, part in enumerate(parts):
-            heard.floor[place] = _fill(part, fresh[part.fresh], heard.log[place])
+            own = slice(done, done + part.fresh)
+            _fill(part, fresh[own], heard.log[place])
+            heard.floor[place] = part.segment.peak(part.end, loudest[own], part.final) - mel.RANGE
+            done = own.stop
         positions = windows.positions_of([job.frame for job in jobs])
-        known = windows.position_count([self._end(job) for job in jobs])
-        starts = np.array([self.hearing.start(job.frame) for job in jobs])
+        known = windows.position_count([part.known for part in parts])
+        starts = np.array([part.start for part in parts])
         valid = (positions >= 0) & (positions < known[:, None])
         heard.valid[:] = valid
-        heard.index[:] = np.where(valid, positions - starts[:, None], 0)
+        np.multiply(positions - starts[:, None], valid, out=heard.index)
         return heard
 
     def _end(self, job: FrameJob) -> int:
@@ -210,18 +227,18 @@ class Features:
 
     def _plan(self, job: FrameJob, frames: list[Pcm]) -> _Window:
         """Where a job's rows come from; sound frames of its fresh ones are added to `frames`."""
-        first = self.hearing.start(job.frame) * ROWS_PER_POSITION
+        start, known = self.hearing.start(job.frame), self._end(job)
+        first = start * ROWS_PER_POSITION
         segment = self._segment(job, first)
-        skipped = segment.go_on(first)
-        kept = range(first, segment.end)
-        touched = (self._end(job) + EDGE - 1) // mel.HOP + 1
-        count = max(0, min(touched, first + self._rows) - kept.stop)
-        done = sum(map(len, frames))
+        segment.go_on(first)
+        end = segment.end
+        touched = (known + EDGE - 1) // mel.HOP + 1
+        count = max(0, min(touched, first + self._rows) - end)
         if count:
-            frames.append(self._sound_frames(job, kept.stop, count))
-        final = min(count, max(0, (self._end(job) - EDGE) // mel.HOP + 1 - kept.stop))
+            frames.append(self._sound_frames(job, end, count))
+        final = min(count, max(0, (known - EDGE) // mel.HOP + 1 - end))
         segment.end += final
-        return _Window(segment, skipped, kept, slice(done, done + count), final)
+        return _Window(segment, start, known, end, count, final)
 
     def _segment(self, job: FrameJob, first: int) -> _Segment:
         """What is kept of the job's segment, whose window begins at row `first`."""
@@ -244,14 +261,9 @@ class Features:
         return mel.sound_frames(sound)
 
 
-def _fill(part: _Window, fresh: mel.Log, out: mel.Log) -> float:
-    """Write a window (rows, 80), and keep what is final of it; its floor."""
-    segment, kept = part.segment, len(part.kept)
-    if part.skipped:
-        segment.silence(part.skipped)
-    segment.read(part.kept.start, out[:kept])
-    segment.keep(part.kept.stop, fresh[: part.final])
-    out[kept : kept + len(fresh)] = fresh
-    out[kept + len(fresh) :] = mel.SILENCE
-    peak = max(segment.peak(), float(fresh.max(initial=mel.SILENCE)))
-    return peak - mel.RANGE
+def _fill(part: _Window, fresh: mel.Log, out: mel.Log) -> None:
+    """Write a window (rows, 80), and keep what is final of it."""
+    rows = part.segment.window(part.start * ROWS_PER_POSITION, part.end, fresh)
+    out[: len(rows)] = rows
+    if len(rows) < len(out):
+        out[len(rows) :] = mel.SILENCE
