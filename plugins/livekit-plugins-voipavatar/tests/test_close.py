@@ -32,6 +32,23 @@ async def test_a_start_ends_when_the_avatar_is_closed(service: Service, room: rt
     assert avatar.session_id is None
 
 
+async def test_a_start_after_one_that_was_closed_is_not_closed_with_it(
+    service: Service, room: rtc.Room
+) -> None:
+    service.answers = [FULL]
+    avatar = voipavatar.AvatarSession(
+        api_url=service.url, join_timeout=NEVER_S, conn_options=PATIENT
+    )
+    starting = asyncio.create_task(avatar.start(AgentSession(), room))
+    await until(lambda: service.posts() == 1)
+    await avatar.aclose()
+    await avatar.start(AgentSession(), room)
+    with pytest.raises(voipavatar.VoipAvatarException):
+        await asyncio.wait_for(starting, PATIENCE_S)
+    assert avatar.session_id == "ses_2"
+    await avatar.aclose()
+
+
 async def test_the_agent_speaks_on_after_a_start_that_was_closed(
     service: Service, room: rtc.Room
 ) -> None:

@@ -115,18 +115,18 @@ class AvatarSession(BaseAvatarSession):
                 "The avatar has been started already: call aclose() before you start it again."
             )
         access = Access.given(livekit_url, livekit_api_key, livekit_api_secret)
-        self._starting = asyncio.create_task(self._start(agent_session, room, access))
+        starting = self._starting = asyncio.create_task(self._start(agent_session, room, access))
         try:
-            await self._starting
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            by_caller = task is not None and task.cancelling() > 0
-            await self.aclose()
-            if by_caller:
-                raise
-            raise VoipAvatarException("The avatar was closed while it was starting.") from None
-        except Exception:
-            await self.aclose()
+            await starting
+        except BaseException as error:
+            caller = asyncio.current_task()
+            called_off = caller is not None and caller.cancelling() > 0
+            async with self._closing:
+                if self._starting is starting:  # else aclose() has seen to it
+                    await self._close()
+            if isinstance(error, asyncio.CancelledError) and not called_off:
+                message = "The avatar was closed while it was starting."
+                raise VoipAvatarException(message) from None
             raise
 
     async def aclose(self) -> None:
@@ -135,22 +135,25 @@ class AvatarSession(BaseAvatarSession):
         A start that is under way ends with VoipAvatarException.
         """
         async with self._closing:
-            for task in (self._starting, self._keeping):
-                if task is not None:
-                    await utils.aio.cancel_and_wait(task)
-            keeper = self._keeper
-            if keeper is not None:
-                keeper.speak_plainly(deaf=not keeper.presence.has_joined())
-                await keeper.discard()
-            await self._api.aclose()
-            if self._room is not None and not (keeper and keeper.presence.has_joined()):
-                # The base class would put whoever has the identity out of the room.
-                self._room.off("connection_state_changed", self._on_connection_state_changed)
-                self._room = None
-            await super().aclose()
-            if keeper is not None:
-                keeper.presence.close()
-            self._starting = self._keeping = self._keeper = None
+            await self._close()
+
+    async def _close(self) -> None:
+        for task in (self._starting, self._keeping):
+            if task is not None:
+                await utils.aio.cancel_and_wait(task)
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.speak_plainly(deaf=not keeper.presence.has_joined())
+            await keeper.discard()
+        await self._api.aclose()
+        if self._room is not None and not (keeper and keeper.presence.has_joined()):
+            # The base class would put whoever has the identity out of the room.
+            self._room.off("connection_state_changed", self._on_connection_state_changed)
+            self._room = None
+        await super().aclose()
+        if keeper is not None:
+            keeper.presence.close()
+        self._starting = self._keeping = self._keeper = None
 
     async def wait_for_join(self, *, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Wait until there is an avatar. Raises TimeoutError; returns at once if none is wanted."""
