@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,9 +27,13 @@ class Inputs:
     index: Tensor  # (batch, 10) int64
     valid: Tensor  # (batch, 10) bool
     latents: Tensor  # (batch, 8, 32, 32)
+    _firsts: dict[int, Inputs] = field(default_factory=dict, repr=False, compare=False)
 
     def first(self, count: int) -> Inputs:
-        return self.slice(0, count)
+        """Views, which are kept: making them anew each batch takes as long as copying them."""
+        if count not in self._firsts:
+            self._firsts[count] = self.slice(0, count)
+        return self._firsts[count]
 
     def slice(self, start: int, end: int) -> Inputs:
         return Inputs(*(each[start:end] for each in self.tensors))
@@ -49,9 +53,13 @@ class Outputs:
 
     faces: Tensor  # (batch, 256, 256, 3) uint8 BGR
     bad: Tensor  # (batch,) int32: 1 where a face is not made of finite numbers
+    _firsts: dict[int, Outputs] = field(default_factory=dict, repr=False, compare=False)
 
     def first(self, count: int) -> Outputs:
-        return Outputs(self.faces[:count], self.bad[:count])
+        """Views, which are kept."""
+        if count not in self._firsts:
+            self._firsts[count] = Outputs(self.faces[:count], self.bad[:count])
+        return self._firsts[count]
 
     def copy_(self, other: Outputs) -> None:
         self.faces.copy_(other.faces, non_blocking=True)
