@@ -28,6 +28,9 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 LIVEKIT_START_S = 60.0
 SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
 STOP_S = 15.0  # the service drains its sessions for 10 s at most
+# Connections that nobody used for so long are not used again: the service closes them after 5 s,
+# and who asks at that very moment is not answered.
+IDLE = httpx.Limits(keepalive_expiry=2.0)
 
 
 # Runs what follows in the real-time class, where that is permitted: livekit-server instead of a
@@ -157,7 +160,7 @@ async def local_service(
     child = _start("voipavatar", command, environment, folder)
     try:
         await _answers(child, f"{url}/ready", SERVICE_START_S)
-        async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30.0, limits=IDLE) as http:
             yield Service(url, http, child)
     finally:
         await _finish(child)
