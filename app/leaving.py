@@ -10,10 +10,12 @@ and the process is gone before that.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable
 
+INTERRUPTED = 130  # as a shell has it of a process that Ctrl-C ended
 UNWRITTEN = 120  # Python's own exit code when the last of its output could not be written
 
 
@@ -25,8 +27,9 @@ def ended_by(main: Callable[[], object]) -> None:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         at_exit(lambda: status)
         raise
-    except Exception:
-        at_exit(lambda: 1)
+    except BaseException as end:
+        status = INTERRUPTED if isinstance(end, KeyboardInterrupt) else 1
+        at_exit(lambda: status)
         raise
     at_exit(lambda: 0)
 
@@ -61,5 +64,6 @@ def _written() -> bool:
         except OSError as error:
             good = False
             if stream is sys.stdout:
-                print(f"The last output could not be written: {error}.", file=sys.stderr)  # noqa: T201
+                with contextlib.suppress(OSError):
+                    print(f"The last output could not be written: {error}.", file=sys.stderr)  # noqa: T201
     return good

@@ -10,6 +10,7 @@ import re
 
 HIDDEN = "[token]"
 LONGEST = 500  # characters of somebody else's text: their server may say anything, without end
+READ = 4096  # so many of them are looked at: it is done letter by letter, between two pictures
 
 # A JSON Web Token, also one that was cut short; or one whose first part is written unusually.
 # Where a match may begin is bounded, so that a long text takes no longer than its length.
@@ -49,7 +50,7 @@ def _letters(text: str) -> tuple[str, list[int]]:
 def said(text: str, secret: str = "") -> str:
     """Another program's words, fit to be stored and shown: one line, not too long, no token, and
     nothing of the secret that it was told."""
-    plain = without_tokens(without(text, secret))
+    plain = without_tokens(without(text[:READ], secret))
     plain = "".join(letter if letter.isprintable() else " " for letter in plain)
     plain = " ".join(plain.split())
     return plain if len(plain) <= LONGEST else plain[:LONGEST] + "…"

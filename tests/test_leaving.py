@@ -61,6 +61,7 @@ def test_that_fails():
     ("end", "code", "told"),
     [
         ("pass", 0, ""),
+        ("raise KeyboardInterrupt", 130, "KeyboardInterrupt"),
         ("sys.exit(3)", 3, ""),
         ("sys.exit('No.')", 1, "No."),
         ("1 / 0", 1, "ZeroDivisionError"),

@@ -7,6 +7,7 @@ identity never meet (§1.5, flaw 3).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -145,7 +146,8 @@ class AgentVoice:
         self._arrived.set()
         if self._patience is not None and self._patience.when() is not None:
             # A new header supersedes the open stream, once its last bytes are in.
-            self._patience.reschedule(asyncio.get_running_loop().time() + SUPERSEDED_S)
+            with contextlib.suppress(RuntimeError):  # it has come to an end in this very turn
+                self._patience.reschedule(asyncio.get_running_loop().time() + SUPERSEDED_S)
 
     async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
         if call.caller_identity != self._agent:

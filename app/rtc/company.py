@@ -41,5 +41,7 @@ class Company:
         self.accompanied = people
         if self._returned is None or now - self._returned < self._patience_s:
             return False
+        if None in (sid, self._sid):  # not known now: asked again at the next look
+            return False
         self._returned = None
-        return None not in (sid, self._sid) and sid != self._sid
+        return sid != self._sid

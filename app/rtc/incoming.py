@@ -10,16 +10,19 @@ from collections import deque
 
 from livekit import rtc
 
+MOST_BYTES = 2**27  # ten minutes at 48 kHz in stereo; other forms have more bytes a second
+
 
 class TooMuch(Exception):
     """More waits to be said than is kept: nothing of this stream is, from now on."""
 
 
 class Backlog:
-    """Speech that has come and is still to be taken, of all streams of an agent, in seconds."""
+    """Speech that has come and is still to be taken, of all streams of an agent."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.size = 0  # bytes
 
 
 class Incoming:
@@ -60,7 +63,7 @@ class Incoming:
             self._news.clear()
             await self._news.wait()
         piece = self._pieces.popleft()
-        self._backlog.seconds -= self._seconds(piece)
+        self._account(-len(piece))
         return piece
 
     def close(self) -> None:
@@ -86,19 +89,21 @@ class Incoming:
 
     def _keep(self, piece: bytes) -> None:
         """Raises TooMuch."""
-        if self._backlog.seconds + self._seconds(piece) > self._most_s:
-            self.close()
-            raise TooMuch(f"more than {self._most_s:g} s wait to be said")
-        self._backlog.seconds += self._seconds(piece)
+        self._account(len(piece))
         self._pieces.append(piece)
+        if self._backlog.seconds > self._most_s or self._backlog.size > MOST_BYTES:
+            self.close()
+            raise TooMuch(f"more than {self._most_s:g} s or {MOST_BYTES >> 20} MiB wait to be said")
         self._news.set()
 
     def _drop(self) -> None:
-        self._backlog.seconds -= sum(map(self._seconds, self._pieces))
+        self._account(-sum(map(len, self._pieces)))
         self._pieces.clear()
 
-    def _seconds(self, piece: bytes) -> float:
-        return len(piece) / self._bytes_a_second
+    def _account(self, size: int) -> None:
+        if size:
+            self._backlog.size += size
+            self._backlog.seconds += size / self._bytes_a_second
 
 
 def audio_form(attributes: dict[str, str] | None) -> tuple[int, int] | None:

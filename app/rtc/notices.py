@@ -76,7 +76,8 @@ class Notices:
             self._queue.get_nowait()
             self._queue.task_done()
         if self._delivery is not None:
-            self._delivery.reschedule(asyncio.get_running_loop().time())
+            with contextlib.suppress(RuntimeError):  # it is being given up already
+                self._delivery.reschedule(asyncio.get_running_loop().time())
         self._wants_started = True
 
     async def flush(self, patience_s: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from livekit.api import AccessToken, VideoGrants
 
+from app import redact
 from app.logging import configure_logging
 from app.redact import HIDDEN, LONGEST, said, without_tokens
 from app.rtc.refusal import JoinError, TokenRefused, refusal
@@ -64,6 +65,15 @@ SPACED = " ".join(TOKEN[at : at + 40] for at in range(0, len(TOKEN), 40))
 )
 def test_of_the_token_it_was_told_a_server_repeats_nothing(text: str, left: str | None) -> None:
     assert said(text, TOKEN) == (text if left is None else left)
+
+
+def test_of_a_text_without_end_only_the_beginning_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[int] = []
+    monkeypatch.setattr(redact, "without", lambda text, _: looked_at.append(len(text)) or text)
+    assert len(redact.said("a word " * 1_000_000, "secret")) == redact.LONGEST + 1
+    assert looked_at == [redact.READ]
 
 
 def test_only_unauthorized_is_final() -> None:

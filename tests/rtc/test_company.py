@@ -37,6 +37,11 @@ def test_a_room_that_nothing_is_known_of_is_not_left(company: Company) -> None:
     assert looks(company, False, None, 50.0) == [False]
 
 
+def test_a_room_whose_sid_is_not_known_for_a_moment_is_looked_at_again(company: Company) -> None:
+    assert looks(company, False, None, 50.0) == [False]
+    assert looks(company, False, "B", 51.0) == [True]
+
+
 def test_who_comes_back_keeps_the_avatar_and_may_go_again(company: Company) -> None:
     assert looks(company, True, "B", 45.0) == [False]
     assert looks(company, False, "B", 46.0, 50.0, 500.0) == [False] * 3
