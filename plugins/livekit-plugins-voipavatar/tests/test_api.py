@@ -227,3 +227,51 @@ async def test_a_service_that_hangs_is_not_waited_for_without_end(service: Servi
     with pytest.raises(APIConnectionError, match="not answered in time"):
         await asyncio.wait_for(api.delete("ses_1"), PATIENCE_S)
     await api.aclose()
+
+
+def ours(**more: str) -> dict[str, Any]:
+    return {
+        "id": "ses_ours",
+        "livekit_url": "wss://here.example",
+        "room": "lounge",
+        "identity": "avatar",
+        "state": "ready",
+        "audio": {"source": "data_stream", "agent": "agent"},
+    } | more
+
+
+async def test_a_refusal_says_nothing_of_the_request_before_whose_answer_was_lost(
+    service: Service,
+) -> None:
+    service.answers = [(500, problem("internal"), {}), (401, problem("unauthenticated"), {})]
+    service.items = [ours()]
+    api = Api(service.url, None, QUICK)
+    with pytest.raises(APIStatusError):
+        await api.create(BODY, "agent", nobody_is_there)
+    await api.aclose()
+    assert set(service.deleted()) == {"/sessions/ses_ours"}
+
+
+async def test_lost_answers_of_two_rooms_are_both_looked_after(service: Service) -> None:
+    service.answers = [(500, problem("internal"), {})] * 6
+    service.items = [ours(), ours(id="ses_hall", room="hall")]
+    api = Api(service.url, None, QUICK)
+    for room in ("lounge", "hall"):
+        with pytest.raises(APIStatusError):
+            await api.create(BODY | {"room": room}, "agent", nobody_is_there)
+    await api.aclose()
+    assert set(service.deleted()) == {"/sessions/ses_ours", "/sessions/ses_hall"}
+
+
+@pytest.mark.parametrize("answer", [{}, {"id": None}, ["ses_1"], "hello", None])
+async def test_an_answer_of_something_else_is_a_connection_error(
+    service: Service, answer: Any
+) -> None:
+    service.answers = [(200, answer, {})] * 10
+    api = Api(service.url, None, QUICK)
+    with pytest.raises(APIConnectionError, match=r"no voipavatar service.*VOIPAVATAR_API_URL"):
+        await api.create(BODY, "agent", nobody_is_there)
+    with pytest.raises(APIConnectionError, match="no voipavatar service"):
+        await api.look("ses_1")
+    service.answers = []
+    await api.aclose()

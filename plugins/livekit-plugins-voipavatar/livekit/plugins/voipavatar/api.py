@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -20,7 +21,15 @@ LOOK_S = 2.0
 CONFLICTS = 3  # so often a place that was made free may be gone again
 LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
 
+Answer = dict[str, Any]
 Place = tuple[str, str, str]  # LiveKit server, room, identity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubt:
+    """A request of which it is not known whether it made a session."""
+
+    agent: str  # whose session it would be
 
 
 class VoipAvatarException(Exception):
@@ -45,7 +54,7 @@ class Api:
         self._headers = {"x-api-key": key} if key else {}
         self._options = options
         self._http: aiohttp.ClientSession | None = None
-        self._unsure: tuple[Place, str] | None = None  # where a session of ours may be, and whose
+        self._unsure: dict[Place, Doubt] = {}  # where a session of ours may be
         self._undoing: set[asyncio.Task[None]] = set()
 
     async def create(
@@ -65,7 +74,7 @@ class Api:
                 if _code(error) != "room_conflict":
                     raise
             else:
-                self._unsure = None
+                self._unsure.pop(place, None)
                 return str(session["id"])
             for earlier in await self._holders(place):
                 if earlier["state"] != "ending":
@@ -89,10 +98,9 @@ class Api:
         """A session as it is now; asked once, and not for long. Raises APIError."""
         try:
             async with asyncio.timeout(LOOK_S):
-                session = await self._once("GET", f"/sessions/{session_id}", None)
+                return await self._once("GET", f"/sessions/{session_id}", None, "state")
         except TimeoutError as error:
             raise APIConnectionError(f"{self._url} has not answered in time") from error
-        return dict(session)
 
     async def aclose(self) -> None:
         """End what nobody has the id of, and let go of the connections."""
@@ -105,45 +113,50 @@ class Api:
             await self._http.close()
             self._http = None
 
-    async def _post(self, body: dict[str, Any], place: Place, agent: str) -> Any:
+    async def _post(self, body: dict[str, Any], place: Place, agent: str) -> Answer:
         """Ask for a session once. When this is called off, the session is not wanted any more."""
-        doubt = self._unsure = (place, agent)
-        asked = asyncio.create_task(self._once("POST", "/sessions", body))
+        before = self._unsure.get(place)
+        doubt = self._unsure[place] = Doubt(agent)
+        asked = asyncio.create_task(self._once("POST", "/sessions", body, "id"))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            undoing = asyncio.create_task(self._undo(asked, doubt))
+            undoing = asyncio.create_task(self._undo(asked, place, doubt))
             self._undoing.add(undoing)
             undoing.add_done_callback(self._undoing.discard)
             raise
         except APIStatusError as error:
             if error.status_code < 500:
-                self._unsure = None  # refused, so none was made
+                self._settle(place, doubt, before)  # refused, so none was made by this one
             raise
 
-    async def _undo(self, asked: asyncio.Task[Any], doubt: tuple[Place, str]) -> None:
+    def _settle(self, place: Place, doubt: Doubt, before: Doubt | None = None) -> None:
+        """What was in doubt is known now; what was `before` is not."""
+        if self._unsure.get(place) is doubt:
+            del self._unsure[place]
+            if before is not None:
+                self._unsure[place] = before
+
+    async def _undo(self, asked: asyncio.Task[Answer], place: Place, doubt: Doubt) -> None:
         try:
             await self.delete((await asked)["id"])
         except APIError as error:
             logger.warning("a request that was called off: %s", error.message)
         else:
-            if self._unsure is doubt:
-                self._unsure = None
+            self._settle(place, doubt)
 
     async def _end_unowned(self) -> None:
-        """End a session that may have been made without our having been told its id."""
+        """End what may have been made without our having been told its id."""
         await asyncio.gather(*self._undoing, return_exceptions=True)
-        if self._unsure is None:
-            return
-        place, agent = self._unsure
-        try:
-            for session in await self._holders(place):
-                if (session.get("audio") or {}).get("agent") == agent:
-                    await self.delete(session["id"])
-        except APIError as error:
-            logger.warning("a session of ours may be left: %s", error.message)
-        else:
-            self._unsure = None
+        for place, doubt in tuple(self._unsure.items()):
+            try:
+                for session in await self._holders(place):
+                    if (session.get("audio") or {}).get("agent") == doubt.agent:
+                        await self.delete(session["id"])
+            except APIError as error:
+                logger.warning("a session of ours may be left: %s", error.message)
+            else:
+                self._settle(place, doubt)
 
     async def _holders(self, place: Place) -> list[dict[str, Any]]:
         return [
@@ -157,7 +170,7 @@ class Api:
         cursor = ""
         while True:
             query = f"/sessions?state={state}&limit=100&cursor={quote(cursor)}"
-            page = await self._call("GET", query)
+            page = await self._call("GET", query, "items")
             for session in page["items"]:
                 yield session
             if not (cursor := page.get("next_cursor") or ""):
@@ -173,14 +186,14 @@ class Api:
                 if error.status_code != 404:
                     raise
                 return
-            if session["state"] in ("ended", "failed"):
+            if session.get("state") in ("ended", "failed"):
                 return
             await asyncio.sleep(0.2)
 
-    async def _call(self, method: str, path: str) -> Any:
-        return await self._retried(lambda: self._once(method, path, None))
+    async def _call(self, method: str, path: str, *needs: str) -> Answer:
+        return await self._retried(lambda: self._once(method, path, None, *needs))
 
-    async def _retried(self, attempt: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def _retried(self, attempt: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         for tried in range(self._options.max_retry + 1):
             try:
                 return await attempt()
@@ -195,7 +208,10 @@ class Api:
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    async def _once(
+        self, method: str, path: str, body: dict[str, Any] | None, *needs: str
+    ) -> Answer:
+        """Raises APIError, also where the answer is not one of ours: it lacks what it `needs`."""
         if self._http is None:
             self._http = aiohttp.ClientSession(headers=self._headers)
         try:
@@ -208,10 +224,18 @@ class Api:
                 text = await response.text()
                 if not response.ok:
                     raise _refusal(response, text)
-                return json.loads(text)
+                return _answer(text, needs)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             message = f"{self._url} cannot be used: {error or type(error).__name__}"
             raise APIConnectionError(message) from error
+
+
+def _answer(text: str, needs: tuple[str, ...]) -> Answer:
+    """Raises ValueError."""
+    answer = json.loads(text)
+    if not isinstance(answer, dict) or not all(answer.get(key) is not None for key in needs):
+        raise ValueError("what answers there is no voipavatar service (see VOIPAVATAR_API_URL)")
+    return answer
 
 
 def _check(url: str, key: str | None) -> None:
