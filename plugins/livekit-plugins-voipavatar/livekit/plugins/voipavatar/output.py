@@ -77,9 +77,9 @@ class PlainOutput(AudioOutput):
         await super().capture_frame(frame)
         try:
             source = await self._published()
-        except rtc.participant.PublishTrackError as error:
+        except Exception as error:
             # Nobody can hear the agent: without this it would wait for the end of its speech.
-            logger.error("the agent's voice cannot be published", extra={"error": error.message})
+            logger.error("the agent's voice cannot be published", extra={"error": repr(error)})
             return
         if not self._sent_s:
             self.on_playback_started(created_at=time.time())
@@ -127,7 +127,7 @@ class PlainOutput(AudioOutput):
         publishing = self._track
         try:
             source, _ = await asyncio.shield(publishing)
-        except rtc.participant.PublishTrackError:
+        except Exception:
             self._track = None  # tried again with the next speech
             raise
         self._source = source
@@ -157,11 +157,13 @@ async def _publish(room: rtc.Room) -> _Track:
 async def _unpublish(room: rtc.Room, publishing: asyncio.Task[_Track]) -> None:
     try:
         source, publication = await publishing
-        if room.isconnected():
-            await room.local_participant.unpublish_track(publication.sid)
-        await source.aclose()
-    except (rtc.participant.PublishTrackError, rtc.participant.UnpublishTrackError) as error:
-        logger.warning("the agent's own track: %s", error.message)
+        try:
+            if room.isconnected():
+                await room.local_participant.unpublish_track(publication.sid)
+        finally:
+            await source.aclose()
+    except Exception as error:  # the avatar is not to fail for it
+        logger.warning("the agent's own track: %r", error)
 
 
 def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:
