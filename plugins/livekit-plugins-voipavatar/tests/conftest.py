@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from livekit import rtc
-from scene import join
+from scene import NEVER_S, join, until
 
 
 @dataclass(slots=True)
@@ -27,6 +27,7 @@ class Service:
     items: list[dict[str, Any]] = field(default_factory=list)  # that are listed
     state: str = "ready"  # of sessions that were not deleted
     gate: asyncio.Event = field(default_factory=asyncio.Event)  # while it is clear, none answers
+    stuck: set[str] = field(default_factory=set)  # methods that are not answered
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path))
@@ -35,6 +36,7 @@ class Service:
         if request.can_read_body:
             self.bodies.append(await request.json())
         await self.gate.wait()
+        await until(lambda: request.method not in self.stuck, NEVER_S)
         if self.answers:
             status, body, headers = self.answers.pop(0)
             return web.json_response(body, status=status, headers=headers)

@@ -148,3 +148,45 @@ async def test_what_will_not_get_better_is_raised(
     with pytest.raises(APIStatusError):
         await avatar.start(AgentSession(), room)
     assert service.asked == [("POST", "/sessions")]
+
+
+async def test_closing_while_a_lost_avatar_is_being_ended_ends_it(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=0.3) as (_, avatar):
+        service.stuck.add("DELETE")
+        await until(lambda: bool(service.deleted()))
+        closing = asyncio.create_task(avatar.aclose())
+        await asyncio.sleep(0)
+        service.stuck.clear()
+        await closing
+        assert service.deleted() == ["/sessions/ses_1"] * 2
+
+
+async def test_a_session_that_could_not_be_ended_is_ended_when_the_avatar_is_closed(
+    service: Service,
+    room: rtc.Room,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(keeper, "FIRST_PAUSE_S", NEVER_S)
+    async with speaking(service, room, join_timeout=0.3) as (_, avatar):
+        service.answers = [(200, {"state": "ready"}, {}), (503, {"detail": "Not now."}, {})]
+        await until(lambda: "could not be ended" in caplog.text)
+        await avatar.aclose()
+        assert service.deleted() == ["/sessions/ses_1"] * 2
+
+
+async def test_closing_tells_who_waits_for_the_avatar(service: Service, room: rtc.Room) -> None:
+    async with speaking(service, room, join_timeout=NEVER_S) as (_, avatar):
+        for timeout in (NEVER_S, None):
+            waiting = asyncio.create_task(avatar.wait_for_join(timeout=timeout))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        waiting = asyncio.create_task(avatar.wait_for_join(timeout=NEVER_S))
+        await asyncio.sleep(0.1)
+        await avatar.aclose()
+        with pytest.raises(voipavatar.VoipAvatarException, match="was closed"):
+            await waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Any
 
 import pytest
 from conftest import Service
@@ -162,3 +163,34 @@ async def test_an_interruption_of_the_first_words_leaves_no_track(room: rtc.Room
     await until(lambda: not user.remote_participants["agent"].track_publications)
     assert not own_voices(room)
     await user.disconnect()
+
+
+@pytest.mark.parametrize("answer", ["hello", ["ready"], {"state": "failed", "error": "It fell."}])
+async def test_an_odd_answer_of_the_service_leaves_the_hope_of_a_face(
+    service: Service, room: rtc.Room, caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
+    async with speaking(service, room, join_timeout=0.3):
+        service.answers = [(200, answer, {})]
+        await until(lambda: service.posts() == 2)
+    assert "speaking without an avatar: it did not join" in caplog.text
+
+
+async def test_a_track_that_cannot_be_published_is_tried_again(
+    room: rtc.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    frame = rtc.AudioFrame(bytes(4800), RATE, 1, 2400)
+    output = PlainOutput(room)
+    with monkeypatch.context() as broken:
+        broken.setattr(room.local_participant, "publish_track", fail)
+        await output.capture_frame(frame)
+        output.flush()
+        await output.wait_for_playout()
+    assert not own_voices(room)
+    await output.capture_frame(frame)
+    assert own_voices(room)
+    with monkeypatch.context() as broken:
+        broken.setattr(room.local_participant, "unpublish_track", fail)
+        await output.aclose()

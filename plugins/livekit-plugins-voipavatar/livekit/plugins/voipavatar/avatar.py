@@ -119,8 +119,7 @@ class AvatarSession(BaseAvatarSession):
         try:
             await starting
         except BaseException as error:
-            caller = asyncio.current_task()
-            called_off = caller is not None and caller.cancelling() > 0
+            called_off = _called_off()
             async with self._closing:
                 if self._starting is starting:  # else aclose() has seen to it
                     await self._close()
@@ -156,10 +155,19 @@ class AvatarSession(BaseAvatarSession):
         self._starting = self._keeping = self._keeper = None
 
     async def wait_for_join(self, *, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
-        """Wait until there is an avatar. Raises TimeoutError; returns at once if none is wanted."""
+        """Wait until there is an avatar; return at once if none is wanted.
+
+        Raises TimeoutError, and VoipAvatarException when the avatar is closed meanwhile.
+        """
         if self._wait_avatar_join_task is None or self._wait_avatar_join_task.done():
             self._wait_avatar_join_task = asyncio.create_task(self._wait_avatar_join())
-        await super().wait_for_join(timeout=timeout)
+        try:
+            await super().wait_for_join(timeout=timeout)
+        except asyncio.CancelledError:
+            if _called_off():
+                raise
+            message = "The avatar was closed while it was waited for."
+            raise VoipAvatarException(message) from None
 
     async def _start(self, agent_session: AgentSession, room: rtc.Room, access: Access) -> None:
         wish = Wish(
@@ -201,3 +209,9 @@ class AvatarSession(BaseAvatarSession):
             super()._emit_metrics(metrics)
         except Exception:
             logger.exception("a listener of metrics_collected failed")
+
+
+def _called_off() -> bool:
+    """Whether it is the caller itself that is cancelled, and not what it waits for."""
+    caller = asyncio.current_task()
+    return caller is not None and caller.cancelling() > 0

@@ -55,6 +55,7 @@ class Keeper:
         )
         self.route: Route | None = None
         self.session_id: str | None = None
+        self._unended: set[str] = set()  # sessions of which it is not known that they end
         self.joined = asyncio.Event()  # set while there is an avatar
         self._asked_at = 0.0
 
@@ -116,16 +117,22 @@ class Keeper:
                 logger.exception("a listener failed while the way of the speech was changed")
 
     async def discard(self) -> None:
-        """End the session that was in use, if the service still has it."""
-        session, self.session_id = self.session_id, None
-        if session is not None:
-            try:
-                await self._api.delete(session)
-            except APIError as error:
-                logger.warning(
-                    "the avatar's session could not be ended",
-                    extra={"session": session, "error": error.message},
-                )
+        """End the session that was in use, and those that could not be ended before."""
+        if self.session_id is not None:
+            self._unended.add(self.session_id)
+            self.session_id = None
+        await asyncio.gather(*map(self._end, tuple(self._unended)))
+
+    async def _end(self, session: str) -> None:
+        try:
+            await self._api.delete(session)
+        except Exception as error:
+            logger.warning(
+                "the avatar's session could not be ended",
+                extra={"session": session, "error": _told(error)},
+            )
+        else:
+            self._unended.discard(session)
 
     async def _request(self) -> None:
         wish = self._wish
@@ -155,8 +162,7 @@ class Keeper:
                 await self._request()
                 await self.route.another()
             except (APIError, VoipAvatarException) as error:
-                reason = error.message if isinstance(error, APIError) else error
-                logger.warning("no other avatar yet: %s", reason, extra={"pause_s": pause})
+                logger.warning("no other avatar yet: %s", _told(error), extra={"pause_s": pause})
             except Exception:
                 logger.exception("no other avatar yet", extra={"pause_s": pause})
             else:
@@ -168,7 +174,6 @@ class Keeper:
             if not await self._has_joined():
                 return "it did not join"
             assert self.route is not None
-            await self.route.through_avatar(away=self.presence.away)
             return await self._until_lost()
         except Exception as error:
             logger.exception("the avatar is given up")
@@ -187,9 +192,10 @@ class Keeper:
         return True
 
     async def _until_lost(self) -> str:
+        """It may be lost before the agent has come to a pause and speaks through it."""
         watches = [
             asyncio.create_task(self._watch_room()),
-            asyncio.create_task(self._watch_service()),
+            asyncio.create_task(self._turn_and_watch_service()),
         ]
         try:
             ended, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
@@ -204,6 +210,11 @@ class Keeper:
                 return "it does not report what was heard"
             await asyncio.sleep(LOOK_S)
         return "it left"
+
+    async def _turn_and_watch_service(self) -> str:
+        assert self.route is not None
+        await self.route.through_avatar(self.presence)
+        return await self._watch_service()
 
     async def _watch_service(self) -> str:
         """Until the session has ended. LiveKit shows an avatar that was killed for 20 s more."""
@@ -230,10 +241,12 @@ class Keeper:
         """What the service says of the session."""
         try:
             session = await self._api.look(str(self.session_id))
-        except APIError as error:
-            return f"the service says nothing of it: {error.message}"
-        fault = session.get("error") or {}
-        return str(fault.get("detail") or session.get("end_reason") or session.get("state"))
+        except Exception as error:  # whatever it is, the agent is to get another face
+            return f"the service says nothing of it: {_told(error)}"
+        fault = session.get("error")
+        if isinstance(fault, dict):
+            fault = fault.get("detail")
+        return str(fault or session.get("end_reason") or session["state"])
 
     def _hold_back(self) -> None:
         if self.route is not None:
@@ -242,6 +255,11 @@ class Keeper:
     def _go_on(self) -> None:
         if self.route is not None:
             self.route.sink.open()
+
+
+def _told(error: Exception) -> str:
+    """What an error says to people."""
+    return error.message if isinstance(error, APIError) else str(error) or type(error).__name__
 
 
 def _whereabouts(room: rtc.Room) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from livekit import rtc
 
 from .output import PlainOutput, VoiceOutput
+from .presence import Presence
 from .sink import AvatarOutput
 
 
@@ -37,14 +38,19 @@ class Route:
         await self.sink.aclose()
         self.sink = AvatarOutput(self._room, self._identity)
 
-    async def through_avatar(self, *, away: bool) -> None:
-        """Speak through the avatar from the next pause on; wait for it if it is `away` again."""
+    async def through_avatar(self, presence: Presence) -> None:
+        """Speak through the avatar from the next pause on; wait for it if it is away by then.
+
+        All stays as it is if it is lost by then.
+        """
         plain = self._plain
         if plain is not None:
             while not plain.idle:
                 await plain.wait_for_playout()  # not in mid-sentence
+            if presence.lost:
+                return
             self.voice.switch(self.sink)
-        if not away:
+        if not presence.away:
             self.sink.open()
         if plain is not None:
             self._plain = None
