@@ -11,6 +11,7 @@ from conftest import Service
 from livekit import rtc
 from livekit.agents import AgentSession, utils
 from livekit.agents.testing import fake_job_context
+from livekit.agents.voice.io import AudioOutput
 from livekit.plugins import voipavatar
 from scene import (
     IDENTITY,
@@ -46,6 +47,30 @@ async def test_a_closed_avatar_can_be_started_again(service: Service, room: rtc.
             again = session.say("la la", audio=speech(0.3))
             await asyncio.wait_for(again, PATIENCE_S)
             assert not again.interrupted
+
+
+def parts(session: AgentSession) -> list[AudioOutput]:
+    """What the agent's speech goes through."""
+    found, part = [], session.output.audio
+    while part is not None:
+        found.append(part)
+        part = part.next_in_chain
+    return found
+
+
+async def test_the_way_of_the_speech_does_not_grow_with_each_start(
+    service: Service, room: rtc.Room
+) -> None:
+    async with speaking(service, room, join_timeout=0.5) as (session, avatar):
+        first = parts(session)
+        for _ in range(2):
+            await avatar.aclose()
+            await avatar.start(session, room)
+        assert len(parts(session)) == len(first)
+        await avatar.aclose()
+        another: AgentSession = AgentSession()
+        await avatar.start(another, room)
+        assert not set(parts(another)) & set(parts(session))
 
 
 def taken(room: rtc.Room, owner: str | None) -> list[tuple[int, dict[str, Any], dict[str, str]]]:

@@ -182,8 +182,11 @@ class AvatarSession(BaseAvatarSession):
         keeper = self._keeper = Keeper(self._api, wish, self._tell_of_join)
         await super().start(agent_session, room)
         trouble = await keeper.begin()
-        before, self._route = self._route, keeper.speak()
-        agent_session.output.replace_audio_tail(self._route.voice)
+        before, output = self._route, agent_session.output
+        known = before is not None and before.voice.is_part_of(output.audio)
+        self._route = keeper.speak(before.voice if before is not None and known else None)
+        if not known:
+            output.replace_audio_tail(self._route.voice)
         self._keeping = asyncio.create_task(keeper.run(trouble))
         if before is not None:
             await before.retire()

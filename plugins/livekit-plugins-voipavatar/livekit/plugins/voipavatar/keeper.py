@@ -21,6 +21,7 @@ from livekit.agents import (
 from .access import Access
 from .api import Api, AvatarTaken, VoipAvatarException
 from .log import logger
+from .output import VoiceOutput
 from .presence import Presence, connected
 from .route import Route
 
@@ -80,9 +81,9 @@ class Keeper:
         logger.warning("no avatar yet: %s", trouble)
         return trouble
 
-    def speak(self) -> Route:
+    def speak(self, voice: VoiceOutput | None) -> Route:
         """The route that the agent's speech takes from now on, once `run` is under way."""
-        self.route = Route(self._wish.room, self._wish.identity)
+        self.route = Route(self._wish.room, self._wish.identity, voice)
         return self.route
 
     @utils.log_exceptions(logger=logger)

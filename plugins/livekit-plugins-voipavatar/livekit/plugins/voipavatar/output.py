@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 from livekit import rtc
-from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
+from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities, _AudioSinkProxy
 from numpy.typing import NDArray
 
 from .log import logger
@@ -30,7 +30,19 @@ class VoiceOutput(AudioOutput):
     def switch(self, sink: AudioOutput) -> None:
         """Use another sink. Speech that the old one has whole ends as interrupted; of speech
         that is still coming in, the rest goes to the new one."""
-        self.next_in_chain.set_next_in_chain(sink)  # type: ignore[union-attr]
+        proxy = self.next_in_chain
+        assert isinstance(proxy, _AudioSinkProxy)
+        if proxy.next_in_chain is sink:
+            return
+        proxy.set_next_in_chain(sink)
+        while proxy._pending_playback_count > proxy._capturing:  # it ends one; there may be more
+            proxy.on_playback_finished(playback_position=0.0, interrupted=True)
+
+    def is_part_of(self, output: AudioOutput | None) -> bool:
+        """Whether this is what an output ends with."""
+        while output is not None and output is not self:
+            output = output.next_in_chain
+        return output is self
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
@@ -67,7 +79,8 @@ class PlainOutput(AudioOutput):
         self._source: rtc.AudioSource | None = None  # of the track, once that is published
         self._leaving: asyncio.Task[None] | None = None
         self._sent_s = 0.0
-        self._ending: asyncio.Task[None] | None = None
+        self._whole = 0  # segments that came in whole, of all that ever came
+        self._ending: asyncio.Task[None] | None = None  # of those
 
     @property
     def idle(self) -> bool:
@@ -75,6 +88,8 @@ class PlainOutput(AudioOutput):
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
+        if self._ending is not None:
+            await asyncio.wait([self._ending])  # one segment after another
         try:
             source = await self._published()
         except Exception as error:
@@ -94,6 +109,7 @@ class PlainOutput(AudioOutput):
 
     def flush(self) -> None:
         super().flush()
+        self._whole = self.captured_playout_segments
         if self._pending_playback_count and self._ending is None:
             self._ending = asyncio.create_task(self._finish())
 
@@ -106,6 +122,7 @@ class PlainOutput(AudioOutput):
         if self._source is not None:
             waiting = self._source.queued_duration
             self._source.clear_queue()
+        self._whole = self.captured_playout_segments
         self._end(max(0.0, self._sent_s - waiting), interrupted=True)
 
     async def aclose(self) -> None:
@@ -140,7 +157,9 @@ class PlainOutput(AudioOutput):
 
     def _end(self, position: float, *, interrupted: bool) -> None:
         self._sent_s, self._ending = 0.0, None
-        while self._pending_playback_count:
+        while waiting := self._pending_playback_count:
+            if self.captured_playout_segments - waiting >= self._whole:
+                break  # those are still coming in
             self.on_playback_finished(playback_position=position, interrupted=interrupted)
 
 

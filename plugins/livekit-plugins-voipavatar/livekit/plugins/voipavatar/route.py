@@ -16,12 +16,14 @@ class Route:
     `plainly`, so that it is never unknown who says it.
     """
 
-    def __init__(self, room: rtc.Room, identity: str) -> None:
+    def __init__(self, room: rtc.Room, identity: str, voice: VoiceOutput | None = None) -> None:
+        """`voice`: that of a route before this one, which the agent's output ends with."""
         self._room = room
         self._identity = identity
         self._plain: PlainOutput | None = None
         self.sink = AvatarOutput(room, identity)
-        self.voice = VoiceOutput(self.sink)
+        self.voice = voice or VoiceOutput(self.sink)
+        self.voice.switch(self.sink)
 
     def plainly(self, *, deaf: bool) -> None:
         """Speak into the room from now on; whatever waits for the avatar goes there, too.
