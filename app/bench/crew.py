@@ -35,8 +35,11 @@ def access_of(livekit: LiveKit) -> dict[str, str]:
 
 def python(module: str) -> list[str | Path]:
     """The command of a crew that is `module.main()`."""
-    start = f"from app.bench.crew import keep_answers_apart; from {module} import main; "
-    return [sys.executable, "-c", f"{start}keep_answers_apart(); main()"]
+    start = (
+        "from app.bench.crew import keep_answers_apart; from app.leaving import ended_by; "
+        f"from {module} import main; "
+    )
+    return [sys.executable, "-c", f"{start}keep_answers_apart(); ended_by(main)"]
 
 
 class Crew:

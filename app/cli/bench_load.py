@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.files import to_be_written
+from app.cli.models import plainly
+
 
 def register_bench(bench: typer.Typer) -> None:
     """Add this module's command to `voipavatar bench`."""
@@ -26,7 +29,10 @@ def _load(
     decoder: Annotated[Literal["kl", "tiny"], typer.Option(help="Of MuseTalk.")] = "kl",
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
-    json: Annotated[Path | None, typer.Option("--json", help="Write the numbers there.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the numbers there.", callback=to_be_written),
+    ] = None,
 ) -> None:
     """Streams on the engine in real time, without rooms: is every picture there in time?"""
     from app.bench.load import Options, run
@@ -41,7 +47,9 @@ def _load(
         decoder=decoder,
         models_dir=models or config.models_dir,
     )
-    raise typer.Exit(asyncio.run(run(Options(streams, seconds, persona, config, json, reopen))))
+    with plainly():
+        code = asyncio.run(run(Options(streams, seconds, persona, config, json, reopen)))
+    raise typer.Exit(code)
 
 
 def _faults(
@@ -54,7 +62,6 @@ def _faults(
 ) -> None:
     """Fill the device's memory, have calls fail, break its context: what becomes of streams?"""
     from app.bench.load import suffer
-    from app.cli.models import plainly
     from app.config import settings
     from app.logging import configure_logging
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from app.cli.files import to_be_written
 
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=4, help="How long they are measured.")]
@@ -34,9 +37,15 @@ SetValues = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting of the service, as VOIPAVATAR_VIDEO_CODEC=vp8."),
 ]
-LiveKitServer = Annotated[Path | None, typer.Option(help="The server's binary, else as usual.")]
+LiveKitServer = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="The server's binary, else as usual."),
+]
 PeopleBinary = Annotated[
-    Path | None, typer.Option(help="The binary of tools/people, else built with Go.")
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="The binary of tools/people, else built with Go."
+    ),
 ]
 
 
@@ -62,8 +71,13 @@ def _sessions(
     set_values: SetValues = None,
     livekit_server: LiveKitServer = None,
     people: PeopleBinary = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the numbers there.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a report there.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the numbers there.", callback=to_be_written),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a report there.", callback=to_be_written)
+    ] = None,
 ) -> None:
     """Many rooms at once through one service and one LiveKit server, all on this machine."""
     from app.bench.limits import limits
@@ -96,8 +110,20 @@ def settings_of(
         name, equals, value = setting.partition("=")
         if not name or not equals:
             raise typer.BadParameter("write it as NAME=VALUE", param_hint="--set")
+        if name not in names():
+            near = " or ".join(get_close_matches(name, names()))
+            hint = f"; did you mean {near}?" if near else ""
+            raise typer.BadParameter(f"{name} is no setting{hint}", param_hint="--set")
         found[name] = value
     return found
+
+
+def names() -> list[str]:
+    """Of the settings of the service."""
+    from app.config import Settings
+
+    fields = Settings.model_fields.items()
+    return [str(field.validation_alias or f"VOIPAVATAR_{name.upper()}") for name, field in fields]
 
 
 def run_benchmark(benchmark: Coroutine[Any, Any, int]) -> None:
