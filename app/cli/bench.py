@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from app.cli import bench_gpu, bench_load, bench_musetalk, bench_realtime, bench_sessions
 from app.cli.bench_sessions import run_benchmark, size_of
-from app.cli.files import to_be_written
+from app.cli.files import Json
 
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", help="Write the numbers there, too.", callback=to_be_written),
-]
 Persona = Annotated[str, typer.Option(help="Who speaks.")]
 
 

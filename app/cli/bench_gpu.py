@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import to_be_written
+from app.cli.files import Json
 from app.cli.models import DEFAULT, Folder, plainly
 from engine.config import EngineConfig
 
@@ -17,10 +16,6 @@ Decoder = Annotated[
     Literal["both", "kl", "tiny"], typer.Option(help="kl as trained, tiny is TAESD.")
 ]
 Seconds = Annotated[float, typer.Option(min=1, help="Of each sustained measurement.")]
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", help="Write the numbers there, too.", callback=to_be_written),
-]
 
 
 def register_bench(bench: typer.Typer) -> None:

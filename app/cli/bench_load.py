@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import to_be_written
+from app.cli.files import Json
 from app.cli.models import plainly
 
 
@@ -29,10 +29,7 @@ def _load(
     decoder: Annotated[Literal["kl", "tiny"], typer.Option(help="Of MuseTalk.")] = "kl",
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the numbers there.", callback=to_be_written),
-    ] = None,
+    json: Json = None,
 ) -> None:
     """Streams on the engine in real time, without rooms: is every picture there in time?"""
     from app.bench.load import Options, run

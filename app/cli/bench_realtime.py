@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import to_be_written
+from app.cli.files import Json
 from app.cli.models import plainly
 from app.config import Settings
 from app.measure.speech import SAMPLE
@@ -35,10 +35,7 @@ def _realtime(
     decoder: Annotated[Literal["kl", "tiny"] | None, typer.Option(help="Of MuseTalk.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     chunk_duration: Annotated[float, typer.Option(min=0.04, help="Seconds.")] = 0.4,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the numbers there.", callback=to_be_written),
-    ] = None,
+    json: Json = None,
 ) -> None:
     """One session's sound in chunks: real-time ratio, and a chunk's latency stage by stage."""
     settings = Settings()

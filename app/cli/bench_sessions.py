@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.cli.files import to_be_written
+from app.cli.files import Json, to_be_written
 
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=4, help="How long they are measured.")]
@@ -71,10 +71,7 @@ def _sessions(
     set_values: SetValues = None,
     livekit_server: LiveKitServer = None,
     people: PeopleBinary = None,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the numbers there.", callback=to_be_written),
-    ] = None,
+    json: Json = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a report there.", callback=to_be_written)
     ] = None,

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.files import unwritable
 from app.config import Settings
 from app.local import LocalError, local_livekit, local_service, run_until_stopped
 
@@ -105,14 +106,8 @@ def _examine(only: list[str], files: dict[str, Path | None]) -> None:
     if unknown := sorted(set(only) - set(CASES)):
         raise _refusal(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.")
     for option, path in files.items():
-        if path is None:
-            continue
-        if not path.resolve().parent.is_dir():
-            raise _refusal(f"There is no folder {path.resolve().parent} for {option}: make it.")
-        if path.is_dir():
-            raise _refusal(f"{path} is a folder: name a file for {option}.")
-        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-            raise _refusal(f"{path} cannot be written: name another file for {option}.")
+        if path is not None and (trouble := unwritable(path, option)):
+            raise _refusal(trouble)
 
 
 def _livekit() -> dict[str, str]:
