@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from livekit import rtc
+from livekit.plugins.voipavatar import presence, sink
 from scene import NEVER_S, join, until
 
 
@@ -82,3 +83,10 @@ async def room() -> AsyncIterator[rtc.Room]:
     joined = await join(f"plugin-{secrets.token_hex(4)}", "agent")
     yield joined
     await joined.disconnect()
+
+
+@pytest.fixture
+def nothing_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither speech of which nothing is reported, nor the wait for an avatar that is away."""
+    monkeypatch.setattr(sink, "OVERDUE_S", NEVER_S)
+    monkeypatch.setattr(presence, "BACK_WITHIN_S", NEVER_S)

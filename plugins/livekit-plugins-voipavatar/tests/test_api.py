@@ -21,6 +21,18 @@ BODY = {
 }
 
 
+def avatar_of(owner: str | None, **more: str) -> dict[str, Any]:
+    """A live session of the place that BODY asks for, as the service lists it."""
+    return {
+        "id": f"ses_{owner}",
+        "livekit_url": "wss://here.example",
+        "room": "lounge",
+        "identity": "avatar",
+        "state": "ready",
+        "audio": {"source": "data_stream", "agent": owner},
+    } | more
+
+
 async def nobody_is_there(_: str) -> bool:
     return False
 
@@ -79,14 +91,7 @@ async def test_a_service_that_is_not_there_is_a_connection_error() -> None:
 
 
 async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service) -> None:
-    mine = {
-        "id": "ses_mine",
-        "livekit_url": "wss://here.example",
-        "room": "lounge",
-        "identity": "avatar",
-        "state": "ready",
-        "audio": {"source": "data_stream", "agent": "earlier"},
-    }
+    mine = avatar_of("earlier", id="ses_mine")
     others = [
         mine | {"id": "ses_else", "identity": "somebody"},
         mine | {"id": "ses_there", "livekit_url": "wss://there.example"},
@@ -113,14 +118,7 @@ async def test_an_earlier_avatar_of_the_same_identity_makes_way(service: Service
 async def test_the_avatar_of_somebody_else_does_not_make_way(
     service: Service, owner: str | None
 ) -> None:
-    theirs = {
-        "id": "ses_theirs",
-        "livekit_url": "wss://here.example",
-        "room": "lounge",
-        "identity": "avatar",
-        "state": "ready",
-        "audio": {"source": "data_stream", "agent": owner},
-    }
+    theirs = avatar_of(owner, id="ses_theirs")
     service.answers = [
         (409, problem("room_conflict"), {}),
         (200, {"items": [theirs], "next_cursor": None}, {}),
@@ -142,17 +140,7 @@ async def test_deleting_what_is_gone_is_no_error(service: Service) -> None:
 
 
 async def test_a_place_that_another_agent_takes_meanwhile_is_taken(service: Service) -> None:
-    gone, new = (
-        {
-            "id": f"ses_{owner}",
-            "livekit_url": "wss://here.example",
-            "room": "lounge",
-            "identity": "avatar",
-            "state": "ready",
-            "audio": {"source": "data_stream", "agent": owner},
-        }
-        for owner in ("gone", "new")
-    )
+    gone, new = avatar_of("gone"), avatar_of("new")
     nothing: tuple[int, dict[str, Any], dict[str, str]] = (200, {"items": []}, {})
     service.answers = [
         (409, problem("room_conflict"), {}),
@@ -189,17 +177,7 @@ async def test_what_can_be_no_address_or_key_is_named(url: str, key: str, name: 
 
 async def test_a_session_whose_answer_was_lost_is_ended(service: Service) -> None:
     service.gate.clear()
-    service.items = [
-        {
-            "id": f"ses_{owner}",
-            "livekit_url": "wss://here.example",
-            "room": "lounge",
-            "identity": "avatar",
-            "state": "ready",
-            "audio": {"source": "data_stream", "agent": owner},
-        }
-        for owner in ("agent", "other")
-    ]
+    service.items = [avatar_of("agent"), avatar_of("other")]
     api = Api(service.url, None, APIConnectOptions(max_retry=0, retry_interval=0.0, timeout=0.5))
     with pytest.raises(APIConnectionError):
         await api.create(BODY, "agent", nobody_is_there)
@@ -229,22 +207,11 @@ async def test_a_service_that_hangs_is_not_waited_for_without_end(service: Servi
     await api.aclose()
 
 
-def ours(**more: str) -> dict[str, Any]:
-    return {
-        "id": "ses_ours",
-        "livekit_url": "wss://here.example",
-        "room": "lounge",
-        "identity": "avatar",
-        "state": "ready",
-        "audio": {"source": "data_stream", "agent": "agent"},
-    } | more
-
-
 async def test_a_refusal_says_nothing_of_the_request_before_whose_answer_was_lost(
     service: Service,
 ) -> None:
     service.answers = [(500, problem("internal"), {}), (401, problem("unauthenticated"), {})]
-    service.items = [ours()]
+    service.items = [avatar_of("agent", id="ses_ours")]
     api = Api(service.url, None, QUICK)
     with pytest.raises(APIStatusError):
         await api.create(BODY, "agent", nobody_is_there)
@@ -254,7 +221,10 @@ async def test_a_refusal_says_nothing_of_the_request_before_whose_answer_was_los
 
 async def test_lost_answers_of_two_rooms_are_both_looked_after(service: Service) -> None:
     service.answers = [(500, problem("internal"), {})] * 6
-    service.items = [ours(), ours(id="ses_hall", room="hall")]
+    service.items = [
+        avatar_of("agent", id="ses_ours"),
+        avatar_of("agent", id="ses_hall", room="hall"),
+    ]
     api = Api(service.url, None, QUICK)
     for room in ("lounge", "hall"):
         with pytest.raises(APIStatusError):

@@ -9,7 +9,7 @@ import pytest
 from conftest import Service
 from livekit import rtc
 from livekit.agents import APIConnectOptions
-from livekit.plugins.voipavatar import keeper, presence, sink
+from livekit.plugins.voipavatar import keeper
 from scene import (
     IDENTITY,
     NEVER_S,
@@ -24,12 +24,7 @@ from scene import (
     until,
 )
 
-
-@pytest.fixture(autouse=True)
-def nothing_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither speech of which nothing is reported, nor the wait for an avatar that is away."""
-    monkeypatch.setattr(sink, "OVERDUE_S", NEVER_S)
-    monkeypatch.setattr(presence, "BACK_WITHIN_S", NEVER_S)
+pytestmark = pytest.mark.usefixtures("nothing_ends_by_itself")
 
 
 async def test_the_ghost_of_a_lost_avatar_is_not_taken_for_the_new_one(

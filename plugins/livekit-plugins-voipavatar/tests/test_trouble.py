@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from conftest import Service
 from livekit import rtc
-from livekit.plugins.voipavatar import api, keeper, presence, sink
+from livekit.plugins.voipavatar import api, keeper, presence
 from livekit.plugins.voipavatar.output import PlainOutput
 from scene import (
-    NEVER_S,
     PATIENCE_S,
     RATE,
     HearingAvatar,
@@ -24,12 +23,7 @@ from scene import (
     until,
 )
 
-
-@pytest.fixture(autouse=True)
-def nothing_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither speech of which nothing is reported, nor the wait for an avatar that is away."""
-    monkeypatch.setattr(sink, "OVERDUE_S", NEVER_S)
-    monkeypatch.setattr(presence, "BACK_WITHIN_S", NEVER_S)
+pytestmark = pytest.mark.usefixtures("nothing_ends_by_itself")
 
 
 async def test_a_listener_that_fails_does_not_silence_the_agent(
