@@ -118,7 +118,7 @@ async def local_livekit(
     It goes before ordinary work where it should come `first`: what is measured through it then
     owes nothing to its waiting for a processor.
     """
-    program = str(binary) if binary is not None else await asyncio.to_thread(_livekit_binary)
+    program = str(binary) if binary is not None else await asyncio.to_thread(livekit_binary)
     port = free_port(port)
     key, secret = "local", secrets.token_hex(24)
     config = _livekit_config(port, key, secret)
@@ -199,7 +199,8 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
         return 130
 
 
-def _livekit_binary() -> str:
+def livekit_binary() -> str:
+    """Path of this checkout's LiveKit server. Raises LocalError."""
     found = subprocess.run(
         [str(SCRIPTS / "livekit-server.sh")], stdout=subprocess.PIPE, check=False
     )

@@ -15,7 +15,6 @@ from app.local import prepare_persona
 from app.measure.speech import SAMPLE
 from engine import bench_load
 from engine.config import EngineConfig
-from engine.errors import EngineError
 from engine.media import read_audio
 from engine.pool import EnginePool
 from engine.types import SAMPLE_RATE
@@ -35,7 +34,7 @@ class Options:
 
 
 async def run(options: Options) -> int:
-    """0 when all that has to hold held; see `bench_load.Report.checks`."""
+    """0 when all that has to hold held; see `bench_load.Report.checks`. Raises EngineError."""
     console = Console()
     places = options.streams + (bench_load.PLACES if options.reopen else 0)
     pool = EnginePool(replace(options.config, max_streams=places))
@@ -54,9 +53,6 @@ async def run(options: Options) -> int:
             report = await bench_load.bench(
                 pool, personas, speech, options.streams, options.seconds, options.reopen
             )
-    except EngineError as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
-        return 1
     finally:
         gc.unfreeze()
         await pool.aclose()

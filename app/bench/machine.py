@@ -7,28 +7,31 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
-PACKAGES = ("livekit", "numpy", "opencv-python-headless")
+from app.bench.plan import Rig
+from app.local import LocalError, livekit_binary
+
+PACKAGES = ("livekit", "numpy", "opencv-python-headless", "torch", "triton", "tensorrt")
 ROOT = Path(__file__).parents[2]
 
 
-def facts(env: Mapping[str, str]) -> dict[str, str]:
-    """Name -> value, in the order in which they are shown. `env`: settings of the service."""
+def facts(rig: Rig) -> dict[str, str]:
+    """Name -> value, in the order in which they are shown."""
     found = {
         "Processor": f"{psutil.cpu_count()} × {_processor()}",
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": _gpu() or "none",
         "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "Packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "Packages": ", ".join(found for name in PACKAGES if (found := _package(name))),
+        "LiveKit": _livekit(rig.livekit_server),
         "Source": _commit(),
         "Command": f"voipavatar {' '.join(sys.argv[1:])}",
     }
-    settings = {**_from_environment(), **env}
+    settings = {**_from_environment(), **rig.env}
     if settings:
         found["Settings"] = ", ".join(f"{name}={value}" for name, value in settings.items())
     return found
@@ -41,6 +44,21 @@ def _from_environment() -> dict[str, str]:
         for name, value in sorted(os.environ.items())
         if name.startswith("VOIPAVATAR_") and not any(w in name for w in ("KEY", "SECRET", "URL"))
     }
+
+
+def _package(name: str) -> str:
+    """Name and version; nothing where it is not installed."""
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def _livekit(binary: Path | None) -> str:
+    try:
+        return _said(str(binary) if binary is not None else livekit_binary(), "--version")
+    except LocalError as error:
+        return str(error)
 
 
 def _processor() -> str:

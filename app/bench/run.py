@@ -28,39 +28,62 @@ FAULTS = (BenchError, LocalError, EngineError)
 
 
 async def bench_sessions(
-    load: Load, rig: Rig, *, find_max: bool, json_file: Path | None, html_file: Path | None
+    load: Load,
+    rig: Rig,
+    *,
+    find_max: bool,
+    times: int = 1,
+    json_file: Path | None,
+    html_file: Path | None,
 ) -> int:
-    """0 when all sessions hold; with `find_max`, when at least one does. 1 otherwise."""
+    """0 when all sessions hold; with `find_max`, when at least one does. 1 otherwise.
+
+    What was measured is written even if it is stopped, or something fails later.
+
+    Args:
+        times: how often a number of sessions has to hold.
+    """
     console = Console()
     runs: list[Run] = []
+    held: list[int] = []
     began = datetime.now(UTC)
     load = await sessions.able(load, rig)
 
     async def passes(number: int) -> bool:
-        with console.status(f"{number} sessions for {load.seconds:g} s …"):
-            runs.append(await sessions.run(replace(load, sessions=number), rig))
-        show.show(runs[-1], console)
-        return not runs[-1].failed
+        for _ in range(times):
+            with console.status(f"{number} sessions for {load.seconds:g} s …"):
+                runs.append(await sessions.run(replace(load, sessions=number), rig))
+            show.show(runs[-1], console)
+            if runs[-1].failed:
+                return False
+        held.append(number)
+        return True
 
+    complete = False
     try:
-        held = await search(load.sessions, passes) if find_max else 0
-        passed = held > 0 if find_max else await passes(load.sessions)
+        await (search(load.sessions, passes) if find_max else passes(load.sessions))
+        complete = True
     except FAULTS as error:
         console.print(f"[red]{error}[/red]", highlight=False)
-        if not runs:
-            return 1
-        # What was measured before is written; what a search found so far is all that it knows.
-        passed, held = False, max((r.load.sessions for r in runs if not r.failed), default=0)
-    if find_max:
-        console.print(f"[bold]{held} sessions hold.[/bold]")
-    body = {"passed": passed, "runs": [show.as_json(run) for run in runs]}
-    facts = machine.facts(rig.env)
-    body |= {"machine": facts, "began": began.isoformat(timespec="seconds")}
-    _write(json_file, {**body, "held": held} if find_max else body)
-    if runs and html_file is not None:
-        _save(html_file, page.page(runs, facts, began, held if find_max else None))
-        console.print(f"Report: {html_file}", highlight=False)
-    return 0 if passed else 1
+    finally:  # what a search found before it was stopped is all that it knows
+        if runs:
+            facts = machine.facts(rig)
+            most = max(held, default=0) if find_max else None
+            if find_max:
+                stopped = "" if complete else "Not complete: at least "
+                console.print(f"[bold]{stopped}{most} sessions hold.[/bold]")
+            body: dict[str, Any] = {
+                "passed": complete and bool(held),
+                "complete": complete,
+                "runs": [show.as_json(run) for run in runs],
+                "machine": facts,
+                "began": began.isoformat(timespec="seconds"),
+            }
+            _write(json_file, body if most is None else body | {"held": most})
+            if html_file is not None:
+                _save(html_file, page.page(runs, facts, began, most))
+                console.print(f"Report: {html_file}", highlight=False)
+    return 0 if complete and held else 1
 
 
 async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> int:

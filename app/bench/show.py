@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -113,12 +114,13 @@ def title(run: Run) -> str:
 
 def _rooms(run: Run) -> Table:
     load = run.load
-    table = Table(title=title(run), title_justify="left", title_style="bold")
-    for name in ("", "fps", "gap ms", ">60 >100 >200", "late p50 p99", "rep.", "drop", "A/V p95"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table(title(run))
+    names = ["", "fps", "gap\nms", "gaps\n>60/100/200", "late ms\np50/p99"]
+    names += ["rep./\ndrop", "A/V\np95"]
     if load.source == "agent":
-        table.add_column("turn p95", justify="right")
-        table.add_column("silence p95", justify="right")
+        names += ["turn\np95", "silence\np95"]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("missed")
     for number, room in enumerate(run.rooms, 1):
         missed = room.missed(load.seconds, load.limits)
@@ -127,10 +129,9 @@ def _rooms(run: Run) -> Table:
             str(number),
             f"{room.received_fps:.2f}",
             f"{room.longest_gap_ms:.0f}",
-            "" if gaps is None else " ".join(f"{count:4d}" for count in gaps.values()),
-            f"{room.lateness_p50_ms:5.1f} {room.lateness_p99_ms:5.1f}",
-            str(room.repeated),
-            str(room.dropped),
+            "" if gaps is None else "/".join(map(str, gaps.values())),
+            f"{room.lateness_p50_ms:.1f}/{room.lateness_p99_ms:.1f}",
+            f"{room.repeated}/{room.dropped}",
             "" if room.av_p95_ms is None else f"{room.av_p95_ms:.1f}",
         ]
         if load.source == "agent":
@@ -139,13 +140,25 @@ def _rooms(run: Run) -> Table:
     return table
 
 
+def _table(title: str | None = None) -> Table:
+    """As narrow as can be: where nobody looks, as in a log, a line has 80 characters."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+
+
 def _p95(values: list[float | None]) -> str:
     found = Quantiles.of(values)
     return "" if found.p95 is None else f"{found.p95:.0f}"
 
 
 def _costs(run: Run) -> Table:
-    table = Table()
+    table = _table()
     for name in ("process", "cores", "a session", "queued", "RSS MB", "fullest thread"):
         table.add_column(name, justify="right")
     for name, cost in run.costs.of.items():

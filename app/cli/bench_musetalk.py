@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from app.cli.models import DEFAULT, Folder
@@ -52,8 +53,10 @@ def _features(
     try:
         encoder, origin = load_encoder(models, seed, device)
         table = Table("left", "right", "form", "wait", "stem", "layers", "same place")
-        pcm = read_audio(audio, SAMPLE_RATE)
-        for row in measure(encoder, pcm, _contexts(left, right), samples):
+        pcm, contexts = read_audio(audio, SAMPLE_RATE), _contexts(left, right)
+        rows = measure(encoder, pcm, contexts, samples)
+        told = Console(stderr=True)
+        for row in track(rows, "Contexts", len(contexts), console=told, transient=True):
             table.add_row(*_line(row))
     except (EngineError, ValueError) as error:
         _refuse(str(error))

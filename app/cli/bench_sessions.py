@@ -15,6 +15,7 @@ from app.cli.files import Json, to_be_written
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=4, help="How long they are measured.")]
 FindMax = Annotated[bool, typer.Option("--find-max", help="Start at -n; find the most that hold.")]
+Runs = Annotated[int, typer.Option(min=1, help="How often a number has to hold.")]
 SourceKind = Annotated[
     Literal["microphone", "agent"],
     typer.Option(help="A microphone in the room, or an agent's byte streams, turn by turn."),
@@ -58,6 +59,7 @@ def _sessions(
     n: Sessions = 4,
     seconds: Seconds = 30,
     find_max: FindMax = False,
+    runs: Runs = 1,
     source: SourceKind = "microphone",
     receiver: ReceiverKind = "count",
     duty: Duty = 1.0,
@@ -89,7 +91,9 @@ def _sessions(
         n, seconds, persona, size_of(size), duty, source, receiver, interrupts, limits=bounds
     )
     rig = Rig(settings_of(engine, decoder, models, set_values or []), livekit_server, people)
-    run_benchmark(bench_sessions(load, rig, find_max=find_max, json_file=json, html_file=html))
+    run_benchmark(
+        bench_sessions(load, rig, find_max=find_max, times=runs, json_file=json, html_file=html)
+    )
 
 
 def settings_of(

@@ -27,4 +27,4 @@ async def test_two_sessions_are_measured(source: Source, monkeypatch: pytest.Mon
     assert (run.turns.count > 0) == (source == "agent")
     assert ("turn" in run.unmeasured) == (source == "microphone")
     assert as_json(run)["passed"] == (not run.failed)
-    assert "2 sessions" in page([run], facts(rig.env), datetime.now(UTC))
+    assert "2 sessions" in page([run], facts(rig), datetime.now(UTC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ async def test_streams_come_and_go_meanwhile() -> None:
         assert pool.stats().frames == report.inferred
         pool.open_stream(PERSONAS[0]).close()
         lines = table(report).splitlines()
-        assert [line[:6] for line in lines[-2:]] == ["pass  "] * 2
+        assert [line[:6] for line in lines[-3:]] == ["pass  ", "pass  ", "not ju"]
 
 
 async def test_a_picture_that_comes_after_its_time_is_missed() -> None:
@@ -81,3 +82,15 @@ async def test_more_streams_than_places_are_refused() -> None:
     async with running(config=EngineConfig(max_streams=1)) as pool:
         with pytest.raises(CapacityExhausted):
             await bench(pool, PERSONAS, TALK, streams=2, seconds=0.4)
+
+
+async def test_memory_is_judged_where_the_run_is_long_enough() -> None:
+    async with running() as pool:
+        report = await bench(pool, PERSONAS, SILENCE, streams=1, seconds=0.2)
+        grown = replace(report, rss_mib=(100.0, 120.0, 200.0))
+        assert all(grown.checks.values())
+        long = replace(grown, seconds=60.0)
+        assert [what for what, held in long.checks.items() if not held] == [
+            "process memory flat within 32 MiB"
+        ]
+        assert "FAIL  process memory" in table(long)
