@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -14,20 +15,38 @@ from engine.musetalk.mel import BANDS
 from engine.musetalk.windows import window_length
 from engine.types import FACE_SIZE
 
+ALIGNED = 256
+"""Bytes: what memory of a device begins at, so vector loads of a job's sound are aligned, too."""
+
 WARM_UPS = 2
 """Runs before a capture: libraries pick their algorithms and allocate their workspaces."""
 
 
-@dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a batch is made of; shapes as in `engine.features.Heard`."""
+    """What a batch is made of; shapes as in `engine.features.Heard`.
 
-    log: Tensor  # (batch, rows, 80) float32
-    floor: Tensor  # (batch,) float32
-    index: Tensor  # (batch, 10) int64
-    valid: Tensor  # (batch, 10) bool
-    latents: Tensor  # (batch, 8, 32, 32)
-    _firsts: dict[int, Inputs] = field(default_factory=dict, repr=False, compare=False)
+    All of a job lies in one row of bytes, so that the first jobs of a batch are one copy: each
+    call of the device's library costs the host as much as some kilobytes.
+
+    Attributes:
+        log: (batch, rows, 80) float32.
+        floor: (batch,) float32.
+        index: (batch, 10) int64.
+        valid: (batch, 10) bool.
+        latents: (batch, 8, 32, 32).
+    """
+
+    def __init__(self, packed: Tensor, rows: int, dtype: torch.dtype) -> None:
+        """`packed`: (batch, `row_bytes`) uint8, contiguous."""
+        self._packed, self._form = packed, (rows, dtype)
+        self._firsts: dict[int, Inputs] = {}
+        parts, at = [], 0
+        for kind, shape in _fields(rows, dtype):
+            width = kind.itemsize * prod(shape)
+            parts.append(packed[:, at : at + width].view(kind).unflatten(1, shape))
+            at += width
+        self.log, self.latents, self.index, floor, self.valid = parts
+        self.floor = floor[:, 0]
 
     def first(self, count: int) -> Inputs:
         """Views, which are kept: making them anew each batch takes as long as copying them."""
@@ -36,15 +55,28 @@ class Inputs:
         return self._firsts[count]
 
     def slice(self, start: int, end: int) -> Inputs:
-        return Inputs(*(each[start:end] for each in self.tensors))
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.log, self.floor, self.index, self.valid, self.latents
+        return Inputs(self._packed[start:end], *self._form)
 
     def copy_(self, other: Inputs) -> None:
-        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
-            mine.copy_(theirs, non_blocking=True)
+        self._packed.copy_(other._packed, non_blocking=True)
+
+
+def _fields(rows: int, dtype: torch.dtype) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+    """What follows each other in the row of a job, the strictest alignment before the looser."""
+    positions = window_length()
+    return [
+        (torch.float32, (rows, BANDS)),
+        (dtype, SHAPE),
+        (torch.int64, (positions,)),
+        (torch.float32, (1,)),
+        (torch.bool, (positions,)),
+    ]
+
+
+def row_bytes(rows: int, dtype: torch.dtype) -> int:
+    """Of a job, so that the next row is aligned like the first."""
+    width: int = sum(kind.itemsize * prod(shape) for kind, shape in _fields(rows, dtype))
+    return -(-width // ALIGNED) * ALIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +100,8 @@ class Outputs:
 
 def new_inputs(size: int, rows: int, dtype: torch.dtype, where: torch.device, pin: bool) -> Inputs:
     """Zeroed buffers on the device, or page-locked on the host."""
-
-    def zeros(kind: torch.dtype, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=kind, device=where, pin_memory=pin)
-
-    positions = window_length()
-    return Inputs(
-        zeros(torch.float32, size, rows, BANDS),
-        zeros(torch.float32, size),
-        zeros(torch.int64, size, positions),
-        zeros(torch.bool, size, positions),
-        zeros(dtype, size, *SHAPE),
-    )
+    shape = (size, row_bytes(rows, dtype))
+    return Inputs(torch.zeros(shape, dtype=torch.uint8, device=where, pin_memory=pin), rows, dtype)
 
 
 def new_outputs(size: int, where: torch.device, pin: bool) -> Outputs:

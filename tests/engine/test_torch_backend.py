@@ -229,7 +229,7 @@ def test_a_device_that_fails_is_an_engine_fault(tiny_models: Path, persona: Pers
     started.rungs = (1,)
     started.start()
     with torch.inference_mode():  # stands for a broken device, which is hard to come by
-        started.static_inputs(1).log.resize_(1, 2, 80)
+        started.static_inputs(1).latents.resize_(1, 3, 2, 2)
     with pytest.raises(EngineFault, match="The device failed"):
         started.run([job(persona, 0)])
     started.start()
