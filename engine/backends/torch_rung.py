@@ -62,7 +62,10 @@ class Inputs:
 
 
 def _fields(rows: int, dtype: torch.dtype) -> list[tuple[torch.dtype, tuple[int, ...]]]:
-    """What follows each other in the row of a job, the strictest alignment before the looser."""
+    """What follows each other in the row of a job; each ends where the next may begin.
+
+    Sound and latents are multiples of 64 bytes, whatever the rows and the type.
+    """
     positions = window_length()
     return [
         (torch.float32, (rows, BANDS)),
