@@ -32,7 +32,8 @@ PLACES = 2
 """Of streams that close and open again while the others go on."""
 
 LAG_STEP_S = 0.01
-MOMENTS = (0.1, 0.5, 0.95)  # shares of the time at which memory is looked at
+WARM_S = 30  # after which a process is as big as it will be
+MOMENTS = (0.1, 0.95)  # shares of the time at which memory is looked at; in between a third time
 RSS_MIB, DEVICE_MIB = 32, 16
 """Growth from the first look to the last that still counts as flat."""
 
@@ -60,7 +61,7 @@ class Report:
     slack_ms: dict[str, float]  # by which pictures came early: least, p0.1, p1, p5, p50
     loop_lag_ms: float  # the longest that the event loop was held up
     thread_lag_ms: float  # the longest that the device's thread showed no life beyond its beat
-    rss_mib: tuple[float, ...]  # of this process at MOMENTS
+    rss_mib: tuple[float, ...]  # of this process: once it is warm, later, and towards the end
     device_mib: tuple[float, ...]  # of the device; empty without one
 
     @property
@@ -177,8 +178,7 @@ def table(report: Report) -> str:
             f"slack in ms: {slack}",
             f"longest hold-up in ms: event loop {report.loop_lag_ms:.0f}, "
             f"the device's thread {report.thread_lag_ms:.0f}",
-            f"MiB of the process at the start, in the middle, at the end: "
-            f"{_listed(report.rss_mib)}{device}",
+            f"MiB of the process when warm, later, at the end: {_listed(report.rss_mib)}{device}",
             *(f"{'pass' if held else 'FAIL'}  {what}" for what, held in report.checks.items()),
             *([_TOO_SHORT] if report.seconds < MEMORY_S else []),
         ]
@@ -262,7 +262,9 @@ def _take(stream: Stream, tick: int, late: bool, seen: _Seen) -> None:
 async def _watch(pool: EnginePool, seconds: float, seen: _Seen) -> None:
     """Hold-ups all the time, and memory now and then."""
     process, begun = psutil.Process(), time.monotonic()
-    moments = [begun + share * seconds for share in MOMENTS]
+    last = MOMENTS[1] * seconds
+    first = min(max(WARM_S, MOMENTS[0] * seconds), last / 2)
+    moments = [begun + moment for moment in (first, (first + last) / 2, last)]
     while moments:
         planned = time.monotonic() + LAG_STEP_S
         await asyncio.sleep(LAG_STEP_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,8 @@ class Crew:
 
 def keep_answers_apart() -> None:
     """In the child: what libraries print goes to standard error, answers alone to the parent."""
+    # LiveKit's library complains of handles that are dropped after it has left; what fails, raises.
+    logging.getLogger("livekit").setLevel(logging.CRITICAL)
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

@@ -54,7 +54,7 @@ def limits(changes: Iterable[str] = ()) -> Limits:
             bound = float(number)
         except ValueError:
             bound = math.nan
-        if not math.isfinite(bound):
+        if not math.isfinite(bound) or bound < 0:
             raise ValueError(f"write a limit as {name}={found[name].bound:g}, not {change}")
         usual = found[name]
         found[name] = Limit(name, bound, usual.unit, usual.text, usual.at_least)

@@ -21,13 +21,20 @@ STYLE = Path(__file__).with_name("page.css")
 
 
 def page(
-    runs: Sequence[Run], facts: Mapping[str, str], began: datetime, held: int | None = None
+    runs: Sequence[Run],
+    facts: Mapping[str, str],
+    began: datetime,
+    held: int | None = None,
+    *,
+    complete: bool = True,
 ) -> str:
-    """The report. `held`: what a search among the runs found; without one, there is one run."""
+    """The report: `held` is what a search among the runs found, unless they are of one number;
+    `complete` unless something stopped it.
+    """
     best = [run for run in runs if not run.failed and run.load.sessions == held]
     run = (best or list(runs))[-1]
     shown = [
-        _head(run, began, held),
+        _head(run, began, held, _outcome(runs, run, held, complete)),
         _cards(run),
         _search(runs) if held is not None else "",
         "<h2>Limits</h2>",
@@ -52,9 +59,16 @@ def page(
     )
 
 
-def _head(run: Run, began: datetime, held: int | None) -> str:
-    badge = "fail" if run.failed else "pass"
-    word = f"{held} sessions hold" if held is not None else f"{run.load.sessions} sessions"
+def _outcome(runs: Sequence[Run], run: Run, held: int | None, complete: bool) -> str:
+    if not complete:
+        return "stopped"
+    failed = run.failed if held is not None else any(each.failed for each in runs)
+    return "fail" if failed else "pass"
+
+
+def _head(run: Run, began: datetime, held: int | None, badge: str) -> str:
+    least = "at least " if badge == "stopped" else ""
+    word = f"{run.load.sessions} sessions" if held is None else f"{least}{held} sessions hold"
     return (
         f'<header><div><p class="kicker">voipavatar · live sessions</p><h1>{word}</h1>'
         f"<p>{escape(title(run))}</p><p class=muted>{began:%d %B %Y, %H:%M} UTC</p></div>"
@@ -81,18 +95,25 @@ def _cards(run: Run) -> str:
 def _search(runs: Sequence[Run]) -> str:
     tried = sorted(runs, key=lambda run: run.load.sessions)
     gap = tried[0].load.limits["gap"].bound
-    fps = [
-        (str(r.load.sessions), min(room.received_fps for room in r.rooms), not r.failed)
-        for r in tried
-    ]
-    gaps = [(str(r.load.sessions), min(10 * gap, _worst_gap(r)), not r.failed) for r in tried]
+    fps, gaps, rows = [], [], []
+    for place, run in enumerate(tried):
+        name, held = _turn(tried, place), not run.failed
+        fps.append((name, round(min(room.received_fps for room in run.rooms), 2), held))
+        gaps.append((name, round(min(10 * gap, _worst_gap(run))), held))
+        rows.append([name, _mark(held), escape(verdict(run))])
     plots = [
         svg.bars("Slowest session at each number of sessions", fps, unit="fps"),
         svg.bars("Longest gap at each number of sessions", gaps, unit="ms"),
     ]
-    rows = [[str(r.load.sessions), _mark(not r.failed), escape(verdict(r))] for r in tried]
-    table = _table(["sessions", "", "missed"], rows)
+    table = _table(["sessions", "", "verdict"], rows)
     return f'<h2>Search for the most that hold</h2><div class="plots">{"".join(plots)}</div>{table}'
+
+
+def _turn(tried: Sequence[Run], place: int) -> str:
+    """How many sessions, and the how manieth run of so many it was."""
+    number = tried[place].load.sessions
+    before = sum(run.load.sessions == number for run in tried[:place])
+    return f"{number} ({before + 1})" if before else str(number)
 
 
 def _worst_gap(run: Run) -> float:

@@ -50,7 +50,9 @@ async def bench_sessions(
     load = await sessions.able(load, rig)
 
     async def passes(number: int) -> bool:
-        for _ in range(times):
+        for turn in range(times):
+            if times > 1:
+                console.print(f"Run {turn + 1} of {times}:", highlight=False)
             with console.status(f"{number} sessions for {load.seconds:g} s …"):
                 runs.append(await sessions.run(replace(load, sessions=number), rig))
             show.show(runs[-1], console)
@@ -65,25 +67,34 @@ async def bench_sessions(
         complete = True
     except FAULTS as error:
         console.print(f"[red]{error}[/red]", highlight=False)
+    except asyncio.CancelledError:
+        console.print("Stopped." if runs else "Stopped before anything was measured.")
+        raise
     finally:  # what a search found before it was stopped is all that it knows
         if runs:
-            facts = machine.facts(rig)
             most = max(held, default=0) if find_max else None
             if find_max:
                 stopped = "" if complete else "Not complete: at least "
                 console.print(f"[bold]{stopped}{most} sessions hold.[/bold]")
-            body: dict[str, Any] = {
-                "passed": complete and bool(held),
-                "complete": complete,
-                "runs": [show.as_json(run) for run in runs],
-                "machine": facts,
-                "began": began.isoformat(timespec="seconds"),
-            }
-            _write(json_file, body if most is None else body | {"held": most})
+            body = {"passed": complete and bool(held), "complete": complete}
+            facts = machine.facts(rig)
+            _write(json_file, body | _told(runs, facts, began, most))
             if html_file is not None:
-                _save(html_file, page.page(runs, facts, began, most))
+                _save(html_file, page.page(runs, facts, began, most, complete=complete))
                 console.print(f"Report: {html_file}", highlight=False)
     return 0 if complete and held else 1
+
+
+def _told(
+    runs: list[Run], facts: dict[str, str], began: datetime, held: int | None
+) -> dict[str, Any]:
+    """As JSON; `held` where it was searched for."""
+    body = {
+        "runs": [show.as_json(run) for run in runs],
+        "machine": facts,
+        "began": began.isoformat(timespec="seconds"),
+    }
+    return body if held is None else body | {"held": held}
 
 
 async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> int:

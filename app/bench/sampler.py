@@ -247,7 +247,7 @@ def _machine() -> tuple[float, float]:
     """CPU seconds of everything so far, and those that the host took."""
     times = psutil.cpu_times()
     stolen = float(getattr(times, "steal", 0.0))
-    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - stolen
-    # The kernel counts guests within user time already.
-    busy -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    return float(busy), stolen
+    # By what is left of the clock: idle time is measured, but busy time is sampled by ticks, and
+    # misses threads that work less than a tick at a time, as ours do.
+    passed = time.monotonic() * (psutil.cpu_count() or 1)
+    return passed - times.idle - getattr(times, "iowait", 0.0) - stolen, stolen

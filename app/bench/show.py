@@ -31,7 +31,8 @@ def verdict(run: Run) -> str:
     bounds = run.load.limits
     if run.failed:
         return f"FAIL: {'; '.join(str(bounds[name]) for name in run.failed)}."
-    return f"pass: {run.load.sessions} sessions held."
+    number = run.load.sessions
+    return f"pass: {number} session{'s' if number > 1 else ''} held."
 
 
 def notes(run: Run) -> list[str]:

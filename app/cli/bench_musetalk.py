@@ -51,9 +51,10 @@ def _features(
     except ImportError as error:
         _refuse(f"{error}. Install the networks' libraries: make setup-all")
     try:
+        contexts = _contexts(left, right)
         encoder, origin = load_encoder(models, seed, device)
         table = Table("left", "right", "form", "wait", "stem", "layers", "same place")
-        pcm, contexts = read_audio(audio, SAMPLE_RATE), _contexts(left, right)
+        pcm = read_audio(audio, SAMPLE_RATE)
         rows = measure(encoder, pcm, contexts, samples)
         told = Console(stderr=True)
         for row in track(rows, "Contexts", len(contexts), console=told, transient=True):
@@ -81,7 +82,10 @@ def _contexts(left: str, right: str) -> list[Hearing]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text} are no positions; write them as 25,50,100") from error
 
 
 def _schedule(

@@ -23,6 +23,8 @@ from app.cli.bench_sessions import settings_of
         ("sessions --people nowhere", "does not exist"),
         ("sessions --set VOIPAVATAR_HOSTZ=2", "VOIPAVATAR_HOSTS"),
         ("sessions --set HOSTS", "NAME=VALUE"),
+        ("sessions --limit gap=-1", "gap=100"),
+        ("features --audio . --left x", "write them as"),
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(

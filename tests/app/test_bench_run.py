@@ -92,6 +92,9 @@ async def test_what_was_measured_before_the_end_is_kept(
     assert [each["load"]["sessions"] for each in found["runs"]] == [2, 3]
     assert (found["held"], found["passed"], found["complete"]) == (3, False, False)
     assert "at least 3 sessions hold" in capsys.readouterr().out
+    page = (tmp_path / "r.html").read_text()
+    assert "at least 3 sessions hold" in page
+    assert ">stopped</span>" in page
 
 
 async def test_nothing_is_written_where_nothing_was_measured(
