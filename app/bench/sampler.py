@@ -121,7 +121,10 @@ class Sampler:
 
     def _look(self, group: str, root: psutil.Process, process: psutil.Process, now: float) -> None:
         if process.pid not in self._names:
-            name = group if process == root else role(process.cmdline()) or process.name()
+            words = process.cmdline()
+            if not words and process != root:
+                return  # not its program yet, or no more
+            name = group if process == root else role(words) or process.name()
             same = sum(known.rpartition(" ")[0] == name for known in self._watched)
             if process != root:
                 name = f"{name} {same + 1}"

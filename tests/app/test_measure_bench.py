@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from app.bench.cycles import Cycles, Held
@@ -158,8 +159,10 @@ def test_who_waits_for_a_core_is_seen_waiting() -> None:
 def test_children_are_followed_by_their_role() -> None:
     script = (
         "import subprocess, sys; "
-        "argv = [sys.executable, '-c', 'while True: pass', '--role', 'host']; "
-        "children = [subprocess.Popen(argv) for _ in range(2)]; "
+        "code = 'print(1, flush=True)\\nwhile True: pass'; "
+        "argv = [sys.executable, '-c', code, '--role', 'host']; "
+        "children = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(2)]; "
+        "[child.stdout.readline() for child in children]; "
         "print('up', flush=True); sys.stdin.read(); [child.kill() for child in children]"
     )
     pipe = subprocess.PIPE
@@ -171,6 +174,18 @@ def test_children_are_followed_by_their_role() -> None:
         costs = sampler.costs()
         parent.communicate()
     assert list(costs.of) == ["service", "host 1", "host 2"]
+
+
+def test_a_child_that_is_no_program_yet_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(psutil.Process, "cmdline", lambda _: [])
+            sampler = Sampler({"service": os.getpid()})
+        assert sampler.names == ["service"]
+        assert len(Sampler({"service": os.getpid()}).names) > 1
+    finally:
+        child.communicate()
 
 
 @pytest.mark.parametrize(
