@@ -8,12 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 
 from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
-from engine.device import Device, Landed
+from engine.device import Landed
 from engine.errors import (
     BackendUnavailable,
     DeviceLost,
@@ -21,11 +20,11 @@ from engine.errors import (
     as_unavailable,
     reason_of,
 )
+from engine.line import Line
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
 from engine.restarts import RESTARTING, Restarts
-from engine.scheduler import Scheduler
 from engine.stalls import Stalls
 from engine.types import FPS, EngineStats, FrameJob
 from engine.warmup import Measured, measure
@@ -49,8 +48,7 @@ class Runner:
         self._backend = backend
         self._config = config
         self._deliver = deliver
-        self._scheduler: Scheduler[FrameJob] = Scheduler(backend.rungs)
-        self._device = Device(backend)
+        self._line = Line(backend)
         relax = backend.relax if isinstance(backend, Relaxing) else None
         self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS), relax)
         self._orders: deque[Order] = deque()
@@ -64,7 +62,6 @@ class Runner:
         self._restarts = Restarts()
         self._shunned: set[int] = set()  # streams whose persona turned out to be damaged
         self._beat = time.monotonic()
-        self._stats = EngineStats(backend=backend.name)
         self._measured: Measured | None = None
         self.fault: str | None = None
 
@@ -98,7 +95,7 @@ class Runner:
         return time.monotonic() - self._beat
 
     def stats(self) -> EngineStats:
-        return replace(self._stats, batch_sizes=dict(self._stats.batch_sizes))
+        return self._line.stats()
 
     def admit(self, persona: Persona) -> None:
         self._backend.admit(persona)
@@ -110,11 +107,11 @@ class Runner:
         self._order(lambda: self._close(stream))
 
     def submit(self, job: FrameJob) -> None:
-        self._order(lambda: self._scheduler.add(job))
+        self._order(lambda: self._line.scheduler.add(job))
 
     def clear(self, stream: int, generation: int) -> None:
         """Forget the jobs of a stream that are older than a generation."""
-        self._order(lambda: self._clear(stream, generation))
+        self._order(lambda: self._line.clear(stream, generation))
 
     def stall(self, stream: int, moment: float, seconds: float) -> None:
         """Fault injection: do nothing for so long from then on, if the stream lives."""
@@ -128,9 +125,9 @@ class Runner:
     def _live(self) -> None:
         try:
             self._backend.start()
-            self._scheduler = Scheduler(self._backend.rungs)
+            self._line.started()
             models = self._config.models_dir
-            self._measured = measure(self._backend, self._scheduler, models)
+            self._measured = measure(self._backend, self._line.scheduler, models)
         except Exception as error:
             self._refusal = as_unavailable(error, self._backend.name)
             self._backend.stop()
@@ -161,19 +158,18 @@ class Runner:
                 self._recover(error)
 
     def _work(self) -> None:
-        """Land a batch, launch the next, and paste the faces of the first meanwhile."""
-        landed = None if self._device.idle else self._device.land()
+        """Launch a batch, land the one before, and paste its faces while the other runs."""
         try:
-            self._launch()
+            self._line.feed(self._obey, self._shunned)
         finally:  # what was painted is good, whatever becomes of the next
+            landed = self._line.land()
             if landed is not None:
                 self._finish(landed)
 
     def _wait(self) -> None:
         """Until there is something to do; never while work waits, since the device is idle."""
-        busy = not self._device.idle or len(self._scheduler) > 0
         with self._woken:
-            if not self._orders and (self.fault is not None or not busy):
+            if not self._orders and (self.fault is not None or not self._line.busy):
                 self._woken.wait(BEAT_S)
 
     def _obey(self) -> None:
@@ -185,40 +181,14 @@ class Runner:
             time.sleep(seconds)
             self._obey()  # a stream that closed meanwhile takes its stalls with it
 
-    def _launch(self) -> None:
-        """One batch onto an idle device; onto a busy one only what can't or needn't wait."""
-        while not self._device.full:
-            now = time.monotonic()
-            closes = self._scheduler.closes_at(now, idle=self._device.idle)
-            if closes is None or closes > now:
-                return
-            batch = self._scheduler.take(now)
-            self._stats.late += len(batch.late)
-            if self._shunned:
-                batch.jobs[:] = [job for job in batch.jobs if job.stream not in self._shunned]
-            if batch.jobs:
-                self._device.launch(batch)
-
     def _finish(self, landed: Landed) -> None:
         pictures, broken = self._composer.paint_all(landed.jobs, landed.faces, landed.patches)
         self._shunned |= broken
-        self._count(landed)
         self._deliver(pictures)
-
-    def _count(self, landed: Landed) -> None:
-        stats, size = self._stats, len(landed.faces)
-        if size:
-            self._scheduler.ran(size, landed.seconds)
-            stats.batches += 1
-            stats.batch_sizes[size] = stats.batch_sizes.get(size, 0) + 1
-        stats.frames += size
-        stats.busy_s += landed.seconds
-        stats.longest_s = max(stats.longest_s, landed.seconds)
-        stats.invalid = self._backend.invalid
 
     def _recover(self, error: Exception) -> None:
         """Restart the backend; batches under way are lost. Give up when it failed just before."""
-        self._device.abandon()
+        self._line.abandon()
         if not self._restarts.relapsed and not isinstance(error, DeviceLost):
             self._restarts.first()
             self.fault = f"{RESTARTING} {reason_of(error)}"
@@ -257,7 +227,7 @@ class Runner:
     def _restart(self) -> None:
         self._backend.stop()
         self._backend.start()
-        self._stats.restarts += 1
+        self._line.restarted()
         for stream in sorted(self._streams):
             self._backend.open(stream)
         self._restarts.succeeded()
@@ -265,7 +235,7 @@ class Runner:
     def _shun(self, error: PersonaError) -> None:
         """Paint no more for the streams whose persona's data is damaged; others lose a batch."""
         log.error("a persona cannot be painted any more: %s", error)
-        lost = [job for job in self._device.abandon() if job.inferred]
+        lost = [job for job in self._line.abandon() if job.inferred]
         broken = {job.stream for job in lost if not self._admits(job)}
         if broken:
             self._shunned |= broken
@@ -287,12 +257,9 @@ class Runner:
         self._streams.discard(stream)
         self._shunned.discard(stream)
         self._stalls.forget(stream)
-        self._scheduler.drop(stream)
+        self._line.scheduler.drop(stream)
         self._composer.forget(stream)
         self._backend.close(stream)
-
-    def _clear(self, stream: int, generation: int) -> None:
-        self._stats.stale += self._scheduler.drop(stream, generation)
 
     def _end(self) -> None:
         self._stopping = True

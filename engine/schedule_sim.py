@@ -86,37 +86,29 @@ def _stream(load: Load, number: int) -> Iterator[SimulatedJob]:
             yield SimulatedJob(due - load.run_ahead_s, number, tick, due)
 
 
-def replay(jobs: Iterable[SimulatedJob], table: Mapping[int, float], *, depth: int = 2) -> Replay:
-    """Run jobs on a device of which a batch takes what the table says.
+def replay(jobs: Iterable[SimulatedJob], table: Mapping[int, float]) -> Replay:
+    """Run jobs on a device of which a batch takes what the table says, one after the other.
 
     Args:
         jobs: in the order of asking.
         table: seconds of a batch by its size; a batch takes the time of the next larger size.
-        depth: batches under way at once; they run one after the other.
     """
     scheduler: Scheduler[SimulatedJob] = Scheduler(sorted(table))
     for rung, seconds in table.items():
         scheduler.ran(rung, seconds)
     asked = deque(jobs)
-    under_way: deque[float] = deque()  # when they end
     done = Replay()
     now = 0.0
     while asked or len(scheduler):
+        if not len(scheduler):
+            now = max(now, asked[0].asked)
         while asked and asked[0].asked <= now:
             scheduler.add(asked.popleft())
-        while under_way and under_way[0] <= now:
-            under_way.popleft()
-        closes = scheduler.closes_at(now, idle=not under_way)
-        if closes is not None and closes <= now and len(under_way) < depth:
-            batch = scheduler.take(now)
-            if batch.jobs:
-                begins = under_way[-1] if under_way else now
-                under_way.append(_run(done, batch, begins, table))
-                continue
-            done.late += len(batch.late)
-            continue
-        now = _next(now, asked, under_way, closes if len(under_way) < depth else None)
-    done.seconds = under_way[-1] if under_way else now
+        batch = scheduler.take(now)
+        done.late += len(batch.late)
+        if batch.jobs:
+            now = _run(done, batch, now, table)
+    done.seconds = now
     done.slack_s.sort()
     return done
 
@@ -129,22 +121,11 @@ def _run(
     seconds = table[min(rung for rung in table if rung >= size)]
     ends = begins + seconds
     done.frames += size
-    done.late += len(batch.late)
     done.missed += sum(job.due < ends for job in batch.jobs)
     done.busy_s += seconds
     done.slack_s.extend(job.due - ends for job in batch.jobs)
     done.batch_sizes[size] = done.batch_sizes.get(size, 0) + 1
     return ends
-
-
-def _next(
-    now: float, asked: deque[SimulatedJob], under_way: deque[float], closes: float | None
-) -> float:
-    """The next moment at which anything can happen."""
-    moments = [asked[0].asked] if asked else []
-    moments += [under_way[0]] if under_way else []
-    moments += [closes] if closes is not None else []
-    return max(now, min(moments))
 
 
 def most_streams(load: Load, table: Mapping[int, float]) -> int:

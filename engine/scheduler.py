@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 SMOOTHING = 0.1  # share of a new measurement in the mean run time of its rung
+HAND_OVER_S = 0.005  # from a batch's end to the session: pasting, and its event loop
 
 
 class Work(Protocol):
@@ -38,7 +39,7 @@ class Batch(Generic[W]):
 
     Attributes:
         jobs: to be run, at most a rung of them inferred.
-        late: no longer worth it: their deadline has passed.
+        late: no longer worth it: their deadline has passed, or will have by then.
     """
 
     jobs: list[W] = field(default_factory=list)
@@ -84,27 +85,20 @@ class Scheduler(Generic[W]):
         """Seconds that a batch of so many inferred jobs is expected to take; 0 while unknown."""
         return self._run_s.get(self._rung_over(size), 0.0) if size else 0.0
 
-    def closes_at(self, now: float, *, idle: bool) -> float | None:
-        """When the next batch leaves the queue; None while nothing waits.
-
-        At once if the device is idle, a full batch waits, or only free work does; else when the
-        earliest deadline less the run time comes. Never a fixed wait.
-        """
-        if not self._queues:
-            return None
-        if idle or self._waiting == 0 or self._waiting >= self._rungs[-1]:
-            return now
-        earliest = min(queue[0].due for queue in self._queues.values())
-        return max(now, earliest - self.run_time(self._waiting))
-
-    def take(self, now: float) -> Batch[W]:
+    def take(self, now: float, begins: float | None = None) -> Batch[W]:
         """Close a batch: the most urgent jobs, as many as a rung holds.
 
-        Jobs that cost nothing (a closing mouth) ride along in their stream's order.
+        Jobs that cost nothing (a closing mouth) ride along in their stream's order. Where more
+        waits than one batch, a job that would be done too late anyway is dropped: it would cost
+        what the ones behind it need, and with it they would be late as well, and so on without
+        end (docs/benchmarks.md, "More than the device can do").
+
+        Args:
+            begins: when the device gets to this batch, if not now.
         """
         batch: Batch[W] = Batch()
         self._drop_late(now, batch.late)
-        room = self._room(now)
+        room = self._room(now if begins is None else begins, batch.late)
         heads = [(queue[0].due, stream) for stream, queue in self._queues.items()]
         heapq.heapify(heads)
         while heads:
@@ -131,19 +125,54 @@ class Scheduler(Generic[W]):
             if not queue:
                 del self._queues[stream]
 
-    def _room(self, now: float) -> int:
-        """How many inferred jobs the next batch takes."""
+    def _room(self, begins: float, hopeless: list[W]) -> int:
+        """How many inferred jobs the next batch takes; those that hold up others are dropped."""
+        while self._waiting:
+            room = self._cheapest()
+            urgent = min(self._inferred_heads(), key=lambda job: job.due)
+            ends_by = urgent.due - HAND_OVER_S
+            if begins + self.run_time(room) <= ends_by:
+                return room
+            smaller = [r for r in self._rungs if r < room and begins + self.run_time(r) <= ends_by]
+            if smaller and self._rest_can_wait(begins, smaller[-1]):
+                return smaller[-1]
+            if self._waiting == 1:
+                return 1  # nobody waits behind it, and perhaps it makes it
+            self._remove(urgent)
+            hopeless.append(urgent)
+        return 0
+
+    def _cheapest(self) -> int:
+        """The size of batch at which what waits costs least a job."""
         waiting = min(self._waiting, self._rungs[-1])
-        if waiting == 0:
-            return 0
         full = max((rung for rung in self._rungs if rung <= waiting), default=waiting)
         # A rung that is not full costs as much as a full one: is the share of each job less?
-        room = waiting if self._share(waiting) <= self._share(full) else full
-        earliest = min(queue[0].due for queue in self._queues.values())
-        meeting = [r for r in self._rungs if r <= room and now + self.run_time(r) <= earliest]
-        if now + self.run_time(room) <= earliest or not meeting:
-            return room
-        return meeting[-1]
+        return waiting if self._share(waiting) <= self._share(full) else full
+
+    def _inferred_heads(self) -> Iterator[W]:
+        """The next job of each stream that costs inference."""
+        for queue in self._queues.values():
+            head = next((job for job in queue if job.inferred), None)
+            if head is not None:
+                yield head
+
+    def _rest_can_wait(self, begins: float, size: int) -> bool:
+        """Would all others be in time, in full batches, after a small one of the most urgent?"""
+        queues = self._queues.values()
+        dues = sorted(job.due for queue in queues for job in queue if job.inferred)[size:]
+        ends, full = begins + self.run_time(size), self._rungs[-1]
+        for first in range(0, len(dues), full):
+            ends += self.run_time(min(full, len(dues) - first))
+            if ends > dues[first] - HAND_OVER_S:
+                return False
+        return True
+
+    def _remove(self, job: W) -> None:
+        queue = self._queues[job.stream]
+        del queue[next(place for place, each in enumerate(queue) if each is job)]
+        self._waiting -= job.inferred
+        if not queue:
+            del self._queues[job.stream]
 
     def _share(self, size: int) -> float:
         return self.run_time(size) / size

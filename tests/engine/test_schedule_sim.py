@@ -25,15 +25,14 @@ TALKING = Load(4, 10, pause_s=0)
     streams=st.integers(1, 12),
     pause=st.floats(0, 3),
     slowness=st.floats(0.2, 4),
-    depth=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
 def test_every_job_is_painted_or_dropped_once(
-    streams: int, pause: float, slowness: float, depth: int, seed: int
+    streams: int, pause: float, slowness: float, seed: int
 ) -> None:
     jobs = jobs_of(Load(streams, 4, pause_s=pause, seed=seed))
     table = {size: seconds * slowness for size, seconds in TABLE.items()}
-    done = replay(jobs, table, depth=depth)
+    done = replay(jobs, table)
     assert done.frames + done.late == len(jobs)
     assert done.frames == len(done.slack_s) == sum(n * c for n, c in done.batch_sizes.items())
     assert done.missed == sum(slack < 0 for slack in done.slack_s)
@@ -65,6 +64,19 @@ def test_what_the_table_allows_holds_and_more_does_not() -> None:
     too_much = replay(jobs_of(replace(TALKING, streams=10)), TABLE)
     assert not too_much.holds
     assert too_much.late + too_much.missed > 0
+
+
+@pytest.mark.parametrize("run_ahead_s", [0.1, 0.32])
+@pytest.mark.parametrize("streams", [9, 12, 24])
+def test_more_than_the_device_can_do_leaves_it_doing_all_it_can(
+    streams: int, run_ahead_s: float
+) -> None:
+    """Nothing is painted in vain, and each session gets its share."""
+    jobs = jobs_of(Load(streams, 20, pause_s=0, run_ahead_s=run_ahead_s))
+    done = replay(jobs, TABLE)
+    assert done.missed == 0
+    assert done.frames / done.seconds == pytest.approx(200, rel=0.05)
+    assert done.frames + done.late == len(jobs)
 
 
 def test_more_work_makes_larger_batches() -> None:

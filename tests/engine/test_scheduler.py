@@ -123,52 +123,72 @@ def test_what_is_overdue_is_told_and_not_run(jobs: list[Job], now: float) -> Non
     assert all(job.due >= now for job in batch.jobs)
 
 
-@patiently
-@given(loads())
-def test_work_never_waits_for_an_idle_device(jobs: list[Job]) -> None:
-    closes = filled(jobs).closes_at(5.0, idle=True)
-    assert closes == (5.0 if jobs else None)
-
-
 def jobs_due(*dues: float) -> list[Job]:
     return [Job(stream, 0, due) for stream, due in enumerate(dues)]
 
 
-def test_a_busy_device_gets_a_batch_when_the_earliest_deadline_demands_it() -> None:
-    scheduler = filled(jobs_due(1.0, 2.0))
-    scheduler.ran(2, 0.25)
-    assert scheduler.closes_at(0.0, idle=False) == pytest.approx(0.75)
-    assert scheduler.closes_at(0.9, idle=False) == 0.9
-
-
-def test_a_busy_device_gets_a_full_batch_at_once() -> None:
-    assert filled(jobs_due(*[9.0] * 7)).closes_at(0.0, idle=False) == 9.0
-    assert filled(jobs_due(*[9.0] * 8)).closes_at(0.0, idle=False) == 0.0
-
-
-def test_free_work_waits_for_nothing() -> None:
-    assert filled([Job(0, 0, 9.0, inferred=False)]).closes_at(0.0, idle=False) == 0.0
+def timed(jobs: list[Job], *seconds: float) -> Scheduler[Job]:
+    """The jobs, with so long a run for each rung."""
+    scheduler = filled(jobs)
+    for rung, each in zip(RUNGS, seconds, strict=True):
+        scheduler.ran(rung, each)
+    return scheduler
 
 
 def test_a_batch_is_small_enough_for_its_most_urgent_job() -> None:
-    scheduler = filled(jobs_due(0.1, *[9.0] * 7))
-    for rung, seconds in zip(RUNGS, (0.04, 0.06, 0.12, 0.2), strict=True):
-        scheduler.ran(rung, seconds)
+    scheduler = timed(jobs_due(0.1, *[9.0] * 7), 0.04, 0.06, 0.12, 0.2)
     assert len(scheduler.take(0.0).jobs) == 2
 
 
-def test_a_deadline_that_is_lost_anyway_does_not_shrink_the_batch() -> None:
-    scheduler = filled(jobs_due(0.01, *[9.0] * 7))
-    for rung, seconds in zip(RUNGS, (0.04, 0.06, 0.12, 0.2), strict=True):
-        scheduler.ran(rung, seconds)
-    assert len(scheduler.take(0.0).jobs) == 8
+def test_a_batch_that_begins_later_is_smaller_still() -> None:
+    scheduler = timed(jobs_due(0.1, *[9.0] * 7), 0.04, 0.06, 0.12, 0.2)
+    assert len(scheduler.take(0.0, begins=0.05).jobs) == 1
+
+
+def test_nobody_is_served_at_the_cost_of_all_others() -> None:
+    """Alone the first would be in time, but then the seven behind it would not."""
+    scheduler = timed(jobs_due(0.1, *[0.22] * 7), 0.04, 0.06, 0.12, 0.2)
+    batch = scheduler.take(0.0)
+    assert [job.stream for job in batch.late] == [0]
+    assert len(batch.jobs) == 7
+
+
+def test_what_cannot_be_in_time_any_more_is_dropped_and_does_not_shrink_the_batch() -> None:
+    scheduler = timed(jobs_due(0.01, *[9.0] * 7), 0.04, 0.06, 0.12, 0.2)
+    batch = scheduler.take(0.0)
+    assert [job.due for job in batch.late] == [0.01]
+    assert len(batch.jobs) == 7
+
+
+def test_the_last_one_waiting_gets_its_chance() -> None:
+    scheduler = timed(jobs_due(0.01), 0.04, 0.06, 0.12, 0.2)
+    assert len(scheduler.take(0.0).jobs) == 1
+
+
+def test_a_mouth_that_closes_is_not_dropped_for_what_it_does_not_cost() -> None:
+    closing = Job(0, 0, 0.01, inferred=False)
+    talking = [Job(0, 1, 0.02), *(Job(stream, 0, 9.0) for stream in range(1, 8))]
+    batch = timed([closing, *talking], 0.04, 0.06, 0.12, 0.2).take(0.0)
+    assert batch.late == [talking[0]]
+    assert batch.jobs[0] is closing
+
+
+@patiently
+@given(loads(), st.floats(0.1, 4), st.floats(0, 2))
+def test_what_is_dropped_is_told_whatever_a_run_takes(
+    jobs: list[Job], slowness: float, now: float
+) -> None:
+    scheduler = timed(jobs, *(slowness * each for each in (0.04, 0.06, 0.12, 0.2)))
+    told: list[Job] = []
+    while len(scheduler):
+        batch = scheduler.take(now)
+        told += batch.jobs + batch.late
+    assert sorted(told, key=repr) == sorted(jobs, key=repr)
 
 
 @pytest.mark.parametrize(("eight_s", "taken"), [(0.10, 5), (0.50, 4)])
 def test_a_rung_is_left_partly_empty_only_where_that_is_cheaper(eight_s: float, taken: int) -> None:
-    scheduler = filled(jobs_due(*[9.0] * 5))
-    for rung, seconds in zip(RUNGS, (0.06, 0.07, 0.09, eight_s), strict=True):
-        scheduler.ran(rung, seconds)
+    scheduler = timed(jobs_due(*[9.0] * 5), 0.06, 0.07, 0.09, eight_s)
     assert len(scheduler.take(0.0).jobs) == taken
 
 
