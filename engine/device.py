@@ -13,16 +13,17 @@ import numpy as np
 from engine.backends.base import Backend, Pasting, Pipelined
 from engine.blend import Patch
 from engine.errors import EngineFault
+from engine.recent import Recent
 from engine.scheduler import Batch
 from engine.types import FACE_SIZE, Faces, FrameJob
 
 NO_FACES: Faces = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
 
 LAUNCH_S = 0.002  # what starting a batch takes the host, until it was measured
-SMOOTHING = 0.1  # share of a new measurement in its mean
-WAKE_S = 0.001
-"""A thread that sleeps wakes up to so much later. Also by how much a run time that is put too
-high comes down each time, since a batch is then found done when the next has been launched."""
+WAKE_S = 0.001  # a thread that sleeps wakes up to so much later
+LOOK_S = 0.002
+"""How often it is looked whether a batch is done sooner than expected. Without that a single
+hold-up would make the next batches seem slow, and the device wait for what had been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,11 @@ class Device:
         pipelined = isinstance(backend, Pipelined)
         self._depth = 2 if pipelined else 1
         self._submit: Callable[[Sequence[FrameJob]], Any] = _as_is
+        self._done: Callable[[Any], bool] = _always
         self._collect: Callable[[Any], Faces] = backend.run
         if isinstance(backend, Pipelined):
-            self._submit, self._collect = backend.submit, backend.collect
+            self._submit, self._done = backend.submit, backend.done
+            self._collect = backend.collect
         self._patches: Callable[[Any], Sequence[Patch | None]] = _none
         if isinstance(backend, Pasting):
             self._patches = backend.patches
@@ -64,7 +67,8 @@ class Device:
         self._under_way: deque[_UnderWay] = deque()
         self._failed: list[FrameJob] = []  # of batches that are being launched or landed
         self._free_since = 0.0
-        self._launch_s = LAUNCH_S
+        self._seen_done: float | None = None  # when the oldest was found done
+        self._launches = Recent(LAUNCH_S)
 
     @property
     def idle(self) -> bool:
@@ -78,20 +82,30 @@ class Device:
     @property
     def free_at(self) -> float:
         """When all that is under way will be done, as far as is known."""
+        if self._seen_done is not None and len(self._under_way) == 1:
+            return self._seen_done
         moment = self._free_since
         for batch in self._under_way:
             moment = max(moment, batch.launched) + batch.expected_s
         return moment
 
-    @property
-    def next_launch(self) -> float:
-        """When to begin with the next batch, so that the device goes from one to the other."""
-        return self.free_at - self._launch_s - WAKE_S
+    def wait(self) -> None:
+        """Until it is time to launch the next batch, for the device to go from one to the other.
+
+        With one batch under way.
+        """
+        oldest = self._under_way[0]
+        until = self.free_at - self._launches.seconds - WAKE_S
+        while (left := until - time.monotonic()) > 0:
+            if oldest.handle is None or self._done(oldest.handle):
+                self._seen_done = time.monotonic()
+                return
+            time.sleep(min(left, LOOK_S))
 
     @property
     def next_begins(self) -> float:
         """When a batch begins to run that is launched now."""
-        return max(time.monotonic() + self._launch_s, self.free_at)
+        return max(time.monotonic() + self._launches.seconds, self.free_at)
 
     def launch(self, batch: Batch[FrameJob], expected_s: float = 0.0) -> None:
         """Start a batch that is thought to run so long. Raises what the backend raises."""
@@ -102,7 +116,7 @@ class Device:
         self._failed = []
         launched = time.monotonic()
         if inferred:
-            self._launch_s += SMOOTHING * (launched - begun - self._launch_s)
+            self._launches.add(launched - begun)
         self._under_way.append(_UnderWay(batch.jobs, handle, launched, expected_s))
 
     def land(self) -> Landed:
@@ -116,7 +130,8 @@ class Device:
         if batch.handle is not None:
             faces, patches = self._collect(batch.handle), self._patches(batch.handle)
         self._failed = failed_before
-        self._free_since = time.monotonic()
+        self._free_since = self._seen_done or time.monotonic()
+        self._seen_done = None
         # Faces are matched with jobs by their order: another number would mix up sessions.
         wanted = sum(job.inferred for job in batch.jobs)
         if len(faces) != wanted:
@@ -128,12 +143,17 @@ class Device:
         """Forget what is under way, and what has just failed; the jobs of it."""
         lost = [*self._failed, *(job for batch in self._under_way for job in batch.jobs)]
         self._under_way.clear()
+        self._seen_done = None
         self._failed = []
         return lost
 
 
 def _none(batch: Any) -> Sequence[Patch | None]:
     return ()
+
+
+def _always(batch: Any) -> bool:
+    return True
 
 
 def _as_is(jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:

@@ -50,7 +50,7 @@ class Line:
         if self._device.idle:
             self._launch(shunned)
         if not self._device.idle and not self._device.full:
-            time.sleep(max(0.0, self._device.next_launch - time.monotonic()))
+            self._device.wait()
             look()
             self._launch(shunned)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-SMOOTHING = 0.1  # share of a new measurement in the mean run time of its rung
+from engine.recent import Recent
+
 HAND_OVER_S = 0.005  # from a batch's end to the session: pasting, and its event loop
 
 
@@ -57,7 +58,7 @@ class Scheduler(Generic[W]):
         self._rungs = tuple(rungs)
         self._queues: dict[int, deque[W]] = {}
         self._waiting = 0  # jobs that cost inference
-        self._run_s: dict[int, float] = {}  # measured run time by rung
+        self._runs: dict[int, Recent] = {}  # by rung
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -77,13 +78,12 @@ class Scheduler(Generic[W]):
 
     def ran(self, size: int, seconds: float) -> None:
         """A batch of so many inferred jobs took so long."""
-        rung = self._rung_over(size)
-        mean = self._run_s.get(rung, seconds)
-        self._run_s[rung] = mean + SMOOTHING * (seconds - mean)
+        self._runs.setdefault(self._rung_over(size), Recent()).add(seconds)
 
     def run_time(self, size: int) -> float:
         """Seconds that a batch of so many inferred jobs is expected to take; 0 while unknown."""
-        return self._run_s.get(self._rung_over(size), 0.0) if size else 0.0
+        runs = self._runs.get(self._rung_over(size)) if size else None
+        return runs.seconds if runs else 0.0
 
     def take(self, now: float, begins: float | None = None) -> Batch[W]:
         """Close a batch: the most urgent jobs, as many as a rung holds.

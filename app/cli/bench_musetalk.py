@@ -21,10 +21,10 @@ from engine.types import SAMPLE_RATE
 if TYPE_CHECKING:
     from engine.bench_features import Measured
 
-H200_KL = {1: 0.0050, 2: 0.0058, 4: 0.0084, 8: 0.0144, 16: 0.0271, 32: 0.0514}
-"""Seconds of a batch by its size: KL decoder, fp16, random weights, an NVIDIA H200 (h200.md §4).
+H200_KL = {1: 0.0046, 2: 0.0059, 4: 0.0087, 8: 0.0145, 16: 0.0260, 24: 0.0378, 32: 0.0499}
+"""Seconds of a batch by its size: KL decoder, fp16, random weights, an NVIDIA H200, networks alone.
 
-The time of a single picture was not measured there; it is put a little under that of two.
+`voipavatar bench engine`; docs/benchmarks.md, "MuseTalk on an H200".
 """
 
 Positions = Annotated[str, typer.Option(help="In positions of 20 ms, with commas.")]

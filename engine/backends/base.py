@@ -74,6 +74,10 @@ class Pipelined(Protocol):
         """Start a batch; what `collect` wants. Raises EngineFault."""
         ...
 
+    def done(self, batch: Any) -> bool:
+        """`collect` would not wait, or would raise."""
+        ...
+
     def collect(self, batch: Any) -> Faces:
         """Wait for a batch; faces as of `Backend.run`. Raises EngineFault."""
         ...

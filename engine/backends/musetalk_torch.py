@@ -174,6 +174,13 @@ class TorchBackend:
             raise self._failed(error) from error
         return slot
 
+    def done(self, slot: Slot) -> bool:
+        """See `Pipelined`."""
+        try:
+            return slot.done is None or bool(slot.done.query())
+        except RuntimeError:
+            return True  # collecting it says why
+
     def collect(self, slot: Slot) -> Faces:
         """Wait for a batch. Raises EngineFault when the device failed."""
         try:

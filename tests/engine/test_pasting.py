@@ -114,6 +114,9 @@ class GreyPatches(WarpBackend):
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         return list(jobs), super().run(jobs).copy()
 
+    def done(self, batch: Any) -> bool:
+        return True
+
     def collect(self, batch: Any) -> Faces:
         faces: Faces = batch[1]
         return faces

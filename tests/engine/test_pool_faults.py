@@ -233,6 +233,9 @@ async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None
                 raise EngineFault("The device coughed.")
             return jobs
 
+        def done(self, batch: Any) -> bool:
+            return True
+
         def collect(self, jobs: Sequence[FrameJob]) -> Faces:
             return WarpBackend.run(self, jobs)
 

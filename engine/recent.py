@@ -1,0 +1,20 @@
+"""How long something takes, by the last times it was done."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+RECENT = 9
+
+
+class Recent:
+    """The median of the last measurements: a machine that stood still once changes nothing."""
+
+    def __init__(self, first: float | None = None) -> None:
+        self._last: deque[float] = deque(() if first is None else (first,), maxlen=RECENT)
+        self.seconds = 0.0 if first is None else first
+
+    def add(self, seconds: float) -> None:
+        self._last.append(seconds)
+        self.seconds = median(self._last)
