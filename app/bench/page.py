@@ -14,7 +14,7 @@ from app.bench import svg
 from app.bench.limits import Limit
 from app.bench.rooms import GAPS_MS, Quantiles, Room
 from app.bench.sessions import Run
-from app.bench.show import NOISE_CORES, limit, notes, title, verdict
+from app.bench.show import NOISE_CORES, counted, holding, limit, notes, title, verdict
 
 GROWTH_AFTER_S = 300.0  # a shorter run tells of warming up, not of growth
 STYLE = Path(__file__).with_name("page.css")
@@ -54,7 +54,7 @@ def page(
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>voipavatar: {run.load.sessions} sessions</title><style>{style}</style></head>"
+        f"<title>voipavatar: {counted(run.load.sessions)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(shown)}</main></body></html>\n"
     )
 
@@ -68,7 +68,7 @@ def _outcome(runs: Sequence[Run], run: Run, held: int | None, complete: bool) ->
 
 def _head(run: Run, began: datetime, held: int | None, badge: str) -> str:
     least = "at least " if badge == "stopped" else ""
-    word = f"{run.load.sessions} sessions" if held is None else f"{least}{held} sessions hold"
+    word = counted(run.load.sessions) if held is None else least + holding(held)
     return (
         f'<header><div><p class="kicker">voipavatar · live sessions</p><h1>{word}</h1>'
         f"<p>{escape(title(run))}</p><p class=muted>{began:%d %B %Y, %H:%M} UTC</p></div>"
@@ -94,16 +94,17 @@ def _cards(run: Run) -> str:
 
 def _search(runs: Sequence[Run]) -> str:
     tried = sorted(runs, key=lambda run: run.load.sessions)
-    gap = tried[0].load.limits["gap"].bound
-    fps, gaps, rows = [], [], []
+    limits, fps, gaps, rows = tried[0].load.limits, [], [], []
     for place, run in enumerate(tried):
         name, held = _turn(tried, place), not run.failed
         fps.append((name, round(min(room.received_fps for room in run.rooms), 2), held))
-        gaps.append((name, round(min(10 * gap, _worst_gap(run))), held))
+        longest = max(room.longest_gap_ms for room in run.rooms)
+        gaps.append((name, round(min(10 * limits["gap"].bound, longest)), held))
         rows.append([name, _mark(held), escape(verdict(run))])
+    many = "at each number of sessions"
     plots = [
-        svg.bars("Slowest session at each number of sessions", fps, unit="fps"),
-        svg.bars("Longest gap at each number of sessions", gaps, unit="ms"),
+        svg.bars(f"Slowest session {many}", fps, unit="fps", bound=_bound(limits["fps"])),
+        svg.bars(f"Longest gap {many}", gaps, unit="ms", bound=_bound(limits["gap"])),
     ]
     table = _table(["sessions", "", "verdict"], rows)
     return f'<h2>Search for the most that hold</h2><div class="plots">{"".join(plots)}</div>{table}'
@@ -114,10 +115,6 @@ def _turn(tried: Sequence[Run], place: int) -> str:
     number = tried[place].load.sessions
     before = sum(run.load.sessions == number for run in tried[:place])
     return f"{number} ({before + 1})" if before else str(number)
-
-
-def _worst_gap(run: Run) -> float:
-    return max(room.longest_gap_ms for room in run.rooms)
 
 
 def _limits(run: Run) -> str:
@@ -164,15 +161,14 @@ def _plots(run: Run) -> str:
             svg.Line("longest of any session", seconds, gaps.max(axis=0).tolist()),
             svg.Line("median session", seconds, np.median(gaps, axis=0).tolist()),
         ]
-        bound = svg.Bound(bounds["gap"].bound, f"limit {bounds['gap'].bound:g} ms")
-        plots.append(svg.lines("Longest gap in each second", worst, unit="ms", bound=bound))
+        gap = _bound(bounds["gap"])
+        plots.append(svg.lines("Longest gap in each second", worst, unit="ms", bound=gap))
     for name, values, text in (
         ("turn", [t for room in run.rooms for t in room.turns], "Turn start, as heard"),
         ("interrupt", [t for room in run.rooms for t in room.interrupts], "Interrupt to silence"),
     ):
-        bound = svg.Bound(bounds[name].bound, f"limit {bounds[name].bound:g} ms")
         known = [value for value in values if value is not None]
-        plots.append(svg.histogram(text, known, unit="ms", bound=bound))
+        plots.append(svg.histogram(text, known, unit="ms", bound=_bound(bounds[name])))
     costs = run.costs.of.items()
     cores = [svg.Line(name, cost.times, cost.cores_over) for name, cost in costs]
     memory = [svg.Line(name, cost.times, cost.rss_over) for name, cost in costs]
@@ -181,6 +177,10 @@ def _plots(run: Run) -> str:
     plots.append(svg.lines("Memory of each process (RSS)", memory, unit="MB"))
     plots.append(svg.lines("Event-loop lag p99, up to", lag, unit="ms"))
     return "".join(plots)
+
+
+def _bound(limit: Limit) -> svg.Bound:
+    return svg.Bound(limit.bound, f"limit {limit.bound:g} {limit.unit}".rstrip())
 
 
 def _matrix(rows: Sequence[Sequence[float]]) -> np.ndarray:

@@ -53,7 +53,7 @@ async def bench_sessions(
         for turn in range(times):
             if times > 1:
                 console.print(f"Run {turn + 1} of {times}:", highlight=False)
-            with console.status(f"{number} sessions for {load.seconds:g} s …"):
+            with console.status(f"{show.counted(number)} for {load.seconds:g} s …"):
                 runs.append(await sessions.run(replace(load, sessions=number), rig))
             show.show(runs[-1], console)
             if runs[-1].failed:
@@ -75,7 +75,7 @@ async def bench_sessions(
             most = max(held, default=0) if find_max else None
             if find_max:
                 stopped = "" if complete else "Not complete: at least "
-                console.print(f"[bold]{stopped}{most} sessions hold.[/bold]")
+                console.print(f"[bold]{stopped}{show.holding(most or 0)}.[/bold]")
             body = {"passed": complete and bool(held), "complete": complete}
             facts = machine.facts(rig)
             _write(json_file, body | _told(runs, facts, began, most))

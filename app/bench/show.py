@@ -26,13 +26,20 @@ def show(run: Run, console: Console) -> None:
     console.print(f"[{colour}]{verdict(run)}[/{colour}] {limit(run)}", highlight=False)
 
 
+def counted(sessions: int) -> str:
+    return f"{sessions} session{'' if sessions == 1 else 's'}"
+
+
+def holding(sessions: int) -> str:
+    return f"{counted(sessions)} hold{'s' if sessions == 1 else ''}"
+
+
 def verdict(run: Run) -> str:
     """Whether it passed, and by which limits."""
     bounds = run.load.limits
     if run.failed:
         return f"FAIL: {'; '.join(str(bounds[name]) for name in run.failed)}."
-    number = run.load.sessions
-    return f"pass: {number} session{'s' if number > 1 else ''} held."
+    return f"pass: {counted(run.load.sessions)} held."
 
 
 def notes(run: Run) -> list[str]:
@@ -108,7 +115,7 @@ def title(run: Run) -> str:
         "decode": "pictures decoded and handed over",
     }
     return (
-        f"{load.sessions} sessions, {load.seconds:g} s, {speech} speaking {load.duty:.0%} "
+        f"{counted(load.sessions)}, {load.seconds:g} s, {speech} speaking {load.duty:.0%} "
         f"of the time ({how[load.receiver]})"
     )
 

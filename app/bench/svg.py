@@ -101,11 +101,18 @@ def histogram(
     return _figure(title, parts, [])
 
 
-def bars(title: str, values: Sequence[tuple[str, float, bool]], *, unit: str) -> str:
+def bars(
+    title: str,
+    values: Sequence[tuple[str, float, bool]],
+    *,
+    unit: str,
+    bound: Bound | None = None,
+) -> str:
     """A bar each: what it is, its value, and whether it is as it should be."""
     if not values:
         return ""
-    frame = _Frame(0.0, float(len(values)), 0.0, _top(0.0, max(value for _, value, _ in values)))
+    highest = max([value for _, value, _ in values] + ([bound.value] if bound else []))
+    frame = _Frame(0.0, float(len(values)), 0.0, _top(0.0, highest))
     parts = [_axes(frame, unit, "", numbers=False)]
     for number, (name, value, good) in enumerate(values):
         left, right = frame.x(number + 0.2), frame.x(number + 0.8)
@@ -117,6 +124,8 @@ def bars(title: str, values: Sequence[tuple[str, float, bool]], *, unit: str) ->
             f'{value:.4g}</text><text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 15}" '
             f'text-anchor="middle">{escape(name)}</text>'
         )
+    if bound is not None:
+        parts.append(_bound(frame, bound))
     return _figure(title, parts, [])
 
 

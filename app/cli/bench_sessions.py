@@ -116,7 +116,30 @@ def settings_of(
             hint = f"; did you mean {near}?" if near else ""
             raise typer.BadParameter(f"{name} is no setting{hint}", param_hint="--set")
         found[name] = value
+    _check(found)
     return found
+
+
+def _check(environment: dict[str, str]) -> None:
+    """Refuse at once what the service would refuse after half a minute of starting."""
+    from app.config import Settings
+    from engine.errors import BackendUnavailable
+    from engine.models.layout import missing, needed
+
+    fields = {_field(name): value for name, value in environment.items()}
+    settings = Settings(**fields)  # type: ignore[arg-type]  # it reads them as it does text
+    if settings.engine in ("torch", "tensorrt"):
+        try:
+            missing(settings.models_dir, needed(settings.musetalk_version, settings.decoder))
+        except BackendUnavailable as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+def _field(name: str) -> str:
+    """Of the settings, what a name of the environment sets; a field's alias is as good."""
+    prefix = "VOIPAVATAR_"
+    return name.removeprefix(prefix).lower() if name.startswith(prefix) else name
 
 
 def names() -> list[str]:

@@ -43,6 +43,26 @@ def test_an_engine_that_is_none_is_a_sentence() -> None:
     assert "bogus" in found.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--engine foo", "Wrong setting VOIPAVATAR_ENGINE"),
+        ("--set VOIPAVATAR_HOSTS=many", "Wrong setting VOIPAVATAR_HOSTS"),
+        ("--engine torch --models .", "voipavatar models download"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused_before_it_is_started(
+    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_: object) -> None:
+        raise AssertionError("the benchmark began")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("app.cli.bench_sessions.run_benchmark", never)
+    found = CliRunner().invoke(app, ["bench", "sessions", *words.split()])
+    assert (found.exit_code, told in found.output) == (1, True), found.output
+
+
 def test_settings_are_known_by_their_names() -> None:
     given = ["VOIPAVATAR_HOSTS=2", "LIVEKIT_URL=ws://x=y", "VOIPAVATAR_TEST_STALLS=1:200"]
     assert settings_of("", None, None, given) == {

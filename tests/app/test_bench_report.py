@@ -140,5 +140,7 @@ def test_holes_and_bounds_in_plots() -> None:
     assert "a &amp; b" in drawn
     assert "limit" in drawn
     assert svg.lines("t", [svg.Line("x", [], [])], unit="") == ""
+    bars = svg.bars("t", [("7", 80.0, True)], unit="ms", bound=svg.Bound(100.0, "limit 100 ms"))
+    assert ("limit 100 ms" in bars, bars.count('class="bound"')) == (True, 2)
     assert svg.histogram("t", [], unit="ms") == ""
     assert svg.histogram("t", [1.0, 1.1, 9.0], unit="ms").count("<rect") >= 3

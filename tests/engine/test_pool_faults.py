@@ -223,7 +223,7 @@ async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None
     class Second(Failing):
         """Has two batches under way; the second is refused."""
 
-        asked = threading.Event()
+        asked, done = threading.Event(), staticmethod(lambda batch: True)
 
         def submit(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
             if jobs[0].due:
@@ -232,9 +232,6 @@ async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None
                 self.fails -= 1
                 raise EngineFault("The device coughed.")
             return jobs
-
-        def done(self, batch: Any) -> bool:
-            return True
 
         def collect(self, jobs: Sequence[FrameJob]) -> Faces:
             return WarpBackend.run(self, jobs)
