@@ -93,6 +93,11 @@ class Composer:
         self._shown.pop(stream, None)
         self._generation.pop(stream, None)
 
+    @property
+    def streams(self) -> set[int]:
+        """Streams that something is kept of."""
+        return self._shown.keys() | self._generation.keys()
+
     def _history(self, job: FrameJob) -> deque[_Shown]:
         """What was shown of a stream before the job, latest last."""
         shown = self._shown.setdefault(job.stream, deque(maxlen=self._kept))

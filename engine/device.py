@@ -52,18 +52,17 @@ class Device:
     """
 
     def __init__(self, backend: Backend) -> None:
-        pipelined = isinstance(backend, Pipelined)
-        self._depth = 2 if pipelined else 1
+        self._depth = backend.depth if isinstance(backend, Pipelined) else 1
+        self._overlaps = self._depth > 1
         self._submit: Callable[[Sequence[FrameJob]], Any] = _as_is
         self._done: Callable[[Any], bool] = _always
         self._collect: Callable[[Any], Faces] = backend.run
-        if isinstance(backend, Pipelined):
+        if isinstance(backend, Pipelined) and self._overlaps:
             self._submit, self._done = backend.submit, backend.done
             self._collect = backend.collect
         self._patches: Callable[[Any], Sequence[Patch | None]] = _none
-        if isinstance(backend, Pasting):
+        if isinstance(backend, Pasting) and self._overlaps:
             self._patches = backend.patches
-        self._overlaps = pipelined
         self._under_way: deque[_UnderWay] = deque()
         self._failed: list[FrameJob] = []  # of batches that are being launched or landed
         self._free_since = 0.0

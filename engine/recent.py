@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+from statistics import median_low
 
 RECENT = 9
+FORGETS = 0.99  # what is left of a time that was acted on without another measurement
 
 
 class Recent:
@@ -17,4 +18,8 @@ class Recent:
 
     def add(self, seconds: float) -> None:
         self._last.append(seconds)
-        self.seconds = median(self._last)
+        self.seconds = median_low(self._last)
+
+    def doubt(self) -> None:
+        """It was so slow that it was not done: perhaps it is not any more, and nobody would see."""
+        self.seconds *= FORGETS

@@ -183,7 +183,10 @@ class Runner:
 
     def _finish(self, landed: Landed) -> None:
         pictures, broken = self._composer.paint_all(landed.jobs, landed.faces, landed.patches)
-        self._shunned |= broken
+        gone = {job.stream for job in landed.jobs} - self._streams  # closed meanwhile
+        for stream in gone:
+            self._composer.forget(stream)
+        self._shunned |= broken - gone
         self._deliver(pictures)
 
     def _recover(self, error: Exception) -> None:

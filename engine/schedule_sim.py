@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -47,6 +47,7 @@ class Replay:
     frames: int = 0  # painted
     late: int = 0  # dropped: their deadline had passed before they were run
     missed: int = 0  # painted, but after their deadline
+    lost: Counter[int] = field(default_factory=Counter)  # late and missed ones by their stream
     busy_s: float = 0.0
     seconds: float = 0.0
     slack_s: list[float] = field(default_factory=list)  # deadline less end of the run, sorted
@@ -55,7 +56,11 @@ class Replay:
     @property
     def holds(self) -> bool:
         """Every picture was there in time."""
-        return self.late == 0 and self.missed == 0
+        return not self.lost
+
+    def worst(self, seconds: float) -> float:
+        """Of all pictures that were due in so long, what the worst session lost, as a share."""
+        return max(self.lost.values(), default=0) * FRAME_S / seconds
 
     def slack(self, share: float) -> float:
         """The slack that so many of the pictures have at least, as a share: 0.99 …"""
@@ -106,8 +111,10 @@ def replay(jobs: Iterable[SimulatedJob], table: Mapping[int, float]) -> Replay:
             scheduler.add(asked.popleft())
         batch = scheduler.take(now)
         done.late += len(batch.late)
+        done.lost.update(job.stream for job in batch.late)
         if batch.jobs:
-            now = _run(done, batch, now, table)
+            begun, now = now, _run(done, batch, now, table)
+            scheduler.ran(len(batch.jobs), now - begun)
     done.seconds = now
     done.slack_s.sort()
     return done
@@ -121,18 +128,25 @@ def _run(
     seconds = table[min(rung for rung in table if rung >= size)]
     ends = begins + seconds
     done.frames += size
-    done.missed += sum(job.due < ends for job in batch.jobs)
+    missed = [job.stream for job in batch.jobs if job.due < ends]
+    done.missed += len(missed)
+    done.lost.update(missed)
     done.busy_s += seconds
     done.slack_s.extend(job.due - ends for job in batch.jobs)
     done.batch_sizes[size] = done.batch_sizes.get(size, 0) + 1
     return ends
 
 
-def most_streams(load: Load, table: Mapping[int, float]) -> int:
-    """The most streams of such a load that miss nothing, found by halving; 0 if one does."""
+def most_streams(load: Load, table: Mapping[int, float], allowed: float = 0.0) -> int:
+    """The most streams of such a load of which none loses more, found by halving; 0 if one does.
+
+    Args:
+        allowed: share of its pictures that a stream may lose.
+    """
 
     def holds(streams: int) -> bool:
-        return replay(jobs_of(dataclasses.replace(load, streams=streams)), table).holds
+        done = replay(jobs_of(dataclasses.replace(load, streams=streams)), table)
+        return done.worst(load.seconds) <= allowed
 
     too_many = 1
     while holds(too_many):

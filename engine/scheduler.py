@@ -14,6 +14,12 @@ from typing import Generic, Protocol, TypeVar
 from engine.recent import Recent
 
 HAND_OVER_S = 0.005  # from a batch's end to the session: pasting, and its event loop
+OWED_S = 0.04
+"""How much earlier a stream's next job counts as due if its last one was dropped: a picture's time.
+
+Streams and batches may keep step, and the deadlines alone would then drop the same stream's jobs
+each time, all of them.
+"""
 
 
 class Work(Protocol):
@@ -59,6 +65,7 @@ class Scheduler(Generic[W]):
         self._queues: dict[int, deque[W]] = {}
         self._waiting = 0  # jobs that cost inference
         self._runs: dict[int, Recent] = {}  # by rung
+        self._owed: set[int] = set()  # streams that have lost a job, and had none done since
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -70,6 +77,8 @@ class Scheduler(Generic[W]):
     def drop(self, stream: int, before: int | None = None) -> int:
         """Forget a stream's jobs of generations older than `before`, or all; how many."""
         queue = self._queues.pop(stream, deque())
+        if before is None:
+            self._owed.discard(stream)
         kept = deque(job for job in queue if before is not None and job.generation >= before)
         if kept:
             self._queues[stream] = kept
@@ -99,7 +108,7 @@ class Scheduler(Generic[W]):
         batch: Batch[W] = Batch()
         self._drop_late(now, batch.late)
         room = self._room(now if begins is None else begins, batch.late)
-        heads = [(queue[0].due, stream) for stream, queue in self._queues.items()]
+        heads = [(self._place(queue[0]), stream) for stream, queue in self._queues.items()]
         heapq.heapify(heads)
         while heads:
             _, stream = heapq.heappop(heads)
@@ -110,8 +119,10 @@ class Scheduler(Generic[W]):
             room -= job.inferred
             self._waiting -= job.inferred
             batch.jobs.append(job)
+            if job.inferred:
+                self._owed.discard(stream)
             if queue:
-                heapq.heappush(heads, (queue[0].due, stream))
+                heapq.heappush(heads, (self._place(queue[0]), stream))
             else:
                 del self._queues[stream]
         return batch
@@ -122,11 +133,14 @@ class Scheduler(Generic[W]):
                 job = queue.popleft()
                 self._waiting -= job.inferred
                 late.append(job)
+                if job.inferred:
+                    self._owed.add(stream)
             if not queue:
                 del self._queues[stream]
 
     def _room(self, begins: float, hopeless: list[W]) -> int:
         """How many inferred jobs the next batch takes; those that hold up others are dropped."""
+        doubted = False
         while self._waiting:
             room = self._cheapest()
             urgent = min(self._inferred_heads(), key=lambda job: job.due)
@@ -138,9 +152,22 @@ class Scheduler(Generic[W]):
                 return smaller[-1]
             if self._waiting == 1:
                 return 1  # nobody waits behind it, and perhaps it makes it
+            if not doubted:  # once a batch: running one of that size sets it right again
+                self._doubt(room)
+                doubted = True
             self._remove(urgent)
+            self._owed.add(urgent.stream)
             hopeless.append(urgent)
         return 0
+
+    def _doubt(self, size: int) -> None:
+        runs = self._runs.get(self._rung_over(size))
+        if runs is not None:
+            runs.doubt()
+
+    def _place(self, job: W) -> float:
+        """What jobs are ordered by."""
+        return job.due - (OWED_S if job.stream in self._owed else 0.0)
 
     def _cheapest(self) -> int:
         """The size of batch at which what waits costs least a job."""

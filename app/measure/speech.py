@@ -15,6 +15,7 @@ from app.measure.recording import Pcm
 SAMPLE = Path(__file__).parents[2] / "samples" / "speech.wav"
 PIECE_S = 0.04
 TURN_S = 4.0  # a sentence or two
+TURNS = (0.5, 1.5)  # of that, at least and at most
 
 
 def read_wav(path: Path) -> tuple[Pcm, int]:
@@ -36,18 +37,25 @@ def write_wav(path: Path, pcm: Pcm, rate: int) -> None:
 def talk(pcm: Pcm, rate: int, duty: float, start: int) -> Iterator[Pcm]:
     """40 ms pieces for ever: turns of speech without its pauses, and silence between them.
 
+    Turns differ, and a pause belongs to its turn: whoever begins elsewhere soon speaks at other
+    times, as people in different rooms do, and now and then many speak at once.
+
     Args:
         pcm: (n,) speech.
         duty: share of the time that is speech, above 0 up to 1.
         start: which piece of the speech to begin with, so that not all say the same at once.
     """
     spoken = _spoken(pcm, rate)
-    turn = round(TURN_S / PIECE_S)
-    pause = round(turn * (1 - duty) / duty)
     silence = np.zeros(spoken.shape[1], np.int16)
-    for begin in itertools.count(start, turn):
+    quiet = (1 - duty) / duty  # pieces of silence for each of speech
+    random = np.random.default_rng(start)
+    yield from itertools.repeat(silence, round(random.random() * quiet * TURN_S / PIECE_S))
+    begin = start
+    while True:
+        turn = round(random.uniform(*TURNS) * TURN_S / PIECE_S)
         yield from spoken[np.arange(begin, begin + turn) % len(spoken)]
-        yield from itertools.repeat(silence, pause)
+        yield from itertools.repeat(silence, round(turn * quiet))
+        begin += turn
 
 
 def utterances(pcm: Pcm, rate: int, start: int) -> Iterator[Pcm]:

@@ -68,7 +68,12 @@ class Pipelined(Protocol):
 
     At most two batches are under way, collected in the order of their submission. The faces stay
     valid until the second submission after theirs.
+
+    Attributes:
+        depth: batches that may be under way at once; with 1, `Backend.run` is used instead.
     """
+
+    depth: int
 
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         """Start a batch; what `collect` wants. Raises EngineFault."""

@@ -69,6 +69,7 @@ class TorchBackend:
         self.left_context = config.hearing.left_context
         self.lookahead = config.hearing.lookahead
         self.rungs: tuple[int, ...] = GPU_RUNGS if self.device.type == "cuda" else CPU_RUNGS
+        self.depth = SLOTS if self.device.type == "cuda" else 1
         self.invalid = 0
 
     def start(self) -> None:

@@ -53,10 +53,18 @@ def test_the_widest_gap_is_bounded_by_sums() -> None:
 @pytest.mark.parametrize("duty", [1.0, 0.5, 0.25])
 def test_talk_keeps_its_duty_and_leaves_out_pauses(duty: float) -> None:
     pcm, rate = read_wav(SAMPLE)
-    minute = list(itertools.islice(talk(pcm, rate, duty, 5), 25 * 64))
-    loud = [float(np.sqrt(np.mean(np.square(p / 32768.0)))) >= 0.01 for p in minute]
-    assert np.mean(loud) == pytest.approx(duty, abs=0.01)
-    assert all(len(piece) == rate * 0.04 for piece in minute)
+    minutes = list(itertools.islice(talk(pcm, rate, duty, 5), 25 * 300))
+    loud = [float(np.sqrt(np.mean(np.square(p / 32768.0)))) >= 0.01 for p in minutes]
+    assert np.mean(loud) == pytest.approx(duty, abs=0.02)
+    assert all(len(piece) == rate * 0.04 for piece in minutes)
+
+
+def test_rooms_do_not_speak_in_step() -> None:
+    pcm, rate = read_wav(SAMPLE)
+    rooms = [itertools.islice(talk(pcm, rate, 0.5, 97 * room), 25 * 300) for room in range(20)]
+    speaking = np.sum([[piece.any() for piece in room] for room in rooms], axis=0)
+    assert np.mean(speaking) == pytest.approx(10, abs=0.5)
+    assert speaking.min() < 7 < 13 < speaking.max()
 
 
 def test_each_limit_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
+from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.device import Device
 from engine.errors import EngineFault
@@ -16,13 +18,15 @@ from engine.pool import EnginePool
 from engine.scheduler import Batch
 from engine.types import Faces, FrameJob
 from tests.engine.drawn import drawn_persona
-from tests.engine.pools import PERSONA, ask, running, shown, talk
+from tests.engine.pools import PERSONA, ask, running, shown, talk, until
 
 ONE = drawn_persona()
 
 
 class Overlapping(WarpBackend):
     """Warp in two halves, with a buffer for each of the two batches that may be under way."""
+
+    depth = 2
 
     def __init__(self) -> None:
         super().__init__(EngineConfig())
@@ -32,6 +36,7 @@ class Overlapping(WarpBackend):
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
+        time.sleep(0.002)
         return super().run(jobs).copy()
 
     def done(self, batch: Any) -> bool:
@@ -74,6 +79,16 @@ def test_a_pipelined_backend_has_two_and_lands_them_in_order() -> None:
     assert [[job.tick for job in device.land().jobs] for _ in range(2)] == [[1], [2, 3]]
 
 
+def test_a_backend_whose_batches_do_not_overlap_has_one_that_is_timed_as_it_runs() -> None:
+    """As PyTorch on a processor, where starting a batch means running it."""
+    backend = Overlapping()
+    backend.depth = 1
+    device = Device(backend)
+    device.launch(batch(1))
+    assert (device.full, backend.most) == (True, 0)
+    assert device.land().seconds > 0
+
+
 def test_closing_mouths_need_no_backend() -> None:
     device = Device(Losing(EngineConfig()))
     device.launch(batch(1, 2, talking=False))
@@ -102,6 +117,28 @@ async def test_a_pipelined_backend_paints_the_same_pictures() -> None:
     for one, other in zip(*pictures, strict=True):
         np.testing.assert_array_equal(one, other)
     assert backend.under_way == 0
+
+
+async def test_a_stream_that_closes_while_its_jobs_run_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    composers: list[Composer] = []
+    monkeypatch.setattr(
+        "engine.runner.Composer", lambda *given: composers.append(Composer(*given)) or composers[-1]
+    )
+    backend = Overlapping()
+    async with running(backend) as pool:
+        for _ in range(20):
+            stream = pool.open_stream(PERSONA)
+            talk(stream)
+            ask(stream, range(20))
+            await until(lambda: backend.under_way > 0)
+            stream.close()
+        last = pool.open_stream(PERSONA)
+        talk(last)
+        ask(last, range(1))
+        await shown(last, 0)
+        assert composers[0].streams <= {20}
 
 
 async def _talked(pool: EnginePool) -> list[Any]:

@@ -24,6 +24,8 @@ FAR = time.monotonic() + 3600
 class Timed(WarpBackend):
     """Takes its time for a batch, and writes down what is asked of it."""
 
+    depth = 2
+
     def __init__(self) -> None:
         super().__init__(EngineConfig())
         self.story: list[str] = []

@@ -111,6 +111,8 @@ class Spoiled(Persona):
 class GreyPatches(WarpBackend):
     """Says that its device has pasted: every painted region is grey, the host's would not be."""
 
+    depth = 2
+
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         return list(jobs), super().run(jobs).copy()
 

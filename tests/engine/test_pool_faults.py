@@ -223,7 +223,7 @@ async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None
     class Second(Failing):
         """Has two batches under way; the second is refused."""
 
-        asked, done = threading.Event(), staticmethod(lambda batch: True)
+        asked, depth, done = threading.Event(), 2, staticmethod(lambda batch: True)
 
         def submit(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
             if jobs[0].due:

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
 
@@ -73,11 +74,13 @@ func joinAll(job Job) (map[string]*Person, error) {
 		return nil, err
 	}
 	people := map[string]*Person{}
+	// Not all say the same at once. At random, not evenly: now and then many speak.
+	random := rand.New(rand.NewPCG(1, 2))
+	begin := func() int { return random.IntN(max(1, len(speech))) }
 	places := make(chan struct{}, joinsAtOnce)
 	var lock sync.Mutex
 	var group sync.WaitGroup
 	var failed error
-	number := 0
 	for room, token := range job.Tokens {
 		group.Add(1)
 		go func(first int) {
@@ -92,8 +95,7 @@ func joinAll(job Job) (map[string]*Person, error) {
 				return
 			}
 			people[room] = person
-		}(number * 197) // not all say the same at once
-		number++
+		}(begin())
 	}
 	group.Wait()
 	return people, failed
