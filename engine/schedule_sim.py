@@ -15,6 +15,8 @@ from random import Random
 from engine.scheduler import Batch, Scheduler
 from engine.types import FRAME_S
 
+MOST = 1024  # streams that are looked for
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -149,8 +151,10 @@ def most_streams(load: Load, table: Mapping[int, float], allowed: float = 0.0) -
         return done.worst(load.seconds) <= allowed
 
     too_many = 1
-    while holds(too_many):
+    while too_many < MOST and holds(too_many):
         too_many *= 2
+    if too_many == MOST and holds(MOST):
+        return MOST
     most = too_many // 2
     while too_many - most > 1:
         middle = (most + too_many) // 2

@@ -6,7 +6,7 @@ Pure: no clock, no thread, no numpy; moments come in as arguments (field.md §5.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -15,7 +15,7 @@ from engine.recent import Recent
 
 HAND_OVER_S = 0.005  # from a batch's end to the session: pasting, and its event loop
 OWED_S = 0.04
-"""How much earlier a stream's next job counts as due if its last one was dropped: a picture's time.
+"""How much earlier a stream's jobs count as due if it has lost more than others: a picture's time.
 
 Streams and batches may keep step, and the deadlines alone would then drop the same stream's jobs
 each time, all of them.
@@ -65,7 +65,8 @@ class Scheduler(Generic[W]):
         self._queues: dict[int, deque[W]] = {}
         self._waiting = 0  # jobs that cost inference
         self._runs: dict[int, Recent] = {}  # by rung
-        self._owed: set[int] = set()  # streams that have lost a job, and had none done since
+        self._lost: Counter[int] = Counter()  # jobs dropped of a stream since all was done in time
+        self._least = 0  # of those that wait
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -78,7 +79,7 @@ class Scheduler(Generic[W]):
         """Forget a stream's jobs of generations older than `before`, or all; how many."""
         queue = self._queues.pop(stream, deque())
         if before is None:
-            self._owed.discard(stream)
+            del self._lost[stream]
         kept = deque(job for job in queue if before is not None and job.generation >= before)
         if kept:
             self._queues[stream] = kept
@@ -108,6 +109,10 @@ class Scheduler(Generic[W]):
         batch: Batch[W] = Batch()
         self._drop_late(now, batch.late)
         room = self._room(now if begins is None else begins, batch.late)
+        if self._waiting and room < self._cheapest():
+            self._least = max(self._lost.values(), default=0)  # a small batch is for the urgent
+        else:
+            self._least = min((self._lost[stream] for stream in self._queues), default=0)
         heads = [(self._place(queue[0]), stream) for stream, queue in self._queues.items()]
         heapq.heapify(heads)
         while heads:
@@ -119,12 +124,12 @@ class Scheduler(Generic[W]):
             room -= job.inferred
             self._waiting -= job.inferred
             batch.jobs.append(job)
-            if job.inferred:
-                self._owed.discard(stream)
             if queue:
                 heapq.heappush(heads, (self._place(queue[0]), stream))
             else:
                 del self._queues[stream]
+        if self._waiting == 0:
+            self._lost.clear()
         return batch
 
     def _drop_late(self, now: float, late: list[W]) -> None:
@@ -133,8 +138,7 @@ class Scheduler(Generic[W]):
                 job = queue.popleft()
                 self._waiting -= job.inferred
                 late.append(job)
-                if job.inferred:
-                    self._owed.add(stream)
+                self._lost[stream] += job.inferred
             if not queue:
                 del self._queues[stream]
 
@@ -156,7 +160,7 @@ class Scheduler(Generic[W]):
                 self._doubt(room)
                 doubted = True
             self._remove(urgent)
-            self._owed.add(urgent.stream)
+            self._lost[urgent.stream] += 1
             hopeless.append(urgent)
         return 0
 
@@ -167,7 +171,7 @@ class Scheduler(Generic[W]):
 
     def _place(self, job: W) -> float:
         """What jobs are ordered by."""
-        return job.due - (OWED_S if job.stream in self._owed else 0.0)
+        return job.due - (OWED_S if self._lost[job.stream] > self._least else 0.0)
 
     def _cheapest(self) -> int:
         """The size of batch at which what waits costs least a job."""

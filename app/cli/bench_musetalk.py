@@ -104,7 +104,7 @@ def _schedule(
     ] = None,
     most: Annotated[bool, typer.Option("--most", help="Find the most sessions that hold.")] = False,
     lost: Annotated[
-        float, typer.Option(min=0, max=100, help="Per cent of its pictures that each may lose.")
+        float, typer.Option(min=0, max=50, help="Per cent of its pictures that each may lose.")
     ] = 0,
 ) -> None:
     """Replay a load on a table of run times, by default an H200's, through the scheduler."""
