@@ -66,7 +66,6 @@ class Scheduler(Generic[W]):
         self._waiting = 0  # jobs that cost inference
         self._runs: dict[int, Recent] = {}  # by rung
         self._lost: Counter[int] = Counter()  # jobs dropped of a stream since all was done in time
-        self._least = 0  # of those that wait
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
@@ -110,10 +109,10 @@ class Scheduler(Generic[W]):
         self._drop_late(now, batch.late)
         room = self._room(now if begins is None else begins, batch.late)
         if self._waiting and room < self._cheapest():
-            self._least = max(self._lost.values(), default=0)  # a small batch is for the urgent
+            least = max(self._lost.values(), default=0)  # a small batch is for the urgent
         else:
-            self._least = min((self._lost[stream] for stream in self._queues), default=0)
-        heads = [(self._place(queue[0]), stream) for stream, queue in self._queues.items()]
+            least = min((self._lost[stream] for stream in self._queues), default=0)
+        heads = [(self._place(queue[0], least), stream) for stream, queue in self._queues.items()]
         heapq.heapify(heads)
         while heads:
             _, stream = heapq.heappop(heads)
@@ -125,7 +124,7 @@ class Scheduler(Generic[W]):
             self._waiting -= job.inferred
             batch.jobs.append(job)
             if queue:
-                heapq.heappush(heads, (self._place(queue[0]), stream))
+                heapq.heappush(heads, (self._place(queue[0], least), stream))
             else:
                 del self._queues[stream]
         if self._waiting == 0:
@@ -169,9 +168,9 @@ class Scheduler(Generic[W]):
         if runs is not None:
             runs.doubt()
 
-    def _place(self, job: W) -> float:
-        """What jobs are ordered by."""
-        return job.due - (OWED_S if self._lost[job.stream] > self._least else 0.0)
+    def _place(self, job: W, least: int) -> float:
+        """What jobs are ordered by, if the streams that wait have lost so many at least."""
+        return job.due - (OWED_S if self._lost[job.stream] > least else 0.0)
 
     def _cheapest(self) -> int:
         """The size of batch at which what waits costs least a job."""

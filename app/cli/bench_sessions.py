@@ -126,8 +126,9 @@ def _check(environment: dict[str, str]) -> None:
     from engine.errors import BackendUnavailable
     from engine.models.layout import missing, needed
 
-    fields = {_field(name): value for name, value in environment.items()}
-    settings = Settings(**fields)  # type: ignore[arg-type]  # it reads them as it does text
+    fields = names()
+    given = {fields[name]: value for name, value in environment.items()}
+    settings = Settings(**given)  # type: ignore[arg-type]  # it reads them as it does text
     if settings.engine in ("torch", "tensorrt"):
         try:
             missing(settings.models_dir, needed(settings.musetalk_version, settings.decoder))
@@ -136,18 +137,15 @@ def _check(environment: dict[str, str]) -> None:
             raise typer.Exit(1) from None
 
 
-def _field(name: str) -> str:
-    """Of the settings, what a name of the environment sets; a field's alias is as good."""
-    prefix = "VOIPAVATAR_"
-    return name.removeprefix(prefix).lower() if name.startswith(prefix) else name
-
-
-def names() -> list[str]:
-    """Of the settings of the service."""
+def names() -> dict[str, str]:
+    """Of the settings in the environment, each with the name that `Settings` takes it by."""
     from app.config import Settings
 
-    fields = Settings.model_fields.items()
-    return [str(field.validation_alias or f"VOIPAVATAR_{name.upper()}") for name, field in fields]
+    prefix, found = Settings.model_config["env_prefix"], {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        found[str(alias or f"{prefix}{name.upper()}")] = str(alias or name)
+    return found
 
 
 def run_benchmark(benchmark: Coroutine[Any, Any, int]) -> None:

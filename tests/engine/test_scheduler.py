@@ -239,3 +239,4 @@ def test_a_stream_that_lost_a_job_goes_first_next_time() -> None:
         lost += [job.stream for job in batch.late]
     assert len(lost) > 15
     assert all(count <= len(lost) / 2 + 1 for count in Counter(lost).values())
+    assert len(set(lost)) == 9
