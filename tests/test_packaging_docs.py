@@ -15,7 +15,7 @@ from app.config import Settings
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     file.relative_to(ROOT)
-    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 )
 OURS = {"LIVEKIT_BIND", "LIVEKIT_NODE_IP", "POSTGRES_PASSWORD", "POSTGRES_PORT"}  # compose's own
 
