@@ -34,6 +34,8 @@ class Health:
     async def require_readiness(self) -> None:
         """Raises Unhealthy or Draining unless a session can be begun now."""
         self.require_health()
+        if (reason := self._engine.no_worker) is not None:
+            raise Unhealthy(reason)
         if not self._instance.settled:
             raise Unhealthy("Sessions that another process may have left are still looked into.")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from app import probes
+from app.background import repeat
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
@@ -31,7 +32,7 @@ from app.sessions.instances import BEAT_S, Instance
 from app.sessions.registry import Engine, Registry, Runner
 from app.sessions.reports import Reports
 from app.sessions.service import Sessions
-from app.sessions.spec import EndReason, SessionSpec
+from app.sessions.spec import SessionSpec
 from engine.errors import PersonaError
 
 log = structlog.get_logger(__name__)
@@ -152,18 +153,12 @@ async def _housekeeping(instance: Instance, registry: Registry) -> AsyncIterator
     """Beat, and look after what other processes ask of us or left behind."""
 
     async def keep() -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            try:
-                for session_id in await instance.beat():
-                    registry.stop(session_id, EndReason.DELETED)
-                await instance.look_around()
-            except Unhealthy:
-                continue  # the database has said so itself
-            except Exception:
-                log.exception("housekeeping failed; trying again")
+        with suppress(Unhealthy):  # the database has said so itself
+            for session_id, reason in (await instance.beat()).items():
+                registry.stop(session_id, reason)
+            await instance.look_around()
 
-    task = asyncio.create_task(keep(), name="housekeeping")
+    task = asyncio.create_task(repeat("housekeeping", BEAT_S, keep), name="housekeeping")
     try:
         yield
     finally:

@@ -130,6 +130,10 @@ class _EngineCollector(Collector):
             "late_frames": ("Pictures dropped since their deadline had passed", stats.late),
             "stale_frames": ("Pictures dropped since their speech was cleared", stats.stale),
             "invalid_faces": ("Faces with NaN or Inf, replaced", stats.invalid),
+            "crowded_frames": (
+                "Pictures lost since a process of sessions kept too many of them",
+                stats.crowded,
+            ),
             "restarts": ("Restarts of the backend", stats.restarts),
             "busy_seconds": ("Time in which the device worked", stats.busy_s),
         }

@@ -80,6 +80,10 @@ class EnginePool:
         """Why nothing is painted now; None while all is well."""
         return self._painter.fault
 
+    @property
+    def no_worker(self) -> None:
+        """Sessions run in this process, so there always is one."""
+
     def beat_age_s(self) -> float:
         """Seconds since the device thread last showed that it lives."""
         return self._painter.beat_age_s()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from engine.backoff import Backoff
+
 RESTARTING = "The engine is being restarted."
 """How a fault begins that is perhaps over soon; why follows."""
 
@@ -16,7 +18,7 @@ class Restarts:
 
     def __init__(self) -> None:
         self._restarted_at = self._due_at = float("-inf")
-        self._pause_s = FIRST_PAUSE_S
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
 
     @property
     def relapsed(self) -> bool:
@@ -30,12 +32,11 @@ class Restarts:
 
     def first(self) -> None:
         """A fault comes out of the blue: what was before counts no more."""
-        self._pause_s = FIRST_PAUSE_S
+        self._backoff.reset()
 
     def succeeded(self) -> None:
         self._restarted_at = time.monotonic()
 
     def wait(self, *, for_good: bool = False) -> None:
         """Nothing is tried before a pause, twice as long as the last, or never."""
-        self._due_at = float("inf") if for_good else time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._due_at = float("inf") if for_good else time.monotonic() + self._backoff.next_s()

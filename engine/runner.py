@@ -137,7 +137,11 @@ class Runner:
             self._started.set()
         with going_first(DEVICE) if self._config.realtime else nullcontext():
             while not self._stopping:
-                self._turn()
+                try:
+                    self._turn()
+                except Exception:  # in what deals with faults: the thread must outlive that, too
+                    log.exception("the engine's thread failed; it goes on")
+                    time.sleep(BEAT_S)
         self._backend.stop()
 
     def _turn(self) -> None:

@@ -73,6 +73,7 @@ class EngineStats:
     stale: int = 0  # dropped since their generation was cleared
     invalid: int = 0  # faces with NaN or Inf, replaced by the persona's own frame
     restarts: int = 0
+    crowded: int = 0  # lost on their way, since a process of sessions kept too many
     busy_s: float = 0.0
     longest_s: float = 0.0  # of a single batch
     batch_sizes: dict[int, int] = field(default_factory=dict)

@@ -40,19 +40,10 @@ class Child:
         It gets the settings and the job as its first message, so that no secret of them shows in a
         list of processes.
         """
-        ours, its = socket.socketpair()
-        with its:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.hosts", role, name, str(its.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[its.fileno()],
-                start_new_session=True,  # Ctrl-C is for the service, which ends this one in order
-            )
-        channel = await Channel.on(ours)
-        channel.send(settings=plain(settings), job=job)
-        child = cls(process, channel)
+        child = await cls._spawn(role, name)
         try:
-            message = await channel.receive()
+            child.channel.send(settings=plain(settings), job=job)
+            message = await child.channel.receive()
             if message is None or message["did"] != "started":
                 detail = f"The process of {name} ended at its start; its log says more."
                 raise BackendUnavailable(message["detail"] if message else detail)
@@ -61,6 +52,29 @@ class Child:
             raise
         log.info("process started", role=role, name=name, pid=child.pid)
         return child
+
+    @classmethod
+    async def _spawn(cls, role: Role, name: str) -> Child:
+        """Raises BackendUnavailable where the system has no process, file or thread to give."""
+        try:
+            ours, its = socket.socketpair()
+        except OSError as error:
+            raise _refused(name, error) from error
+        try:
+            with its:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "app.hosts", role, name, str(its.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=[its.fileno()],
+                    start_new_session=True,  # Ctrl-C is for the service, which ends it in order
+                )
+            return cls(process, await Channel.on(ours))
+        except BaseException as error:
+            ours.close()  # a process that runs already sees that, and ends
+            # Python starts a thread to wait for the process: RuntimeError where none is left.
+            if isinstance(error, OSError | RuntimeError):
+                raise _refused(name, error) from error
+            raise
 
     async def aclose(self, patience_s: float) -> None:
         """Close the channel, at which it leaves; kill it when it does not. Idempotent."""
@@ -74,6 +88,15 @@ class Child:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
+
+
+def _refused(name: str, error: Exception) -> BackendUnavailable:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BackendUnavailable(
+        f"The system gives no process for {name}: {reason}.",
+        "Raise its limits of processes, open files and memory (ulimit -u, -n, -v; in a container "
+        "--pids-limit).",
+    )
 
 
 def plain(settings: Settings) -> dict[str, Any]:

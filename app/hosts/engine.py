@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from app.config import Settings
 from app.hosts.child import LEAVE_S, Child
-from engine.errors import BackendUnavailable
+from app.hosts.hosts import Hosts
+from engine.backoff import Backoff
+from engine.errors import reason_of
 from engine.pool import EnginePool
 from engine.remote.client import RemotePainter
 from engine.restarts import RESTARTING
@@ -53,24 +54,33 @@ class EngineProcess:
         return await Child.start("engine", "engine", self._settings, path=str(self._path))
 
     async def _keep(self, child: Child) -> None:
-        pause_s = PAUSE_S
         while True:
-            async for message in child.channel.messages():
-                log.error("engine failed", detail=message["detail"])
-            await child.aclose(LEAVE_S)
+            try:
+                async for message in child.channel.messages():
+                    log.error("engine failed", detail=message["detail"])
+            except Exception:
+                log.exception("the engine's process sent nonsense and is ended")
+            try:
+                await child.aclose(LEAVE_S)
+            except Exception:
+                log.exception("the engine's process did not end in order")
             log.error("engine process ended", pid=child.pid)
-            while True:
-                await asyncio.sleep(pause_s)
-                try:
-                    self._child = child = await self._born()
-                except BackendUnavailable as error:
-                    self.refusal = str(error)
-                    log.error("engine process did not start", detail=str(error))
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                else:
-                    self.refusal, pause_s = None, PAUSE_S
-                    self.restarts += 1
-                    break
+            self._child = child = await self._started_again()
+            self.restarts += 1
+
+    async def _started_again(self) -> Child:
+        """The next engine process, however many attempts that takes."""
+        backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            await asyncio.sleep(backoff.next_s())
+            try:
+                child = await self._born()
+            except Exception as error:
+                self.refusal = reason_of(error)
+                log.error("engine process did not start; trying again", detail=self.refusal)
+            else:
+                self.refusal = None
+                return child
 
 
 class WatchedEngine:
@@ -81,10 +91,10 @@ class WatchedEngine:
         process: EngineProcess,
         settings: Settings,
         path: Path,
-        hosts_beat_age_s: Callable[[], float],
+        hosts: Hosts,
     ) -> None:
         self._process = process
-        self._hosts_beat_age_s = hosts_beat_age_s
+        self._hosts = hosts
         self._pool = EnginePool(
             settings.engine_config(), painter=lambda deliver: RemotePainter(path, deliver)
         )
@@ -109,8 +119,12 @@ class WatchedEngine:
             return fault
         return self._process.refusal or STARTING
 
+    @property
+    def no_worker(self) -> str | None:
+        return self._hosts.fault
+
     def beat_age_s(self) -> float:
-        return max(self._pool.beat_age_s(), self._hosts_beat_age_s())
+        return max(self._pool.beat_age_s(), self._hosts.beat_age_s())
 
     def stats(self) -> EngineStats:
         stats = self._pool.stats()

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from app.background import repeat
 from app.config import Settings
 from app.hosts.channel import Channel
 from app.hosts.wire import outcome_body, spec_of
@@ -48,7 +49,8 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
             stage = await exits.enter_async_context(open_stage(settings, catalogue, pool))
             channel.send(did="started")
             house = _House(settings, stage, channel)
-            beating = asyncio.create_task(house.beat(exits.enter_context(pulse())))
+            found = exits.enter_context(pulse())
+            beating = asyncio.create_task(repeat("the beat", BEAT_S, lambda: house.beat(found)))
             async for message in channel.messages():
                 await house.obey(message)
             beating.cancel()
@@ -92,11 +94,9 @@ class _House:
 
     async def beat(self, found: Pulse) -> None:
         """Show that the loop turns, and hand in what was observed meanwhile."""
-        while True:
-            for session_id, (session, _) in self._live.items():
-                self._tell(session_id, "observed", observations=session.observations())
-            self._channel.send(did="beat", pulse=asdict(found))
-            await asyncio.sleep(BEAT_S)
+        self._channel.send(did="beat", pulse=asdict(found))
+        for session_id, (session, _) in list(self._live.items()):
+            self._tell(session_id, "observed", observations=session.observations())
 
     async def leave(self, patience_s: float) -> None:
         """Nobody asks for these sessions any more."""
@@ -119,13 +119,12 @@ class _House:
             outcome = Outcome(FailureCode.INTERNAL, FAULT)
         finally:
             self._live.pop(session_id, None)
-            self._tell(
-                session_id,
-                "ended",
-                outcome=outcome_body(outcome),
-                stats=await session.stats(),
-                observations=session.observations(),
-            )
+            last: dict[str, Any] = {}
+            try:
+                last = {"stats": await session.stats(), "observations": session.observations()}
+            except Exception:  # its end must be told all the same
+                log.exception("what an ended session measured is lost", session_id=session_id)
+            self._tell(session_id, "ended", outcome=outcome_body(outcome), **last)
 
     def _tell(self, session_id: str, did: str, **more: Any) -> None:
         self._channel.send(did=did, id=session_id, **more)

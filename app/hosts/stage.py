@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app.config import Settings
 from app.hosts.engine import EngineProcess, WatchedEngine
-from app.hosts.hosts import HostedSession, Hosts
+from app.hosts.hosted import HostedSession
+from app.hosts.hosts import Hosts
 from app.main import Equipment
 from app.personas.service import Catalogue
 
@@ -28,7 +29,7 @@ async def split_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator
         exits.push_async_callback(process.aclose)
         await process.start()
         hosts = Hosts(settings, path)
-        engine = WatchedEngine(process, settings, path, hosts.beat_age_s)
+        engine = WatchedEngine(process, settings, path, hosts)
         await engine.start()
         exits.push_async_callback(engine.aclose)
         exits.push_async_callback(hosts.aclose)

@@ -18,7 +18,7 @@ from app.db.database import Database
 from app.db.models import InstanceRow, SessionRow
 from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
-from app.sessions.spec import FailureCode, Outcome, State
+from app.sessions.spec import EndReason, FailureCode, Outcome
 from app.sessions.state import LIVE
 
 log = structlog.get_logger(__name__)
@@ -63,13 +63,13 @@ class Instance:
             )
         await self.look_around()
 
-    async def beat(self) -> list[str]:
+    async def beat(self) -> dict[str, EndReason]:
         """Show that we live; returns our sessions that somebody, anywhere, asked to end."""
         async with self._database.write() as session:
             await session.execute(
                 update(InstanceRow).where(InstanceRow.id == self.id).values(heartbeat_at=now())
             )
-            return list(await SessionRepository(session).of_instances([self.id], [State.ENDING]))
+            return await SessionRepository(session).asked_to_end(self.id)
 
     async def look_around(self) -> None:
         """Fail the sessions of every process that died."""

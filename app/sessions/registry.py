@@ -55,6 +55,11 @@ class Engine(Protocol):
         """Why nothing is painted any more."""
         ...
 
+    @property
+    def no_worker(self) -> str | None:
+        """Why no process can run a session now, though the engine is well."""
+        ...
+
     def beat_age_s(self) -> float: ...
 
     def stats(self) -> EngineStats: ...
@@ -135,8 +140,13 @@ class Registry:
             log.exception("session task failed", session_id=session_id)
             outcome = Outcome(FailureCode.INTERNAL, "The session ended by a fault of the service.")
         finally:
-            self._report.observed(runner.observations())
-            await self._finish(session_id, outcome, await runner.stats())
+            stats: dict[str, Any] = {}
+            try:
+                self._report.observed(runner.observations())
+                stats = await runner.stats()
+            except Exception:  # its end must be recorded all the same
+                log.exception("what an ended session measured is lost", session_id=session_id)
+            await self._finish(session_id, outcome, stats)
 
     async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:
         """Report the end until the database has it: else its key would stay taken."""

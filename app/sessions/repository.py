@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import now
 from app.db.models import SessionEventRow, SessionRow
 from app.errors import ValidationFailed
-from app.sessions.spec import State
+from app.sessions.spec import EndReason, State
 from app.sessions.state import LIVE, sources
 
 
@@ -92,6 +92,19 @@ class SessionRepository:
             )
         )
         return found.all()
+
+    async def asked_to_end(self, instance: str) -> dict[str, EndReason]:
+        """Sessions of an instance that somebody, in whatever process, asked to end, and why."""
+        found = await self._session.execute(
+            select(SessionRow.id, SessionEventRow.reason)
+            .join(SessionEventRow, SessionEventRow.session_id == SessionRow.id)
+            .where(
+                SessionRow.instance_id == instance,
+                SessionRow.state == State.ENDING,
+                SessionEventRow.to_state == State.ENDING,
+            )
+        )
+        return {id: EndReason(reason or EndReason.DELETED) for id, reason in found}
 
     async def count_live(self) -> dict[State, int]:
         found = await self._session.execute(

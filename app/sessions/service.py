@@ -209,6 +209,8 @@ class Sessions:
     def _require_place(self) -> None:
         if (fault := self._engine.fault) is not None:
             raise Unhealthy(f"The engine has stopped: {fault}")
+        if (reason := self._engine.no_worker) is not None:
+            raise Unhealthy(reason, retry_after_s=RETRY_AFTER_S)
         if self._registry.running() + self._reserved >= self._engine.capacity:
             raise CapacityExhausted(
                 f"All {self._engine.capacity} places are taken; try again when one is free.",

@@ -24,7 +24,11 @@ class Arena:
     def __init__(self, size: int = SIZE) -> None:
         self.size = size
         self.file = _anonymous_file(size)
-        self._map = mmap.mmap(self.file, size)
+        try:
+            self._map = mmap.mmap(self.file, size)
+        except (OSError, ValueError):
+            self.close()
+            raise
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._lock = threading.Lock()
         self._free: dict[int, list[int]] = {}  # by size in whole pages
@@ -73,8 +77,10 @@ class ArenaView:
     """A reader's view of an arena, by the file that came with the first message."""
 
     def __init__(self, file: int, size: int) -> None:
-        self._map = mmap.mmap(file, size)
-        os.close(file)
+        try:
+            self._map = mmap.mmap(file, size)
+        finally:
+            os.close(file)
 
     def picture(self, offset: int, size: int) -> Picture:
         """(size,) writable, as LiveKit wants it; nobody writes to it. It keeps the memory."""
@@ -88,5 +94,9 @@ def _anonymous_file(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as made:
             file = os.dup(made.fileno())
-    os.ftruncate(file, size)
+    try:
+        os.ftruncate(file, size)
+    except OSError:
+        os.close(file)
+        raise
     return file

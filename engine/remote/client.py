@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.backoff import Backoff
 from engine.errors import BackendUnavailable, EngineFault, PersonaError
 from engine.painter import Deliver
 from engine.persona import Persona
@@ -28,7 +29,7 @@ from engine.warmup import Measured
 
 log = logging.getLogger(__name__)
 
-AGAIN_S = 0.25  # between attempts to reach the engine
+AGAIN_S, LONGEST_AGAIN_S = 0.25, 2.0  # between attempts to reach the engine
 PATIENCE_S = 5.0  # for an engine that is being started again
 GONE = "The engine's process ended; the service starts another."
 NOT_YET = "The engine has not been reached yet."
@@ -159,21 +160,34 @@ class RemotePainter:
             self._stay_connected()
 
     def _stay_connected(self) -> None:
+        backoff = Backoff(AGAIN_S, LONGEST_AGAIN_S)
         while not self._stopping.is_set():
             try:
                 self._connection = connection = self._connect()
-            except OSError:
+            except (FileNotFoundError, ConnectionError):  # it is being started
                 self._stopping.wait(AGAIN_S)
                 continue
+            except Exception as error:
+                log.warning("the engine's process cannot be reached: %r", error)
+                self._stopping.wait(backoff.next_s())
+                continue
+            backoff.reset()
             self.fault = None
             self._reached.set()
-            for kind, body in connection.link.messages():
-                self._hear(connection, Kind(kind), body)
+            self._listen(connection)
             self._connection = None
             self._reached.clear()
             connection.link.close()
             if not self._stopping.is_set():
                 self._lost(self.fault or GONE)
+
+    def _listen(self, connection: _Connection) -> None:
+        """Until the other end is gone, or sends what makes no sense."""
+        try:
+            for kind, body in connection.link.messages():
+                self._hear(connection, Kind(kind), body)
+        except Exception:
+            log.exception("the connection to the engine's process is given up")
 
     def _connect(self) -> _Connection:
         """Raises OSError while nobody listens."""
@@ -192,11 +206,14 @@ class RemotePainter:
         except OSError:
             connection.close()
             raise
-        self._hello = json.loads(body)
-        self._beat = time.monotonic()
-        return _Connection(
-            Link(connection, realtime=self._realtime), ArenaView(files[0], self._hello["arena"])
-        )
+        try:
+            self._hello = json.loads(body)
+            view = ArenaView(files[0], self._hello["arena"])
+            self._beat = time.monotonic()
+            return _Connection(Link(connection, realtime=self._realtime), view)
+        except Exception:
+            connection.close()
+            raise
 
     def _hear(self, connection: _Connection, kind: Kind, body: bytes) -> None:
         match kind:
@@ -232,4 +249,7 @@ class RemotePainter:
     def _lost(self, reason: str) -> None:
         self.fault = reason
         log.error("the engine's process is gone: %s", reason)
-        self._deliver(reason)
+        try:
+            self._deliver(reason)
+        except Exception:
+            log.exception("streams were not told that the engine is gone")

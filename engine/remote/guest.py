@@ -79,12 +79,14 @@ class Guest:
                     self._obey(Kind(kind), body)
         except Exception:
             log.exception("a process of sessions is let go: it said what makes no sense")
-        for seat in self._seats.values():
-            self._server.close(seat.number)
-        self._seats.clear()
-        self._server.leave(self)
-        link.close()
-        self.arena.close()
+        try:
+            for seat in self._seats.values():
+                self._server.close(seat.number)
+        finally:
+            self._seats.clear()
+            self._server.leave(self)
+            link.close()
+            self.arena.close()
 
     def _obey(self, kind: Kind, body: bytes) -> None:
         match kind:

@@ -54,6 +54,11 @@ class Link:
 
     def _write(self) -> None:
         first = going_first(DEVICE) if self._realtime else contextlib.nullcontext()
-        with first, contextlib.suppress(OSError):
-            while (message := self._outgoing.get()) is not None:
-                self._connection.sendall(message)
+        try:
+            with first, contextlib.suppress(OSError):
+                while (message := self._outgoing.get()) is not None:
+                    self._connection.sendall(message)
+        finally:
+            # Nothing is written any more: whoever reads, here or there, must know.
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)

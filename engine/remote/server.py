@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.backends import load
 from engine.backends.base import Backend
+from engine.backoff import Backoff
 from engine.config import EngineConfig
 from engine.persona import Persona
 from engine.persona import load as load_persona
@@ -21,11 +22,12 @@ from engine.remote.guest import Guest
 from engine.remote.link import HEAD, Link
 from engine.remote.messages import Kind, pack_json
 from engine.runner import Runner
-from engine.types import Rendered
+from engine.types import EngineStats, Rendered
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
+PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before another connection is taken after one was refused
 
 
 class EngineServer:
@@ -51,6 +53,7 @@ class EngineServer:
         self._personas: dict[str, Persona] = {}
         self._admission = ThreadPoolExecutor(1, "admit")
         self._over = threading.Event()
+        self._crowded = 0  # of guests that have left
         self._hello: dict[str, Any] = {}
 
     @property
@@ -91,30 +94,53 @@ class EngineServer:
         self._runner.stop()
 
     def _accept(self, listening: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
+        backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
+        while not self._over.is_set():
+            try:
                 connection, _ = listening.accept()
-                guest = Guest(self)
+                self._welcome(connection)
+            except Exception as error:  # no file, no memory or no thread is left for one more
+                if not self._over.wait(backoff.next_s()):
+                    log.error("a process of sessions could not be connected: %r", error)
+            else:
+                backoff.reset()
+
+    def _welcome(self, connection: socket.socket) -> None:
+        try:
+            guest = Guest(self)
+            try:
                 hello = pack_json({**self._hello, "arena": guest.arena.size})
                 head = HEAD.pack(Kind.HELLO, len(hello))
-                try:
-                    socket.send_fds(connection, [head], [guest.arena.file])
-                    connection.sendall(hello)
-                except OSError:
-                    connection.close()
-                    continue
+                socket.send_fds(connection, [head], [guest.arena.file])
+                connection.sendall(hello)
                 self._guests.add(guest)
                 guest.attach(Link(connection, realtime=self.realtime))
+            except Exception:
+                self._guests.discard(guest)
+                guest.close()
+                guest.arena.close()
+                raise
+        except Exception:
+            connection.close()
+            raise
+
+    def stats(self) -> EngineStats:
+        stats = self._runner.stats()
+        stats.crowded = self._crowded + sum(guest.crowded for guest in list(self._guests))
+        return stats
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
-            told = {
-                "stats": asdict(self._runner.stats()),
-                "age_s": self._runner.beat_age_s(),
-                "fault": self._runner.fault,
-            }
-            for guest in list(self._guests):
-                guest.tell(Kind.BEAT, pack_json(told))
+            try:
+                told = {
+                    "stats": asdict(self.stats()),
+                    "age_s": self._runner.beat_age_s(),
+                    "fault": self._runner.fault,
+                }
+                for guest in list(self._guests):
+                    guest.tell(Kind.BEAT, pack_json(told))
+            except Exception:
+                log.exception("a beat was not told")
 
     def _hand_out(self, results: list[Rendered] | str) -> None:
         """On the device's thread."""
@@ -161,7 +187,9 @@ class EngineServer:
             self._runner.close(number)
 
     def leave(self, guest: Guest) -> None:
-        self._guests.discard(guest)
+        if guest in self._guests:
+            self._guests.discard(guest)
+            self._crowded += guest.crowded
 
     @property
     def runner(self) -> Runner:

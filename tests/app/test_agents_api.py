@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from livekit import api as livekit_api
 
+from app import main
 from app.config import Settings
 from app.local import LiveKit
 from app.sessions.spec import AudioSpec
@@ -79,6 +80,26 @@ async def test_another_agent_takes_the_place_over(api: Api, livekit_server: Live
     ended = await api.ended(first.json()["id"])
     assert (ended["state"], ended["end_reason"]) == ("ended", "superseded")
     assert second.json()["audio"]["agent"] == "agent-2"
+
+
+async def test_taken_over_through_another_process_it_is_superseded(
+    serve: Serve,
+    service_settings: Settings,
+    database_url: str,
+    livekit_server: LiveKit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(main, "BEAT_S", 0.05)
+    settings = service_settings.model_copy(update={"database_url": database_url})
+    one, other = await serve(settings), await serve(settings)
+    first = await one.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
+    second = await other.http.post("/v1/sessions", json=launch(livekit_server, "agent-2"))
+    assert second.status_code == 201
+    ended = await other.ended(first.json()["id"])
+    assert (ended["state"], ended["end_reason"]) == ("ended", "superseded")
+    deleted = second.json()["id"]
+    assert (await one.http.delete(f"/sessions/{deleted}")).status_code == 202
+    assert (await one.ended(deleted))["end_reason"] == "deleted"
 
 
 async def test_a_forged_token_takes_nobodys_place_nor_sees_it(

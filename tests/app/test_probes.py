@@ -44,6 +44,17 @@ async def _unhealthy(api: Api, what: str) -> None:
         assert what in answer.json()["detail"]
 
 
+async def test_without_a_worker_the_service_is_healthy_but_not_ready(api: Api) -> None:
+    api.stage.engine.no_worker = "the hosts are gone"
+    assert (await api.http.get("/health")).status_code == 200
+    for answer in (
+        await api.http.get("/ready"),
+        await api.http.post("/sessions", json={"room": "r", "persona": "default"}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (503, "unhealthy")
+        assert answer.json()["detail"] == "the hosts are gone"
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_database_that_stopped_answering_is_no_health(database: Database) -> None:
     instance = Instance(database, Reports(database, Metrics()))
@@ -63,6 +74,7 @@ async def test_metrics_count_what_happens(api: Api) -> None:
     assert 'voipavatar_sessions{state="ready"} 1.0' in text
     assert "voipavatar_sessions_created_total 1.0" in text
     assert "voipavatar_engine_frames_total 7.0" in text
+    assert "voipavatar_engine_crowded_frames_total 3.0" in text
     await api.http.delete(f"/sessions/{session['id']}")
     await api.ended(session["id"])
     text = (await api.http.get("/metrics")).text

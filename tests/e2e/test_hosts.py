@@ -16,7 +16,8 @@ import pytest_asyncio
 from app.config import Settings
 from app.hosts.child import plain, settings_of
 from app.hosts.engine import EngineProcess
-from app.hosts.hosts import HostedSession, Hosts
+from app.hosts.hosted import HostedSession
+from app.hosts.hosts import Hosts
 from app.local import LiveKit, Service, local_service, prepare_persona
 from app.personas.service import Catalogue
 from app.rtc.measure.participant import LiveKitAccess
@@ -27,6 +28,7 @@ from tests.e2e.collector import Collector, values
 from tests.e2e.scripted import tone
 from tests.e2e.served import SIZE, begun, ended, has_left, metric, processes
 from tests.e2e.waiting import PATIENCE_S, speaking, until
+from tests.limits import no_more_files
 
 # One service for all of them, which each leaves as it found it; the last one kills it.
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -167,6 +169,35 @@ async def test_a_killed_engine_fails_its_sessions_and_serves_again(service: Serv
     await until(ready)
     assert processes(service, "engine")[0].pid != engine.pid
     await begun(service, "engine-2")
+
+
+async def test_a_system_without_files_for_processes_ends_no_keeper(service: Service) -> None:
+    """Every host and the engine end while no process can be started; then the limit is lifted."""
+
+    async def unready(words: str) -> bool:
+        answer = await service.http.get("/ready")
+        return answer.status_code == 503 and words in answer.json()["detail"]
+
+    async def ready() -> bool:
+        return (await service.http.get("/ready")).status_code == 200
+
+    await until(ready)
+    with no_more_files(service.child.pid):
+        for host in processes(service, "host"):
+            host.send_signal(signal.SIGKILL)
+        await until(lambda: unready("no process for host"))
+        await until(lambda: unready("Too many open files"))
+        assert (await service.http.get("/health")).status_code == 200
+        (engine,) = processes(service, "engine")
+        engine.send_signal(signal.SIGKILL)
+        await until(lambda: unready("no process for engine"))
+    await until(ready)
+    await begun(service, "files")
+
+    async def two_hosts() -> bool:
+        return len(processes(service, "host")) == 2
+
+    await until(two_hosts)
 
 
 async def test_a_host_that_has_served_long_enough_is_replaced(

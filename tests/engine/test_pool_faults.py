@@ -135,7 +135,7 @@ async def test_pauses_grow_while_a_backend_does_not_start_and_it_says_that_it_is
     wait = Restarts.wait
 
     def noted(self: Restarts, *, for_good: bool = False) -> None:
-        waits.append(self._pause_s)
+        waits.append(self._backoff._pause_s)
         wait(self, for_good=for_good)
 
     monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.02)

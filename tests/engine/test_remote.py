@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM
+from socket import socket as Socket  # noqa: N812
 
 import numpy as np
 import pytest
@@ -36,6 +39,7 @@ from tests.engine.pools import (
     until,
 )
 from tests.engine.test_pool_faults import Failing, ask_twice
+from tests.limits import no_more_files
 
 CONFIG = EngineConfig(backend="warp", max_streams=4)
 
@@ -111,6 +115,30 @@ async def test_places_of_pictures_are_given_back(socket: Path, kept_persona: Per
             gc.collect()
             await until(lambda: guest.arena.taken == 0)
             assert guest.crowded == 0
+
+
+async def test_pictures_that_find_no_place_are_counted(socket: Path, kept_persona: Persona) -> None:
+    with serving(socket) as server:
+        async with pool_on(socket) as pool:
+            stream = pool.open_stream(kept_persona)
+            (guest,) = server._guests
+            guest.arena._end = guest.arena.size  # all of it is taken
+            talk(stream)
+            ask(stream, range(5))
+            await until(lambda: pool.stats().crowded == 5)
+        await until(lambda: not server._guests)
+        assert server.stats().crowded == 5, "those of a process that left still count"
+
+
+async def test_an_engine_without_files_takes_the_next_connection(
+    socket: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(socket), Socket(AF_UNIX, SOCK_STREAM) as early:
+        with no_more_files(os.getpid()):
+            early.connect(str(socket))
+            await until(lambda: "could not be connected" in caplog.text)
+        async with pool_on(socket) as pool:
+            assert pool.fault is None
 
 
 async def test_two_processes_of_sessions_get_their_own_pictures(

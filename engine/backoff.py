@@ -1,0 +1,21 @@
+"""How long to wait before something that failed is tried again."""
+
+from __future__ import annotations
+
+
+class Backoff:
+    """Pauses between attempts: each twice the last, up to a longest."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
+        self._pause_s = first_s
+
+    def next_s(self) -> float:
+        """The pause after one more failed attempt."""
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, self._longest_s)
+        return pause_s
+
+    def reset(self) -> None:
+        """An attempt succeeded: the next failure begins with the first pause again."""
+        self._pause_s = self._first_s
