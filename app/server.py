@@ -20,6 +20,7 @@ from app.db.database import Database
 from app.db.migrate import migrate
 from app.main import StageFactory, create_app, real_stage
 from app.sessions.schemas import livekit_address
+from engine.cores import waiting_threads
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ async def serve(
 
     A second signal kills the process. Raises EngineError where the engine cannot start.
     """
+    asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     _require_livekit_address(settings)
     await _require_key(settings)
     app = create_app(settings, stage_factory=stage_factory)

@@ -19,6 +19,7 @@ from av.audio.resampler import AudioResampler
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from engine.cores import thread_limit
 from engine.errors import EngineError
 from engine.types import FPS, Picture
 
@@ -65,6 +66,8 @@ def _opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
         raise MediaError(f"{path.name} is empty (0 bytes), not {_article(what)}.")
     try:
         with av.open(str(path)) as container:
+            for stream in container.streams.video:
+                stream.codec_context.thread_count = thread_limit()
             yield container
     except (av.FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -194,7 +197,7 @@ class Mp4Writer:
             raise MediaError(f"{path} cannot be written: {error.strerror}.") from error
         options = {"movflags": "faststart"}
         self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
-        options = {"crf": "18", "preset": "veryfast"}
+        options = {"crf": "18", "preset": "veryfast", "threads": str(thread_limit())}
         video = self._container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.colorspace, video.codec_context.color_range = BT601, LIMITED

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import Callable
 
 from engine.audio import Speech
 from engine.backends import load
 from engine.backends.base import Backend
 from engine.config import EngineConfig
+from engine.cores import usable_cores
 from engine.errors import CapacityExhausted, EngineFault
 from engine.painter import Deliver, Painter
 from engine.persona import Persona
@@ -34,7 +34,8 @@ class EnginePool:
     Capacity, if `config.max_streams` doesn't set it, is the smaller of what the device and what
     the processor can bear, each filled to `config.utilisation`: the measured pictures a second
     over 25; and cores over the cost of a session, which is SESSION_CORES and the processor time of
-    25 pictures. At least 1: a slow machine then drops pictures, but shows what it can.
+    25 pictures. Cores are those that affinity and a container's CPU limit leave to us. At least 1:
+    a slow machine then drops pictures, but shows what it can.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class EnginePool:
     def _bearable(self, measured: Measured) -> int:
         share = self._config.utilisation
         device = share * measured.fps / FPS
-        cores = share * _cores() / (SESSION_CORES + FPS * measured.cpu_s)
+        cores = share * usable_cores() / (SESSION_CORES + FPS * measured.cpu_s)
         return max(1, int(min(device, cores)))
 
     def _left(self, number: int) -> None:
@@ -163,7 +164,3 @@ class EnginePool:
             owner = self._streams.get(result.stream)
             if owner is not None:
                 owner.arrived(result)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

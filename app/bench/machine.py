@@ -14,6 +14,7 @@ import psutil
 
 from app.bench.plan import Rig
 from app.local import LocalError, livekit_binary
+from engine import cores
 
 PACKAGES = ("livekit", "numpy", "opencv-python-headless", "torch", "triton", "tensorrt")
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def facts(rig: Rig) -> dict[str, str]:
     """Name -> value, in the order in which they are shown."""
     found = {
-        "Processor": f"{psutil.cpu_count()} × {_processor()}",
+        "Processor": f"{_processor()}, {cores.described()}",
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": _gpu() or "none",
         "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import socket
@@ -17,7 +16,7 @@ import httpx
 from app.config import Settings
 from app.doctor.finding import Finding, State
 from app.local import SCRIPTS
-from engine import backends
+from engine import backends, cores
 from engine.errors import BackendUnavailable
 from engine.models.layout import missing, needed
 from engine.prepare.tools import tools_in
@@ -26,7 +25,7 @@ NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def python() -> Finding:
-    return Finding("Python", "ok", f"{platform.python_version()}, {os.cpu_count()} cores")
+    return Finding("Python", "ok", f"{platform.python_version()}, {cores.described()}")
 
 
 def video() -> Finding:

@@ -20,6 +20,7 @@ from app.rtc.session import RoomSession, Stage
 from app.rtc.stage import open_stage
 from app.runtime import Pulse, pulse
 from app.sessions.spec import EndReason, FailureCode, Outcome
+from engine.cores import waiting_threads
 from engine.errors import BackendUnavailable
 from engine.pool import EnginePool
 from engine.remote.client import RemotePainter
@@ -33,6 +34,7 @@ FAULT = "The session ended by a fault of the service; its log says more."
 
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
     """Until the channel closes; then every session leaves its room."""
+    asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     catalogue = Catalogue(
         settings.personas_dir,
         settings.data_dir / "personas",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.cores import thread_limit
 from engine.errors import BackendUnavailable
 
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -24,6 +25,7 @@ def open_session(path: Path, shape: Shape) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = thread_limit()
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]

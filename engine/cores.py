@@ -1,0 +1,189 @@
+"""How many processor cores this process may use: affinity, cpusets and the quotas of containers.
+
+A container's limit (`docker --cpus`, Kubernetes' `limits.cpu`, systemd's `CPUQuota=`) is a quota of
+time, which neither `os.cpu_count` nor the affinity mask shows. A process that plans by those two
+promises more than it can keep, and is stopped for a part of each 100 ms.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+LIBRARIES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
+"""What OpenMP, torch, numpy's BLAS and OpenCV read when they are imported."""
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # how mountinfo writes spaces in paths
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A directory of a cgroup hierarchy that limits this process: its own, or one above it."""
+
+    version: int
+    directory: Path
+
+
+def usable_cores(root: Path = Path("/"), affinity: set[int] | None = None) -> float:
+    """Cores worth of time, possibly a fraction; never 0.
+
+    Args:
+        root: where `/proc` and the mounts of the cgroup hierarchies are; tests make their own.
+        affinity: the processors this process may run on; None asks the system.
+    """
+    allowed = _affinity() if affinity is None else affinity
+    cores = float(len(allowed))
+    for group in _groups(root):
+        if set_aside := _cpuset(group) & allowed:
+            cores = min(cores, len(set_aside))
+        if (quota := _quota(group)) is not None:
+            cores = min(cores, quota)
+    return max(cores, 0.01)
+
+
+def usable_threads() -> int:
+    """Threads that can compute at the same time; at least one."""
+    return max(1, math.floor(usable_cores()))
+
+
+def described() -> str:
+    """The cores for a person, with the machine's own where they are more."""
+    usable, present = usable_cores(), os.cpu_count() or 1
+    if usable >= present:
+        return f"{present} cores" if present != 1 else "1 core"
+    return f"{usable:g} of {present} cores (affinity, or a container's CPU limit)"
+
+
+def thread_limit() -> int:
+    """How many threads a library may start for its work; 0: as many as it likes.
+
+    Without a limit below the machine's own cores, a library knows best how many hardware threads
+    are worth using.
+    """
+    return usable_threads() if usable_cores() < (os.cpu_count() or 1) else 0
+
+
+def limit_libraries() -> None:
+    """Have libraries start no more threads than there are cores to run them.
+
+    To be called before they are imported. What an operator has set in the environment counts.
+    """
+    if limit := thread_limit():
+        for name in LIBRARIES:
+            os.environ.setdefault(name, str(limit))
+
+
+def waiting_threads(name: str) -> ThreadPoolExecutor:
+    """For an event loop's `to_thread`: as asyncio's own, but sized by the cores we may use."""
+    return ThreadPoolExecutor(min(32, usable_threads() + 4), name)
+
+
+def _affinity() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """Every group whose limits hold for us, in each hierarchy that limits processors."""
+    try:
+        lines = _lines(root / "proc/self/cgroup")
+        mounts = list(_mounts(root))
+    except OSError:
+        return
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        wanted = set(controllers.split(","))
+        for version, kinds, top, inside in mounts:
+            if version == (2 if number == "0" and not controllers else 1) and (
+                version == 2 or wanted & kinds & {"cpu", "cpuset"}
+            ):
+                for directory in _upwards(top, _below(path, inside)):
+                    yield _Group(version, directory)
+
+
+def _mounts(root: Path) -> Iterator[tuple[int, set[str], Path, str]]:
+    """Version, controllers, mount point and the group that is mounted there."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        inside, where = (_unescaped(field) for field in fields[3:5])
+        version = 2 if kind[0] == "cgroup2" else 1
+        yield version, set(kind[2].split(",")), root / where.lstrip("/"), inside
+
+
+def _below(path: str, inside: str) -> PurePosixPath:
+    """Our group's path as seen from the group that is mounted.
+
+    Without a namespace of its own a container sees the host's path, and mounts its own group:
+    both begin alike. A path that leads elsewhere, as `/../x` does, is outside what we can see.
+    """
+    try:
+        relative = PurePosixPath(path).relative_to(inside)
+    except ValueError:
+        return PurePosixPath()
+    return PurePosixPath() if ".." in relative.parts else relative
+
+
+def _upwards(top: Path, relative: PurePosixPath) -> Iterator[Path]:
+    """From the mounted group down to ours, as far as it is there."""
+    directory = top
+    yield directory
+    for part in relative.parts:
+        directory = directory / part
+        if not directory.is_dir():
+            return
+        yield directory
+
+
+def _quota(group: _Group) -> float | None:
+    """Cores of time by the group's quota and period; None without a limit."""
+    with suppress(OSError, ValueError):
+        if group.version == 2:
+            quota, period = (_lines(group.directory / "cpu.max")[0].split() + ["100000"])[:2]
+        else:
+            quota = _lines(group.directory / "cpu.cfs_quota_us")[0]
+            period = _lines(group.directory / "cpu.cfs_period_us")[0]
+        if quota not in ("max", "-1") and int(quota) > 0 and int(period) > 0:
+            return int(quota) / int(period)
+    return None
+
+
+def _cpuset(group: _Group) -> set[int]:
+    """The processors that the group may use; empty where it says nothing."""
+    for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
+        with suppress(OSError, ValueError, IndexError):
+            if found := _numbers(_lines(group.directory / name)[0]):
+                return found
+    return set()
+
+
+def _numbers(listed: str) -> set[int]:
+    """Of the kernel's form: `0-3,8`."""
+    found: set[int] = set()
+    for part in filter(None, listed.strip().split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+
+
+def _unescaped(field: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), field)
