@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth import FREE, authorise
 from app.deps import Services
-from app.errors import AppError, Internal, PayloadTooLarge
-from app.problems import problem_response
+from app.errors import AppError, PayloadTooLarge
+from app.problems import problem_response, unexpected_problem
 
 log = structlog.get_logger("app.http")
 
@@ -46,11 +46,10 @@ class Edge:
                 await self._handle(scope, arriving, answer)
             except AppError as error:
                 await self._refuse(error, scope, arriving, answer)
-            except Exception:
-                log.exception("request failed", path=scope["path"])
+            except Exception as error:
+                fault = unexpected_problem(error, scope["path"])
                 if answer.status is not None:
                     raise  # half an answer is out; only breaking off tells the caller
-                fault = Internal("A fault of the service; its log says more.")
                 await self._refuse(fault, scope, arriving, answer)
             finally:
                 self._record(scope, answer)

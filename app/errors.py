@@ -5,11 +5,14 @@ AppError
 ├── Unauthenticated 401    ├── LiveKitExternal 409       ├── LiveKitTokenRejected 422
 ├── Forbidden 403          ├── PayloadTooLarge 413       ├── StartTimeout 504
 ├── SessionNotFound 404    ├── CapacityExhausted 503     ├── Unhealthy 503
-├── PersonaNotFound 404    ├── Draining 503              └── Internal 500
-└── PersonaInvalid 422
+├── PersonaNotFound 404    │   ├── StorageUnavailable    ├── Draining 503
+├── PersonaInvalid 422     │   └── ResourcesExhausted    └── Internal 500
 """
 
 from __future__ import annotations
+
+from engine.errors import StorageFault
+from engine.shortage import shortage_of
 
 
 class AppError(Exception):
@@ -81,9 +84,29 @@ class Unhealthy(AppError):
     status, code, title = 503, "unhealthy", "The service is not healthy"
 
 
+class StorageUnavailable(Unhealthy):
+    """The disk or the database's disk is full, read-only or fails."""
+
+    code, title = "storage_unavailable", "Nothing can be stored"
+
+
+class ResourcesExhausted(Unhealthy):
+    """No file descriptor, memory, thread or connection is left."""
+
+    code, title = "resources_exhausted", "The service is short of resources"
+
+
 class Draining(AppError):
     status, code, title = 503, "draining", "The service is shutting down"
 
 
 class Internal(AppError):
     """A bug of ours."""
+
+
+def shortage_problem(error: BaseException) -> Unhealthy | None:
+    """The problem of an error that comes from a full disk or the like; else None."""
+    if (shortage := shortage_of(error)) is None:
+        return None
+    kind = StorageUnavailable if isinstance(shortage, StorageFault) else ResourcesExhausted
+    return kind(str(shortage))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Awaitable, Callable, Mapping
 
-from app.db.database import Database
 from app.errors import Unhealthy
-from app.sessions.instances import Instance
 from app.sessions.registry import Engine
 
 BEAT_LIMIT_S = 2.0  # contract.md, Starting it
-DATABASE_LIMIT_S = 10.0
 ASK_S = 3.0
+
+Check = Callable[[], Awaitable[None]]
+"""Returns while a session could begin, as far as this one check can tell; else raises an AppError
+whose sentence says what is missing. Each looks anew: what was mended counts at the next request."""
 
 
 class Health:
-    def __init__(self, database: Database, engine: Engine, instance: Instance) -> None:
-        self._database = database
+    """`/health` says whether this process moves; `/ready` runs the checks as well.
+
+    `/health` asks nobody else. A database that is away ends no call, so it must not have the
+    process restarted either, which would end them all.
+    """
+
+    def __init__(self, engine: Engine, checks: Mapping[str, Check]) -> None:
+        """`checks`: by what they look at, in the order in which they run."""
         self._engine = engine
-        self._instance = instance
+        self._checks = checks
 
     def require_health(self) -> None:
         """Raises Unhealthy with what is wrong. That it runs at all shows the loop turning."""
@@ -27,19 +34,13 @@ class Health:
             raise Unhealthy(fault)
         if (silent := self._engine.beat_age_s()) >= BEAT_LIMIT_S:
             raise Unhealthy(f"The engine's thread has not moved for {silent:.1f} s.")
-        silent = time.monotonic() - self._database.answered_at
-        if silent >= DATABASE_LIMIT_S:
-            raise Unhealthy(f"The database has not answered for {silent:.0f} s.")
 
     async def require_readiness(self) -> None:
-        """Raises Unhealthy or Draining unless a session can be begun now."""
+        """Raises what the first failing check raises, unless a session can begin now."""
         self.require_health()
-        if (reason := self._engine.no_worker) is not None:
-            raise Unhealthy(reason)
-        if not self._instance.settled:
-            raise Unhealthy("Sessions that another process may have left are still looked into.")
-        try:
-            async with asyncio.timeout(ASK_S):
-                await self._database.ping()
-        except TimeoutError:
-            raise Unhealthy("The database does not answer.") from None
+        for subject, check in self._checks.items():
+            try:
+                async with asyncio.timeout(ASK_S):
+                    await check()
+            except TimeoutError:
+                raise Unhealthy(f"The check of {subject} took over {ASK_S:g} s.") from None

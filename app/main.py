@@ -25,6 +25,7 @@ from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
 from app.problems import describe, install_problems
+from app.readiness import readiness_checks
 from app.runtime import Pulse, PulseCollector, pulse
 from app.sessions import compat
 from app.sessions import endpoints as sessions
@@ -33,7 +34,7 @@ from app.sessions.registry import Engine, Registry, Runner
 from app.sessions.reports import Reports
 from app.sessions.service import Sessions
 from app.sessions.spec import SessionSpec
-from engine.errors import PersonaError
+from engine.errors import PersonaError, ResourceShortage, StorageFault
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
     try:
         # Seconds of work the first time; no session should have to wait for it.
         await catalogue.load(settings.persona_name)
-    except PersonaError as error:
+    except (PersonaError, StorageFault, ResourceShortage) as error:
         log.warning("the default persona cannot be used", detail=str(error))
     if settings.hosts:
         async with split_stage(settings, catalogue) as equipment:
@@ -144,7 +145,8 @@ async def open_services(
         settings, database, catalogue, stage.engine, registry, reports, metrics, instance.id
     )
     exits.push_async_callback(sessions.drain)
-    health = Health(database, stage.engine, instance)
+    checks = readiness_checks(settings, database, catalogue, instance, stage.engine)
+    health = Health(stage.engine, checks)
     return Services(settings, database, catalogue, sessions, health, metrics)
 
 

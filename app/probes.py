@@ -26,16 +26,18 @@ class ReadyStatus(BaseModel):
     status: Literal["ready"] = "ready"
 
 
+@router.head("/health", responses=describe(Unhealthy))
 @router.get("/health", responses=describe(Unhealthy))
 async def health(services: All) -> HealthStatus:
-    """200 while the process does its work; else what is wrong."""
+    """200 while the process does its work, whatever becomes of the database."""
     services.health.require_health()
     return HealthStatus()
 
 
+@router.head("/ready", responses=describe(Unhealthy, Draining))
 @router.get("/ready", responses=describe(Unhealthy, Draining))
 async def ready(services: All) -> ReadyStatus:
-    """200 while new sessions can begin: database reachable, engine warm, not shutting down."""
+    """200 while a session could begin now; else the first thing that is missing."""
     if services.sessions.draining:
         raise Draining("The service is shutting down.")
     await services.health.require_readiness()

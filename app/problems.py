@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -18,10 +19,15 @@ from app.errors import (
     Forbidden,
     Internal,
     PayloadTooLarge,
+    ResourcesExhausted,
+    StorageUnavailable,
     Unauthenticated,
     Unhealthy,
     ValidationFailed,
+    shortage_problem,
 )
+
+log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -31,6 +37,8 @@ _EVERYWHERE: tuple[type[AppError], ...] = (
     PayloadTooLarge,
     ValidationFailed,
     Unhealthy,
+    StorageUnavailable,
+    ResourcesExhausted,
     Draining,
     Internal,
 )
@@ -74,6 +82,15 @@ def describe(*problems: type[AppError]) -> dict[int | str, dict[str, Any]]:
         }
         for status, same in sorted(by_status.items())
     }
+
+
+def unexpected_problem(error: Exception, path: str) -> AppError:
+    """The problem of an error that no code expected, which is logged."""
+    if (shortage := shortage_problem(error)) is not None:
+        log.warning("request failed", path=path, error=shortage.detail)
+        return shortage
+    log.exception("request failed", path=path)
+    return Internal("A fault of the service; its log says more.")
 
 
 def problem_response(

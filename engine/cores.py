@@ -35,12 +35,17 @@ class _Group:
     directory: Path
 
 
-def usable_cores(root: Path = Path("/"), affinity: set[int] | None = None) -> float:
+def usable_cores(
+    root: Path = Path("/"), affinity: set[int] | None = None, *, tick_s: float = 0.0
+) -> float:
     """Cores worth of time, possibly a fraction; never 0.
 
     Args:
         root: where `/proc` and the mounts of the cgroup hierarchies are; tests make their own.
         affinity: the processors this process may run on; None asks the system.
+        tick_s: count what work that comes at every tick can rely on. A quota is for a period of
+            usually 100 ms, and what is used up early stops everything until the next: of ticks of
+            40 ms three fall into some periods, though 2.5 on average.
     """
     allowed = _affinity() if affinity is None else affinity
     cores = float(len(allowed))
@@ -48,8 +53,21 @@ def usable_cores(root: Path = Path("/"), affinity: set[int] | None = None) -> fl
         if set_aside := _cpuset(group) & allowed:
             cores = min(cores, len(set_aside))
         if (quota := _quota(group)) is not None:
-            cores = min(cores, quota)
+            cores = min(cores, quota.cores * quota.steady(tick_s))
     return max(cores, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class _Quota:
+    cores: float
+    period_s: float
+
+    def steady(self, tick_s: float) -> float:
+        """The share of it that may be used on average, so that the fullest period has enough."""
+        if not 0 < tick_s < self.period_s:
+            return 1.0
+        ticks = self.period_s / tick_s
+        return ticks / math.ceil(ticks - 1e-9)
 
 
 def usable_threads() -> int:
@@ -150,16 +168,16 @@ def _upwards(top: Path, relative: PurePosixPath) -> Iterator[Path]:
         yield directory
 
 
-def _quota(group: _Group) -> float | None:
-    """Cores of time by the group's quota and period; None without a limit."""
+def _quota(group: _Group) -> _Quota | None:
+    """The group's limit; None where it has none."""
     with suppress(OSError, ValueError):
         if group.version == 2:
-            quota, period = (_lines(group.directory / "cpu.max")[0].split() + ["100000"])[:2]
+            quota, period = [*_lines(group.directory / "cpu.max")[0].split(), "100000"][:2]
         else:
             quota = _lines(group.directory / "cpu.cfs_quota_us")[0]
             period = _lines(group.directory / "cpu.cfs_period_us")[0]
         if quota not in ("max", "-1") and int(quota) > 0 and int(period) > 0:
-            return int(quota) / int(period)
+            return _Quota(int(quota) / int(period), int(period) / 1e6)
     return None
 
 

@@ -5,6 +5,8 @@ EngineError
 │   └── PersonaNotFound
 ├── BackendUnavailable    a library, a device or a file is missing; says how to get it
 ├── CapacityExhausted     the pool cannot take another stream and stay on time
+├── StorageFault          the disk is full, read-only or fails: nobody's persona is to blame
+├── ResourceShortage      no descriptor, memory or thread is left
 └── EngineFault           the backend failed while running; the pool tries a restart
     └── DeviceLost        only a new process can use the device again
 """
@@ -34,6 +36,14 @@ class BackendUnavailable(EngineError):
 
 class CapacityExhausted(EngineError):
     """Every slot of the pool is taken."""
+
+
+class StorageFault(EngineError):
+    """Files cannot be written or read now, whoever's they are."""
+
+
+class ResourceShortage(EngineError):
+    """The process has no file descriptor, memory or thread left for the work."""
 
 
 class EngineFault(EngineError):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PersonaError
 from engine.persona import Persona
+from engine.shortage import blame
 
 SHAPE = (8, 32, 32)
 """Of a frame: the masked face's four channels, then the whole one's; scaled by 0.18215."""
@@ -29,7 +30,7 @@ def stored_latents(persona: Persona, fingerprint: str) -> Latents | None:
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError) as error:
-        raise _damaged(persona, str(error)) from error
+        raise blame(error, _damaged(persona, str(error))) from error
     wanted = (len(persona.frames), *SHAPE)
     if stored.shape != wanted or stored.dtype != np.float16:
         raise _damaged(persona, f"{stored.dtype} of shape {stored.shape}, not {wanted}")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.cores import thread_limit
 from engine.errors import EngineError
+from engine.shortage import blame
 from engine.types import FPS, Picture
 
 HD_LINES = 720  # from here on, a file that does not name its colours means BT.709
@@ -71,7 +72,8 @@ def _opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
             yield container
     except (av.FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path.name} cannot be read as {_article(what)}: {reason}.") from error
+        unreadable = MediaError(f"{path.name} cannot be read as {_article(what)}: {reason}.")
+        raise blame(error, unreadable) from error
 
 
 def _article(what: str) -> str:
@@ -108,9 +110,8 @@ def read_video(path: Path) -> Iterator[Bgr]:
                     yield picture
                     given += 1
         except av.FFmpegError as error:
-            raise MediaError(
-                f"{path.name} is unreadable from frame {given} on: {error.strerror}."
-            ) from error
+            broken = f"{path.name} is unreadable from frame {given} on: {error.strerror}."
+            raise blame(error, MediaError(broken)) from error
 
 
 def _shown(container: av.container.InputContainer) -> Iterator[tuple[av.VideoFrame, float]]:
@@ -194,7 +195,8 @@ class Mp4Writer:
         try:
             self._unfinished.touch()  # PyAV would only find out at the first picture
         except OSError as error:
-            raise MediaError(f"{path} cannot be written: {error.strerror}.") from error
+            unwritable = MediaError(f"{path} cannot be written: {error.strerror}.")
+            raise blame(error, unwritable) from error
         options = {"movflags": "faststart"}
         self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
         options = {"crf": "18", "preset": "veryfast", "threads": str(thread_limit())}

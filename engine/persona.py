@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import PersonaError
+from engine.shortage import blame
 
 
 def ping_pong(k: int, n: int) -> int:
@@ -87,9 +88,8 @@ def load(folder: Path) -> Persona:
             settings=dict(manifest["settings"]),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise PersonaError(
-            f"The prepared persona in {folder} is damaged ({error}). Delete that folder."
-        ) from error
+        damaged = f"The prepared persona in {folder} is damaged ({error}). Delete that folder."
+        raise blame(error, PersonaError(damaged)) from error
 
 
 def _check(

@@ -139,7 +139,7 @@ class EnginePool:
     def _bearable(self, measured: Measured) -> int:
         share = self._config.utilisation
         device = share * measured.fps / FPS
-        cores = share * usable_cores() / (SESSION_CORES + FPS * measured.cpu_s)
+        cores = share * usable_cores(tick_s=1 / FPS) / (SESSION_CORES + FPS * measured.cpu_s)
         return max(1, int(min(device, cores)))
 
     def _left(self, number: int) -> None:

@@ -18,6 +18,7 @@ sys.dont_write_bytecode = False
 pytest_plugins = [
     "tests.fixtures.livekit",
     "tests.fixtures.database",
+    "tests.fixtures.outage",
     "tests.fixtures.api",
     "tests.fixtures.refusals",
     "tests.fixtures.models",

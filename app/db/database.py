@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -43,7 +42,6 @@ class Database:
     def __init__(self, url: str) -> None:
         """Connects to nothing yet; a SQLite file's folder is made, or Unhealthy raised."""
         self.engine = _engine(url)
-        self.answered_at = time.monotonic()  # when a transaction last went well
         self._writing = self.engine.execution_options(writes=True)
 
     @property
@@ -79,7 +77,6 @@ class Database:
         except UNREACHABLE as error:
             log.warning("the database does not answer", error=str(error))
             raise Unhealthy(UNANSWERED) from error
-        self.answered_at = time.monotonic()
 
 
 def _engine(url: str) -> AsyncEngine:

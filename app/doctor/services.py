@@ -18,7 +18,7 @@ from app.personas.service import Catalogue, PersonaInfo
 from app.rtc.tokens import avatar_token
 from app.rtc.validate import ask_livekit
 from app.sessions.spec import AudioSpec
-from engine.errors import PersonaError
+from engine.errors import EngineError
 
 DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of livekit-server --dev"
 
@@ -75,7 +75,7 @@ async def personas(settings: Settings) -> list[Finding]:
     folder = settings.personas_dir.resolve()
     try:
         listed = await catalogue.listing()
-    except PersonaError as error:
+    except EngineError as error:
         return [Finding("Personas", "missing", str(error))]
     finally:
         await catalogue.aclose()

@@ -10,6 +10,7 @@ import yaml
 
 from engine.errors import PersonaError
 from engine.prepare.settings import MUSETALK_KEYS, NEWEST, PersonaSettings, parse_settings
+from engine.shortage import blame
 
 FILE = "personas.yaml"
 
@@ -51,7 +52,8 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PersonaError(f"{file.name} cannot be read: {error.strerror}.") from error
+        unreadable = PersonaError(f"{file.name} cannot be read: {error.strerror}.")
+        raise blame(error, unreadable) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.errors import PersonaInvalid, PersonaNotFound
+from app.errors import PersonaInvalid, PersonaNotFound, Unhealthy, shortage_problem
 from app.personas.service import Catalogue
 from engine import errors
 
@@ -17,3 +17,13 @@ async def require_persona(catalogue: Catalogue, name: str) -> None:
         raise PersonaNotFound(str(error)) from error
     except errors.PersonaError as error:
         raise PersonaInvalid(str(error)) from error
+
+
+async def require_any_persona(catalogue: Catalogue) -> None:
+    """Returns when a session of some persona could begin now."""
+    try:
+        await asyncio.to_thread(catalogue.require_usable)
+    except errors.PersonaError as error:
+        raise Unhealthy(f"No persona can be used. {error}") from error
+    except errors.EngineError as error:
+        raise shortage_problem(error) or Unhealthy(str(error)) from error

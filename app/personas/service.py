@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,10 +17,11 @@ import structlog
 
 from app.personas.config import FILE, read_blocks, settings_of, video_of
 from engine.errors import EngineError, PersonaError, PersonaNotFound
-from engine.media import probe_video
+from engine.media import MediaError, VideoInfo, probe_video
 from engine.persona import Persona
-from engine.prepare.build import Size, prepare
-from engine.prepare.cache import cache_key, is_prepared
+from engine.prepare.build import prepare
+from engine.prepare.cache import cache_key, is_prepared, require_room
+from engine.prepare.crop import Size
 from engine.prepare.settings import NEWEST, PersonaSettings
 from engine.prepare.tools import Tools, tools_in
 
@@ -86,6 +88,24 @@ class Catalogue:
     async def listing(self) -> list[PersonaInfo]:
         """Every configured persona. Raises PersonaError where the file itself is broken."""
         return await asyncio.to_thread(lambda: [self._info(name) for name in self.names()])
+
+    def require_usable(self) -> None:
+        """Returns when some persona is prepared, or could be; blocks while their videos are read.
+
+        Raises PersonaError or StorageFault, of the first persona.
+        """
+        reasons: list[EngineError] = []
+        for name in self.names():
+            try:
+                settings = self.settings(name)
+                video = video_of(settings, self._dir)
+                whole = _probed(video, video.stat().st_mtime_ns)
+                if not is_prepared(self._cache / cache_key(video, settings, None, self._tools)):
+                    require_room(self._cache, whole.frames, whole.width, whole.height)
+                return
+            except EngineError as error:
+                reasons.append(error)
+        raise reasons[0] if reasons else PersonaError(f"{FILE} in {self._dir} names none.")
 
     async def load(self, name: str, width: int | None = None, height: int | None = None) -> Persona:
         """The persona at a size; its own where none is given, its shape where one side is.
@@ -162,13 +182,19 @@ class Catalogue:
             return PersonaInfo(name, name, "auto", problem=str(error))
 
 
+@lru_cache(maxsize=64)
+def _probed(video: Path, _changed: int) -> VideoInfo:
+    """Remembered until the file changes: probes of `/ready` come every few seconds."""
+    return probe_video(video)
+
+
 def _size(video: Path, width: int | None, height: int | None) -> Size | None:
     """The output size that was asked for: even, as I420 wants it; None for the video's own."""
     if width is None and height is None:
         return None
     try:
         whole = probe_video(video)
-    except EngineError as error:
+    except MediaError as error:
         raise PersonaError(str(error)) from error
     width = width or round((height or whole.height) * whole.width / whole.height)
     height = height or round(width * whole.height / whole.width)

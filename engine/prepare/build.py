@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from engine.persona import Persona, load
 from engine.prepare.cache import (
     FORMAT,
     MANIFEST,
+    PICTURE_BYTES,
     SIZED,
     cache_key,
     is_prepared,
     make_room,
     new_folder,
+    require_room,
     used,
 )
+from engine.prepare.crop import Crop, Size
 from engine.prepare.faces import LATEST_BYTES, check_inside
 from engine.prepare.masks import jaw_masks
 from engine.prepare.mouth import MouthFinder
@@ -43,33 +46,6 @@ LEAST_BOX = 32  # pixels of the source; a box from a detector is larger, unless 
 MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
 
 Progress = Callable[[float], None]  # 0 … 1
-Size = tuple[int, int]  # width, height
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """The part of a frame that is shown, and the size at which."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    size: Size
-
-    def __call__(self, frame: Bgr) -> Bgr:
-        part = frame[self.y : self.y + self.height, self.x : self.x + self.width]
-        if part.shape[1::-1] == self.size:
-            return np.ascontiguousarray(part)
-        shrinks = self.size[0] < self.width
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(part, self.size, interpolation=way), np.uint8)
-
-    def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2k) x, y, … of the frame where they come to lie."""
-        moved: NDArray[np.float64] = (points - np.resize([self.x, self.y], points.shape[1])) * (
-            self.size[0] / self.width
-        )
-        return moved
 
 
 def prepare(
@@ -142,6 +118,7 @@ class _Build:
     def into(self, folder: Path, key: str, least_box: int) -> None:
         """Write everything; the manifest, which says that it is complete, comes last."""
         self._check_length(self._info.frames)
+        require_room(folder.parent, self._info.frames, *(self._wanted or self._own_size()))
         if self._info.other_rate:
             rate = self._info.source_fps
             log.warning("%s has %g frames a second; converted to %d", self._video.name, rate, FPS)
@@ -224,9 +201,12 @@ class _Build:
             self._progress(start + (end - start) * min(1.0, number / expected))
             yield frame
 
+    def _own_size(self) -> Size:
+        return self._info.width, self._info.height
+
     def _check_length(self, frames: int) -> None:
-        width, height = self._wanted or (self._info.width, self._info.height)
-        longest = int(MAX_BYTES / (width * height * 4.5))
+        width, height = self._wanted or self._own_size()
+        longest = int(MAX_BYTES / (width * height * PICTURE_BYTES))
         if frames > longest:
             raise PersonaError(
                 f"{self._video.name} is too long: at {width}x{height}, a persona may have "

@@ -13,15 +13,19 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from engine.errors import PersonaError
+from engine.errors import ResourceShortage, StorageFault
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
+from engine.shortage import shortage_of
 
 FORMAT = 2
 """Raised when what preparation writes changes, so that nobody reads an old folder."""
 
 SIZES_BYTES = 10 << 30
 """What may be kept at sizes that sessions asked for: anybody with a key can ask for a new one."""
+
+PICTURE_BYTES = 4.5
+"""Of each pixel of each frame: as BGR, and as I420."""
 
 MANIFEST = "manifest.json"
 SIZED = "sized"  # a file in each such folder; its time tells when the folder was last used
@@ -74,9 +78,26 @@ def new_folder(final: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         reason = error.strerror or error
-        raise PersonaError(f"The persona cannot be stored in {parent}: {reason}.") from error
+        if isinstance(shortage := shortage_of(error), ResourceShortage):
+            raise shortage from error
+        raise StorageFault(f"The persona cannot be stored in {parent}: {reason}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_room(parent: Path, frames: int, width: int, height: int) -> None:
+    """Raises StorageFault unless a persona of this size fits on the disk of its folder."""
+    folder = parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with suppress(OSError):  # where the system cannot tell, writing will
+        disk = os.statvfs(folder)
+        free, needed = disk.f_bavail * disk.f_frsize, int(frames * width * height * PICTURE_BYTES)
+        if free < needed:
+            raise StorageFault(
+                f"The disk of {parent} has {free >> 20} MiB left; the persona needs "
+                f"{needed >> 20} MiB. Make room, or set VOIPAVATAR_DATA_DIR."
+            )
 
 
 def used(folder: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from engine.errors import PersonaError
+from engine.errors import PersonaError, StorageFault
 from engine.latents import SHAPE, Latents, latents_name, stored_latents
 from engine.models import networks
 from engine.models.device import choose_device, dtype_of
@@ -28,6 +28,7 @@ from engine.models.header import fingerprint
 from engine.models.layout import missing
 from engine.musetalk.image import SCALING_FACTOR, crop_face, vae_input
 from engine.persona import Persona
+from engine.shortage import blame
 from engine.types import Faces
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ def prepare_latents(
                 return ready
             _make(persona, encoder, load_vae, progress)
     except OSError as error:
-        raise PersonaError(f"Latents of {persona.name} cannot be written: {error}") from error
+        unwritable = StorageFault(f"Latents of {persona.name} cannot be written: {error}")
+        raise blame(error, unwritable) from error
     return np.asarray(persona.array(name))
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.backoff import Backoff
-from engine.errors import BackendUnavailable, EngineFault, PersonaError
+from engine.errors import (
+    BackendUnavailable,
+    EngineError,
+    EngineFault,
+    PersonaError,
+    ResourceShortage,
+    StorageFault,
+)
 from engine.painter import Deliver
 from engine.persona import Persona
 from engine.priority import DEVICE, going_first
@@ -32,6 +39,9 @@ log = logging.getLogger(__name__)
 AGAIN_S, LONGEST_AGAIN_S = 0.25, 2.0  # between attempts to reach the engine
 PATIENCE_S = 5.0  # for an engine that is being started again
 GONE = "The engine's process ended; the service starts another."
+SHORTAGES: dict[str, type[EngineError]] = {
+    each.__name__: each for each in (StorageFault, ResourceShortage)
+}
 NOT_YET = "The engine has not been reached yet."
 
 
@@ -106,7 +116,7 @@ class RemotePainter:
         self._reached.wait(timeout=PATIENCE_S)
         if (connection := self._connection) is None:
             raise EngineFault(self.fault or GONE)
-        number, answered, problem = next(self._numbers), threading.Event(), [""]
+        number, answered, problem = next(self._numbers), threading.Event(), ["", ""]
         self._answers[number] = (answered, problem)
         body = {"number": number, "folder": str(persona.folder.resolve())}
         connection.link.send(Kind.ADMIT, pack_json(body))
@@ -116,7 +126,7 @@ class RemotePainter:
         if not answered.is_set():
             raise EngineFault(GONE)
         if problem[0]:
-            raise PersonaError(problem[0])
+            raise SHORTAGES.get(problem[1], PersonaError)(problem[0])
 
     def open(self, stream: int, persona: Persona) -> None:
         if (connection := self._connection) is not None:
@@ -228,7 +238,7 @@ class RemotePainter:
             case Kind.ADMITTED:
                 told = json.loads(body)
                 if (waiting := self._answers.get(told["number"])) is not None:
-                    waiting[1][0] = told["problem"]
+                    waiting[1][:] = told["problem"], told["kind"]
                     waiting[0].set()
             case Kind.FAULT:
                 self.fault = body.decode()

@@ -35,7 +35,7 @@ class Kind(IntEnum):
 
     # … and back.
     HELLO = 16  # JSON, with the arena's file
-    ADMITTED = 17  # JSON: number, problem
+    ADMITTED = 17  # JSON: number, problem, the kind of error it was
     PICTURES = 18
     FAULT = 19  # a sentence
     BEAT = 20  # JSON: stats, age_s

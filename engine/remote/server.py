@@ -22,6 +22,7 @@ from engine.remote.guest import Guest
 from engine.remote.link import HEAD, Link
 from engine.remote.messages import Kind, pack_json
 from engine.runner import Runner
+from engine.shortage import shortage_of
 from engine.types import EngineStats, Rendered
 
 log = logging.getLogger(__name__)
@@ -164,13 +165,15 @@ class EngineServer:
         """Answers when the persona can be painted; others of this guest need not wait for it."""
 
         def work() -> None:
-            problem = ""
+            problem = kind = ""
             try:
                 self._runner.admit(self._persona(folder))
             except Exception as error:
                 log.warning("a persona was refused: %s", error)
-                problem = str(error)
-            guest.tell(Kind.ADMITTED, pack_json({"number": number, "problem": problem}))
+                shortage = shortage_of(error)
+                problem, kind = str(shortage or error), type(shortage or error).__name__
+            body = {"number": number, "problem": problem, "kind": kind}
+            guest.tell(Kind.ADMITTED, pack_json(body))
 
         with suppress(RuntimeError):  # it is closing
             self._admission.submit(work)

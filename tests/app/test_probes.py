@@ -8,13 +8,7 @@ import logging
 import pytest
 
 from app.config import Settings
-from app.db.database import Database
-from app.errors import Unhealthy
-from app.health import Health
 from app.logging import configure_logging
-from app.metrics import Metrics
-from app.sessions.instances import Instance
-from app.sessions.reports import Reports
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
 
 
@@ -55,17 +49,11 @@ async def test_without_a_worker_the_service_is_healthy_but_not_ready(api: Api) -
         assert answer.json()["detail"] == "the hosts are gone"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_database_that_stopped_answering_is_no_health(database: Database) -> None:
-    instance = Instance(database, Reports(database, Metrics()))
-    health = Health(database, QuietEngine(), instance)
-    await instance.enter()
-    health.require_health()
-    database.answered_at -= 10
-    with pytest.raises(Unhealthy, match="database"):
-        health.require_health()
-    await instance.beat()
-    health.require_health()
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+async def test_probes_answer_head(api: Api, path: str) -> None:
+    answer = await api.http.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == "application/json"
 
 
 async def test_metrics_count_what_happens(api: Api) -> None:

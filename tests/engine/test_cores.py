@@ -150,6 +150,27 @@ def test_without_proc_affinity_is_all_there_is(tmp_path: Path) -> None:
     assert 0 < cores.usable_cores() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("50000 100000", 0.5 * 2.5 / 3),  # three ticks in the fullest period, 2.5 on average
+        ("100000 200000", 0.5),  # always five
+        ("5000 10000", 0.5),  # stops of a few ms
+    ],
+)
+def test_pictures_rely_on_what_the_fullest_period_leaves(
+    tmp_path: Path, content: str, wanted: float
+) -> None:
+    root = tree(
+        tmp_path,
+        "0::/\n",
+        [("/", "/sys/fs/cgroup", V2)],
+        **{"sys/fs/cgroup/cpu.max": content},
+    )
+    assert cores.usable_cores(root, EIGHT, tick_s=0.04) == pytest.approx(wanted)
+    assert cores.usable_cores(root, EIGHT) == 0.5
+
+
 @pytest.mark.parametrize(("quota", "held"), [(8.0, 21), (2.0, 5), (1.0, 2), (0.5, 1)])
 def test_admission_promises_what_the_quota_holds(
     monkeypatch: pytest.MonkeyPatch, quota: float, held: int
@@ -160,7 +181,7 @@ def test_admission_promises_what_the_quota_holds(
         def start(self) -> Measured:
             return Measured(0.01, 2000.0, 0.0054)
 
-    monkeypatch.setattr("engine.pool.usable_cores", lambda: quota)
+    monkeypatch.setattr("engine.pool.usable_cores", lambda tick_s: quota)
     pool = EnginePool(EngineConfig(), painter=lambda _: Fast())  # type: ignore[arg-type,return-value]
     pool.start()
     assert pool.capacity == held

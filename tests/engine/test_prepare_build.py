@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
+from engine.errors import PersonaError, StorageFault
 from engine.musetalk.boxes import blend_squares
 from engine.persona import Persona, load, ping_pong
 from engine.prepare.build import prepare
@@ -169,7 +169,7 @@ def test_a_video_that_would_fill_the_disk_is_refused(video: Path, tmp_path: Path
 
 def test_a_folder_that_cannot_be_made_says_so(video: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
-    with pytest.raises(PersonaError, match="cannot be stored in"):
+    with pytest.raises(StorageFault, match="cannot be stored in"):
         prepare("ada", settings(), video, tmp_path / "cache")
 
 
@@ -177,7 +177,7 @@ def test_a_full_disk_says_so_and_leaves_nothing(video: Path, tmp_path: Path) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(PersonaError, match="cannot be stored in"):
+        with pytest.raises(StorageFault, match="cannot be stored in"):
             prepare("ada", settings(face_box=BOX), video, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
