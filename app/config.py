@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     livekit_url: str = Field("ws://127.0.0.1:7880", validation_alias="LIVEKIT_URL")
     livekit_api_key: str = Field("", validation_alias="LIVEKIT_API_KEY")
     livekit_api_secret: SecretStr = Field(SecretStr(""), validation_alias="LIVEKIT_API_SECRET")
+    livekit_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # where callers may send us
     livekit_room: str = Field("", validation_alias="LIVEKIT_ROOM")
     persona_name: str = Field("default", validation_alias="PERSONA_NAME")
 
@@ -58,6 +59,14 @@ class Settings(BaseSettings):
     alone_s: float = Field(30.0, ge=10)  # in a room made anew; its sid may be 5 s late
     drain_s: float = Field(10.0, ge=0)  # longest wait for sessions to leave at shutdown
     test_stalls: Annotated[tuple[Stall, ...], NoDecode] = ()
+
+    @field_validator("livekit_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        """`*.livekit.cloud,10.0.0.7:7880`"""
+        if not isinstance(value, str):
+            return value
+        return tuple(host.strip() for host in value.split(",") if host.strip())
 
     @field_validator("test_stalls", mode="before")
     @classmethod

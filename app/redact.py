@@ -1,7 +1,7 @@
-"""Takes tokens out of texts: LiveKit repeats a token that it refuses, and its library passes it on.
+"""Takes tokens and other servers' words out of what is logged, whoever wrote it.
 
-What LiveKit says goes through `said` where it comes in; everything that is logged goes through
-`without_tokens`, whoever wrote it.
+What LiveKit's library says of a refusal never leaves app/rtc/refusal.py; its own log lines do, and
+repeat what a server answered.
 """
 
 from __future__ import annotations
@@ -9,48 +9,22 @@ from __future__ import annotations
 import re
 
 HIDDEN = "[token]"
-LONGEST = 500  # characters of somebody else's text: their server may say anything, without end
-READ = 4096  # so many of them are looked at: it is done letter by letter, between two pictures
+LEFT_OUT = "[answer left out]"
 
 # A JSON Web Token, also one that was cut short; or one whose first part is written unusually.
 # Where a match may begin is bounded, so that a long text takes no longer than its length.
 TOKEN = re.compile(
     r"eyJ[\w-]{5,}(?:\.[\w-]+){0,2}|(?<![\w-])[\w-]{16,}\.[\w-]{16,}\.[\w-]{43,}", re.ASCII
 )
-_LETTER = re.compile(r"[\w-]", re.ASCII)
-RUN = 16  # letters that a text and a token do not share by chance
+# How LiveKit's library writes what a server answered: as a text, and as a value.
+_ANSWER = re.compile(r"(\b(?:client|server) error: \d{3}\b[^-\n]{0,60}- ).*", re.DOTALL)
+_ANSWER_VALUE = re.compile(r"(\b(?:Client|Server)\(\d{3}, \"|\bBody\(\"|\bbody: \").*", re.DOTALL)
 
 
 def without_tokens(text: str) -> str:
     return TOKEN.sub(HIDDEN, text)
 
 
-def without(text: str, secret: str) -> str:
-    """Without whatever it has in common with a secret, also where that is a part of it, or is
-    broken into lines or by spaces: RUN characters in a row of letters, digits, `_` and `-`."""
-    known, _ = _letters(secret)
-    runs = {known[at : at + RUN] for at in range(len(known) - RUN + 1)}
-    letters, places = _letters(text)
-    shared: set[int] = set()  # places in the text
-    for at in range(len(letters) - RUN + 1):
-        if letters[at : at + RUN] in runs:
-            shared.update(range(places[at], places[at + RUN - 1] + 1))
-    return "".join(
-        letter if at not in shared else "" if at - 1 in shared else HIDDEN
-        for at, letter in enumerate(text)
-    )
-
-
-def _letters(text: str) -> tuple[str, list[int]]:
-    """Those of a text that tokens are made of, and their places."""
-    places = [found.start() for found in _LETTER.finditer(text)]
-    return "".join(text[at] for at in places), places
-
-
-def said(text: str, secret: str = "") -> str:
-    """Another program's words, fit to be stored and shown: one line, not too long, no token, and
-    nothing of the secret that it was told."""
-    plain = without_tokens(without(text[:READ], secret))
-    plain = "".join(letter if letter.isprintable() else " " for letter in plain)
-    plain = " ".join(plain.split())
-    return plain if len(plain) <= LONGEST else plain[:LONGEST] + "…"
+def without_answers(text: str) -> str:
+    """A log message of LiveKit's library without what a server wrote: from there to its end."""
+    return _ANSWER_VALUE.sub(rf"\1{LEFT_OUT}", _ANSWER.sub(rf"\1{LEFT_OUT}", text))

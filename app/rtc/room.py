@@ -99,7 +99,7 @@ class AvatarRoom:
                 going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
-                raise refusal(str(error.message), token) from None  # its own message has the token
+                raise refusal(str(error.message)) from None  # it repeats tokens and answers
             except BaseException:
                 await _leave(room)
                 raise

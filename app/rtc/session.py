@@ -198,7 +198,7 @@ class RoomSession:
             except TokenRefused:
                 raise
             except JoinError as error:
-                self._trouble = f"LiveKit said: {error}"
+                self._trouble = f"LiveKit could not be joined: {error}."
                 log.info("join failed", error=str(error))
                 await asyncio.sleep(REJOIN_PAUSE_S)
 
@@ -212,7 +212,7 @@ class RoomSession:
 
     def _refused(self, error: TokenRefused, code: FailureCode) -> Outcome:
         remedy = RENEW if self._spec.external else REKEY
-        return Outcome(code, f"LiveKit refused the token. {remedy} LiveKit said: {error}")
+        return Outcome(code, f"LiveKit refused the token ({error}). {remedy}")
 
     def _limit_duration(self, exits: AsyncExitStack) -> None:
         limit = self._spec.limits.max_duration_s

@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from functools import cache
+import os
+from urllib.parse import quote, urlsplit
 
-import httpx
-
-from app.errors import LiveKitTokenRejected, LiveKitUnreachable
+from app.errors import Forbidden, LiveKitTokenRejected, LiveKitUnreachable
+from app.outbound.addresses import endpoint
+from app.outbound.dial import CannotConnect, NotPublic
+from app.outbound.fetch import Answer, CertificateRefused, NotSpoken, get
+from app.outbound.proxies import Proxies, ProxyUnusable
+from app.outbound.targets import NOT_PUBLIC
 
 PATIENCE_S = 3.0  # contract.md: at most
 NO_ROOM = b"room does not exist"  # livekit-server 1.13, where rooms are not made by joining
-ENOUGH = 256  # bytes to find that in
+ENOUGH = 256  # bytes of the body, to find that in
 OURS = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 THEIRS = "Make it with an API key and secret of that server."
 
 
-async def ask_livekit(livekit_url: str, token: str, *, ours: bool) -> None:
+async def ask_livekit(
+    livekit_url: str, token: str, *, ours: bool, public_only: bool = False
+) -> None:
     """Returns when LiveKit accepts the token.
 
+    Its words are neither shown nor kept: a URL may lead to another server than a LiveKit.
+
     Raises:
+        Forbidden: `public_only`, and the URL leads to an address that is not.
         LiveKitUnreachable: nothing that speaks LiveKit answered in time.
         LiveKitTokenRejected: it refused; `ours` tells whose keys to look at.
     """
-    address = livekit_url.replace("ws", "http", 1) + "/rtc/validate"
     where = "LIVEKIT_URL" if ours else "the URL"
     try:
-        async with (
-            asyncio.timeout(PATIENCE_S),
-            await _client(address) as client,
-            # Its body is not read on: a stranger's may be endless.
-            client.stream("GET", address, params={"access_token": token}) as answer,
-        ):
-            status = answer.status_code
-            missing = status == 404 and NO_ROOM in await _beginning(answer)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
-        # Its address carries the token, so the library's own words are not passed on.
+        answer = await _ask(livekit_url, token, public_only)
+    except NotPublic:
+        raise Forbidden(NOT_PUBLIC) from None
+    except ProxyUnusable as error:
+        raise LiveKitUnreachable(f"LiveKit at {livekit_url} cannot be asked. {error}") from None
+    except CertificateRefused as error:
+        raise LiveKitUnreachable(f"The certificate of LiveKit at {livekit_url} {error}") from None
+    except NotSpoken as error:
+        raise LiveKitUnreachable(f"What answers at {livekit_url} {error}.") from None
+    except ValueError as error:  # of our own, or of a command: callers' are checked before
+        raise LiveKitUnreachable(f"{where} {error}.") from None
+    except (CannotConnect, OSError, TimeoutError) as error:
+        reason = str(error) if isinstance(error, CannotConnect) else _reason(error)
         raise LiveKitUnreachable(
-            f"LiveKit at {livekit_url} did not answer ({type(error).__name__}). "
+            f"LiveKit at {livekit_url} did not answer ({reason}). "
             + ("Start it, or set LIVEKIT_URL." if ours else "Look at the URL.")
         ) from None
+    _judge(answer, livekit_url, where, ours)
+
+
+async def _ask(livekit_url: str, token: str, public_only: bool) -> Answer:
+    place, path = endpoint(livekit_url), urlsplit(livekit_url).path.rstrip("/")
+    target = f"{path}/rtc/validate?access_token={quote(token, safe='')}"
+    proxies = Proxies.of(os.environ)
+    async with asyncio.timeout(PATIENCE_S):
+        return await get(place, target, proxies, read=ENOUGH, public_only=public_only)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"not within {PATIENCE_S:g} s"
+    return "the connection broke off"
+
+
+def _judge(answer: Answer, livekit_url: str, where: str, ours: bool) -> None:
+    status = answer.status
     if status == 200:
         return
-    if missing:
+    if status == 404 and NO_ROOM in answer.beginning:
         raise LiveKitTokenRejected(
             f"LiveKit at {livekit_url} has no room of that name, and makes none for those who "
             "join: create it first."
@@ -59,22 +88,3 @@ async def ask_livekit(livekit_url: str, token: str, *, ours: bool) -> None:
     raise LiveKitUnreachable(
         f"LiveKit at {livekit_url} answered {status} when asked about the token."
     )
-
-
-async def _beginning(answer: httpx.Response) -> bytes:
-    async for piece in answer.aiter_bytes(ENOUGH):
-        return piece
-    return b""
-
-
-async def _client(address: str) -> httpx.AsyncClient:
-    # The environment's proxies are not for it: the SDK that joins later ignores them too.
-    secure = address.startswith("https:")
-    verify = await asyncio.to_thread(_certificates) if secure else False
-    return httpx.AsyncClient(trust_env=False, verify=verify)
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: it takes longer than a session's frame."""
-    return ssl.create_default_context()

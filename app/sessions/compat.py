@@ -15,7 +15,6 @@ from app.deps import Calls, RequestedAt
 from app.problems import describe
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import Claims, read_claims
-from app.rtc.validate import ask_livekit
 from app.sessions.endpoints import view
 from app.sessions.locks import Key
 from app.sessions.schemas import (
@@ -59,6 +58,7 @@ class Launch(BaseModel):
         **describe(
             errors.CapacityExhausted,
             errors.PersonaNotFound,
+            errors.Forbidden,
             errors.LiveKitTokenRejected,
             errors.LiveKitUnreachable,
         ),
@@ -94,7 +94,7 @@ async def _start_or_find(
     with suppress(errors.RoomConflict):
         return await sessions.create(wanted, requested_at), True
     # For a token that LiveKit would refuse nobody is sent away, nor shown.
-    await ask_livekit(body.url, token, ours=False)
+    await sessions.preflight.ask(body.url, token, external=True)
     key = body.url, claims.room, claims.identity
     held = await sessions.holder(key)
     if _speaks_for(held, claims.agent):

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.outbound.addresses import canonical_url
 from app.sessions.spec import Limits, State
 
 MAX_NAME_BYTES = 256
@@ -52,18 +53,17 @@ def _small(value: JsonValue) -> JsonValue:
 
 
 def livekit_address(value: str) -> str:
-    """`ws` or `wss`, lower case, no path at the end: one form, since it is part of a key."""
+    """`ws` or `wss`, one form of the host, no path at the end: it is part of a key."""
     parts = urlsplit(value)  # raises ValueError by itself for a broken address
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
         raise ValueError("must be a ws:// or wss:// URL")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must not carry credentials, a query or a fragment")
     if parts.port == 0:
         raise ValueError("must name a port from 1 to 65535")
-    if any(character.isspace() for character in value) or len(value) > 500:
+    if not value.isprintable() or " " in value or "\\" in value or len(value) > 500:
         raise ValueError("must be at most 500 characters and have no spaces")
-    scheme = parts.scheme.replace("http", "ws")
-    return f"{scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    return canonical_url(value)
 
 
 Name = Annotated[

@@ -29,9 +29,9 @@ from app.metrics import Metrics
 from app.personas.rules import require_persona
 from app.personas.service import Catalogue
 from app.rtc.tokens import viewer_token
-from app.rtc.validate import ask_livekit
 from app.sessions.join import Joining, plan_joining
 from app.sessions.locks import Key, KeyLocks
+from app.sessions.preflight import Preflight
 from app.sessions.registry import Engine, Registry
 from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
@@ -76,6 +76,7 @@ class Sessions:
         self._reports = reports
         self._metrics = metrics
         self._instance_id = instance_id
+        self.preflight = Preflight(settings, database)
         self._keys = KeyLocks()
         self.takeovers = KeyLocks()  # one at a time sends an avatar away to take its place
         self._reserved = 0
@@ -94,13 +95,15 @@ class Sessions:
         async with self._keys.of(joining.key):
             await self._require_free(joining)
             self._require_place()
-        await ask_livekit(joining.livekit_url, joining.token(), ours=not joining.external)
+        public_only = await self.preflight.ask(
+            joining.livekit_url, joining.token(), external=joining.external
+        )
         async with self._keys.of(joining.key):
             await self._require_free(joining)
             with self._slot():
                 row = self._row(session_id, wanted, joining)
                 await self._insert(row)
-                await self._spawn(_spec(row, joining, requested_at))
+                await self._spawn(_spec(row, joining, requested_at, public_only))
         self._metrics.created.inc()
         self._reports.ring()
         return row
@@ -263,7 +266,7 @@ class Sessions:
         )
 
 
-def _spec(row: SessionRow, joining: Joining, requested_at: float) -> SessionSpec:
+def _spec(row: SessionRow, joining: Joining, requested_at: float, public_only: bool) -> SessionSpec:
     return SessionSpec(
         id=row.id,
         room=row.room,
@@ -273,6 +276,7 @@ def _spec(row: SessionRow, joining: Joining, requested_at: float) -> SessionSpec
         token=joining.token,
         requested_at=requested_at,
         external=joining.external,
+        public_only=public_only,
         audio=joining.audio,
         video=VideoSpec(**row.video),
         limits=Limits(**row.limits),

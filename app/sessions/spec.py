@@ -78,6 +78,7 @@ class SessionSpec:
     token: Callable[[], str] = field(repr=False)
     requested_at: float  # time.monotonic() when the request arrived
     external: bool = False  # the token came with the request; there is no other
+    public_only: bool = False  # it may lead to public addresses alone: app/outbound
     waited_s: float = 0.0  # of the time to join, spent before its runner began
     audio: AudioSpec = AudioSpec()
     video: VideoSpec = VideoSpec()

@@ -1,0 +1,1 @@
+"""Connections that the service opens to others: where they go, and how much is read."""

@@ -1,0 +1,129 @@
+"""Hosts and addresses: one form of each, and which of them are public."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import SplitResult, quote, urlsplit
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")  # a URL's host that must be an address
+
+# Global by their registration, but they answer for a cloud's or a site's own network: metadata of
+# Azure and Oracle, carriers' and sites' private ranges, translations of a network's own choice.
+_LOCAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("168.63.129.16/32", "192.0.0.0/24", "100.64.0.0/10"),
+        *("fec0::/10", "64:ff9b:1::/48"),
+    )
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a port, and whether TLS is spoken there."""
+
+    host: str  # canonical: a name in lower case, a dotted IPv4 or a compressed IPv6 address
+    port: int
+    secure: bool
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a pattern of `VOIPAVATAR_LIVEKIT_HOSTS` names it: `host` or `host:port`."""
+        bare = f"[{self.host}]" if ":" in self.host else self.host
+        return any(fnmatchcase(form, _literal(pattern)) for form in (self.host, bare, str(self)))
+
+
+def _literal(pattern: str) -> str:
+    """Brackets belong to IPv6 addresses here, never to a set of letters."""
+    return pattern.replace("[", "[[]")
+
+
+def endpoint(url: str) -> Endpoint:
+    """Where a ws, wss, http or https URL leads. Raises ValueError."""
+    parts = urlsplit(url)
+    secure = parts.scheme in ("wss", "https")
+    return Endpoint(canonical_host(parts), parts.port or (443 if secure else 80), secure)
+
+
+def canonical_host(parts: SplitResult) -> str:
+    """One form of a host, as LiveKit's library reads it: also of `0177.1` and `2130706433`.
+
+    Raises ValueError for what is no host, or could be read in two ways.
+    """
+    host = (parts.hostname or "").removesuffix(".")
+    if ":" in host:
+        if "%" in host:
+            raise ValueError("must not name a network interface")
+        return str(ipaddress.IPv6Address(host))
+    if _NUMBER.fullmatch(host):
+        try:
+            return socket.inet_ntoa(socket.inet_aton(host))
+        except OSError:
+            raise ValueError("must name a host") from None
+    if not _NAME.fullmatch(host) or len(host) > 253:
+        raise ValueError("must name a host in ASCII (xn--… for other letters)")
+    return host
+
+
+def canonical_url(url: str) -> str:
+    """`ws` or `wss`, the canonical host, the port unless it is the usual one, and the path.
+
+    Raises ValueError.
+    """
+    parts, place = urlsplit(url), endpoint(url)
+    scheme = "wss" if place.secure else "ws"
+    usual = place.port == (443 if place.secure else 80)
+    host = str(place).rsplit(":", 1)[0] if usual else str(place)
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
+    return f"{scheme}://{host}{path}"
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the internet: not to this machine, its network or its cloud.
+
+    An IPv4 address inside an IPv6 one counts as what it is.
+    """
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return all(
+        each.is_global
+        and not (each.is_multicast or each.is_reserved or each.is_unspecified)
+        and not any(each in network for network in _LOCAL)
+        for each in (inner_addresses(parsed) or (parsed,))
+    )
+
+
+def inner_addresses(address: IPAddress) -> tuple[IPAddress, ...]:
+    """The IPv4 addresses that an IPv6 one stands for, if any."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    if address.ipv4_mapped is not None:
+        return (address.ipv4_mapped,)
+    if address.sixtofour is not None:
+        return (address.sixtofour,)
+    if address.teredo is not None:
+        return address.teredo
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+        return (ipaddress.IPv4Address(int(address) & 0xFFFFFFFF),)
+    return ()
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a canonical host is this machine by its form alone."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return all(each.is_loopback for each in (inner_addresses(parsed) or (parsed,)))

@@ -1,0 +1,30 @@
+"""What is asked of LiveKit before a session is made."""
+
+from __future__ import annotations
+
+from app.auth import list_keys
+from app.config import Settings
+from app.db.database import Database
+from app.outbound.targets import Targets
+from app.rtc.validate import ask_livekit
+
+
+class Preflight:
+    """Whether a session may go to a LiveKit, and whether that would let it in."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._targets = Targets(settings, self._has_keys)
+
+    async def ask(self, livekit_url: str, token: str, *, external: bool) -> bool:
+        """Whether only public addresses will do for the joins that follow.
+
+        Raises Forbidden, LiveKitUnreachable, LiveKitTokenRejected.
+        """
+        public_only = external and await self._targets.public_only(livekit_url)
+        await ask_livekit(livekit_url, token, ours=not external, public_only=public_only)
+        return public_only
+
+    async def _has_keys(self) -> bool:
+        """A revoked one counts, as it does for whoever calls."""
+        return bool(await list_keys(self._database))
