@@ -31,8 +31,8 @@ demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (
 	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: test
-test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…)
-	@$(BIN)/pytest --durations=10 --durations-min=1 $(ARGS)
+test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…, COVERAGE=1)
+	@$(BIN)/pytest --durations=10 --durations-min=1 $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 .PHONY: check
 check: setup-all ## format, lint, types, import contracts, migrations, house rules

@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.api",
     "tests.fixtures.refusals",
     "tests.fixtures.models",
+    "tests.fixtures.measured",
 ]
 
 
