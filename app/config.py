@@ -89,16 +89,8 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL, with an async driver whichever way it was written."""
-        url = self.database_url or f"sqlite:///{(self.data_dir / 'voipavatar.db').resolve()}"
-        for plain, driver in (
-            ("postgresql://", "postgresql+asyncpg://"),
-            ("postgres://", "postgresql+asyncpg://"),
-            ("sqlite://", "sqlite+aiosqlite://"),
-        ):
-            if url.startswith(plain):
-                return driver + url.removeprefix(plain)
-        return url
+        """The database's URL as it was given, else that of the file in the data folder."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'voipavatar.db').resolve()}"
 
     def hearing(self) -> Hearing:
         """What MuseTalk's encoder hears. Raises ValueError where that is too long for it."""

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
 import structlog
-from sqlalchemy import URL, Connection, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from app.db.address import BUSY_S, CONNECT_S, Address, WrongAddress, parse_address
+from app.db.failures import DRIVERS, SETTING, is_statement, problem_of, unusable
 from app.errors import Unhealthy
 
 log = structlog.get_logger(__name__)
-
-BUSY_S = 10  # how long one writer waits for another (SQLite), or a statement may take (Postgres)
-CONNECT_S = 5
-# The last two come through bare while a connection is made.
-UNREACHABLE = (
-    OperationalError,
-    InterfaceError,
-    PoolTimeout,
-    OSError,
-    asyncpg.PostgresError,
-    sqlite3.OperationalError,
-)
-UNANSWERED = "The database does not answer; see the service's log."
 
 
 class Database:
@@ -41,7 +27,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Connects to nothing yet; a SQLite file's folder is made, or Unhealthy raised."""
-        self.engine = _engine(url)
+        self.address = _address(url)
+        self.engine = _engine(self.address)
         self._writing = self.engine.execution_options(writes=True)
 
     @property
@@ -74,48 +61,46 @@ class Database:
     async def _asked(self) -> AsyncIterator[None]:
         try:
             yield
-        except UNREACHABLE as error:
-            log.warning("the database does not answer", error=str(error))
-            raise Unhealthy(UNANSWERED) from error
+        except DRIVERS as error:
+            if is_statement(error):
+                raise
+            problem = problem_of(error)
+            log.warning("the database does not answer", error=str(error), told=problem.detail)
+            raise problem from error
 
 
-def _engine(url: str) -> AsyncEngine:
-    parsed = _parse(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(
-            parsed,
+def _address(url: str) -> Address:
+    try:
+        return parse_address(url)
+    except WrongAddress as error:
+        raise Unhealthy(f"{SETTING} is of no use: {error}.") from error
+
+
+def _engine(address: Address) -> AsyncEngine:
+    if not address.is_sqlite:
+        engine = create_async_engine(
+            address.url,
             pool_size=10,
             pool_timeout=CONNECT_S,
             pool_pre_ping=True,
-            connect_args={"timeout": CONNECT_S, "command_timeout": BUSY_S},
+            connect_args=address.arguments,
         )
-    if parsed.database:
+        if (keep_alive := address.keep_alive) is not None:
+            event.listen(
+                engine.sync_engine,
+                "connect",
+                lambda connection, _: keep_alive.apply(connection.driver_connection),
+            )
+        return engine
+    if address.file is not None:
         try:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            address.file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unusable(parsed, error) from error
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_S})
+            raise unusable(address, error) from error
+    engine = create_async_engine(address.url, connect_args=address.arguments)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
-
-
-def _parse(url: str) -> URL:
-    with suppress(ArgumentError):
-        parsed = make_url(url)
-        if parsed.drivername in ("sqlite+aiosqlite", "postgresql+asyncpg"):
-            return parsed
-    raise Unhealthy(
-        "VOIPAVATAR_DATABASE_URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
-    )
-
-
-def unusable(url: URL, error: Exception) -> Unhealthy:
-    """What to say to who starts a command."""
-    return Unhealthy(
-        f"The database {url.render_as_string(hide_password=True)} cannot be opened ({error}). "
-        "Start it, or set VOIPAVATAR_DATABASE_URL."
-    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

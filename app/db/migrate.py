@@ -10,9 +10,12 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
-from app.db.database import UNREACHABLE, Database, unusable, use_wal
+from app.db.database import Database, use_wal
+from app.db.failures import DRIVERS, SETTING, unusable
+from app.errors import Unhealthy
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_402_118  # any number, the same for every process of ours on one Postgres
@@ -22,14 +25,18 @@ async def migrate(database: Database) -> None:
     """Upgrade to the newest revision, one process at a time. Raises Unhealthy."""
     try:
         await _migrate(database)
-    except UNREACHABLE as error:
-        raise unusable(database.engine.url, error) from error
+    except CommandError as error:
+        raise Unhealthy(
+            f"The database {database.address.shown} was made by another version of voipavatar "
+            f"({error}). Install that version, or set {SETTING} to another database."
+        ) from error
+    except DRIVERS as error:
+        raise unusable(database.address, error) from error
 
 
 async def _migrate(database: Database) -> None:
-    path = database.engine.url.database
-    if database.dialect == "sqlite" and path:
-        await asyncio.to_thread(_make_wal, Path(path))
+    if database.address.file is not None:
+        await asyncio.to_thread(_make_wal, database.address.file)
     async with database.engine.execution_options(writes=True).begin() as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, make_url
+from sqlalchemy import Connection
 
 from app.config import Settings
+from app.db.address import WrongAddress, parse_address
 from app.db.database import Database
+from app.db.failures import SETTING, unusable
 from app.db.migrate import MIGRATIONS
 from app.doctor.finding import Finding
-from app.errors import AppError, LiveKitTokenRejected
+from app.errors import AppError, LiveKitTokenRejected, Unhealthy
 from app.personas.service import Catalogue, PersonaInfo
 from app.rtc.tokens import avatar_token
 from app.rtc.validate import ask_livekit
@@ -42,27 +43,29 @@ async def livekit(settings: Settings) -> Finding:
 
 async def database(settings: Settings) -> Finding:
     """Whether it answers, and is as new as this version; `serve` migrates it otherwise."""
-    url = make_url(settings.database)
-    shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(_is_file, url):
+    try:
+        address = parse_address(settings.database)
+    except WrongAddress as error:
+        return _no_database(f"{SETTING} is of no use: {error}.")
+    shown, file = address.shown, address.file
+    if file is not None and not await asyncio.to_thread(file.is_file):
         return Finding("Database", "ok", f"{shown}, made at the first start")
     opened = Database(settings.database)
     try:
         async with opened.read() as session:
             at = await (await session.connection()).run_sync(_revision)
-    except Exception as error:  # each driver has errors of its own
-        return Finding(
-            "Database",
-            "missing",
-            f"{shown} cannot be used ({type(error.__cause__ or error).__name__})",
-            "export VOIPAVATAR_DATABASE_URL=<the URL of one that runs>",
-        )
+    except Unhealthy as error:
+        return _no_database(unusable(address, error.__cause__ or error).detail)
     finally:
         await opened.aclose()
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     if at == head:
         return Finding("Database", "ok", f"{shown}, migrated to {head}")
     return Finding("Database", "note", f"{shown} is at {at}, not {head}", "voipavatar serve")
+
+
+def _no_database(detail: str) -> Finding:
+    return Finding("Database", "missing", detail, f"export {SETTING}=<the URL of one that runs>")
 
 
 async def personas(settings: Settings) -> list[Finding]:
@@ -104,10 +107,6 @@ def _persona(info: PersonaInfo) -> Finding:
         f"{shape}, prepared by its first session, which waits for it",
         f"voipavatar persona prepare --name {info.name}",
     )
-
-
-def _is_file(url: URL) -> bool:
-    return Path(url.database or "").is_file()
 
 
 def _revision(connection: Connection) -> str | None:
