@@ -64,9 +64,8 @@ class Database:
         except DRIVERS as error:
             if is_statement(error):
                 raise
-            problem = problem_of(error)
-            log.warning("the database does not answer", error=str(error), told=problem.detail)
-            raise problem from error
+            log.warning("a transaction failed", reason=unusable(self.address, error).detail)
+            raise problem_of(error) from error
 
 
 def _address(url: str) -> Address:

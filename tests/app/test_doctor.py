@@ -86,7 +86,7 @@ async def test_a_database_in_each_state(settings: Settings, tmp_path: Path) -> N
 
     file.write_bytes(b"not a database " * 100)
     state, detail = states(await services.database(settings))
-    assert (state, "cannot be used" in detail) == ("missing", True)
+    assert (state, "it is no SQLite file" in detail) == ("missing", True)
 
 
 async def test_a_password_is_not_shown(settings: Settings) -> None:
