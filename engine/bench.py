@@ -17,6 +17,7 @@ from engine.backends.warp import WarpBackend
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.persona import Persona
+from engine.silence import SilenceGate
 from engine.types import FrameJob, Pcm
 
 
@@ -83,11 +84,11 @@ def _jobs(backend: WarpBackend, persona: Persona, speech: Pcm) -> list[FrameJob]
     heard.push(speech)
     heard.end_segment()
     windows = [heard.window(frame) for frame in range(heard.frames)]
-    gate = EngineConfig().silence_rms
+    gate = SilenceGate(EngineConfig().silence_rms)
     return [
         FrameJob(0, 0, tick, 0.0, persona, window.audio)
         for tick, window in enumerate(windows)
-        if window.rms >= gate
+        if not gate.silent(window.rms)
     ]
 
 

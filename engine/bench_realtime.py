@@ -13,6 +13,7 @@ from engine.backends.base import Backend, Relaxing
 from engine.compose import Composer
 from engine.config import EngineConfig
 from engine.persona import Persona
+from engine.silence import SilenceGate
 from engine.types import FPS, SAMPLE_RATE, FrameJob, Pcm
 
 
@@ -94,7 +95,7 @@ class _Session:
     def __init__(self, config: EngineConfig, backend: Backend, persona: Persona) -> None:
         self._backend = backend
         self._persona = persona
-        self._gate = config.silence_rms
+        self._gate = SilenceGate(config.silence_rms)
         self._closing = config.close_frames
         self._quiet = config.close_frames
         relax = backend.relax if isinstance(backend, Relaxing) else None
@@ -129,7 +130,7 @@ class _Session:
     def _job(self, tick: int) -> FrameJob | None:
         """None where the persona is at rest."""
         window = self._speech.window(tick)
-        silent = window.rms < self._gate
+        silent = self._gate.silent(window.rms)
         self._quiet = self._quiet + 1 if silent else 0
         if self._quiet > self._closing:
             return None

@@ -22,7 +22,7 @@ class Stall:
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     backend: str = "auto"  # auto | warp | torch | tensorrt
-    silence_rms: float = 0.01  # of full scale; quieter frames cost no inference
+    silence_rms: float = 0.01  # of full scale; what is louder is never silence: engine/silence.py
     close_frames: int = 8  # pictures that the mouth takes to close after speech
     run_ahead_s: float = 0.32  # how far before its deadline a picture may be asked for
     utilisation: float = 0.85  # share of the measured capacity that admission gives away

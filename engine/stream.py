@@ -8,6 +8,7 @@ from engine.audio import Speech
 from engine.config import EngineConfig
 from engine.painter import Painter
 from engine.persona import Persona
+from engine.silence import SilenceGate
 from engine.types import FrameJob, Pcm, Picture, Rendered
 
 
@@ -37,6 +38,8 @@ class Stream:
         self._on_close = on_close
         self._generation = 0
         self._quiet = config.close_frames  # ticks asked for since the last that spoke
+        self._gate = SilenceGate(config.silence_rms)
+        self._gated = 0  # the segment that the gate has heard last
         self._pictures: dict[int, Picture] = {}
         self._shown = -1  # the latest tick whose picture was taken
         self._closed = False
@@ -72,7 +75,10 @@ class Stream:
             due: seconds of time.monotonic() after which it is useless.
         """
         window = self._speech.window(frame)
-        if window.rms < self._config.silence_rms:
+        if window.segment != self._gated:  # it may be of another microphone
+            self._gated = window.segment
+            self._gate.forget()
+        if self._gate.silent(window.rms):
             self.request_idle(tick, due)
             return
         self._quiet = 0

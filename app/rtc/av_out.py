@@ -24,6 +24,7 @@ from app.rtc.playout import Chunk, Playout
 from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
 from app.rtc.voice import Voice
 from engine.pool import EnginePool
+from engine.silence import SilenceGate
 from engine.stream import Stream
 from engine.types import FRAME_S, Picture
 
@@ -75,6 +76,7 @@ class AvOut:
         )
         self._converter: Converter | None = None
         self._cutter = Cutter(OUT_SAMPLES)
+        self._gate = SilenceGate(config.silence_rms)
         self._next_frame = stream.frames  # the engine's frame that the next chunk belongs to
         self.on_playback: Callable[[Started | Finished], None] = lambda _: None
         self.accounts = Accounts(live=live, on_playback=lambda event: self.on_playback(event))
@@ -113,6 +115,7 @@ class AvOut:
         """Speech of a rate and channel count follows; the number its playback is told under."""
         self.end_segment()
         self._converter = Converter(rate, channels)
+        self._gate.forget()
         return self.accounts.begin()
 
     def push(self, pcm: Pcm) -> None:
@@ -179,7 +182,7 @@ class AvOut:
     def _queue(self, chunks: list[Pcm]) -> None:
         now = time.monotonic()
         for pcm in chunks:
-            silent = loudness(pcm) < self._config.silence_rms
+            silent = self._gate.silent(loudness(pcm))
             self._playout.add(self.accounts.chunk(self._next_frame, pcm, now, silent=silent), now)
             self._next_frame += 1
 

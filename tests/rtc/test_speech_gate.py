@@ -42,3 +42,17 @@ def test_it_begins_anew_after_half_a_second_of_quiet() -> None:
 def test_thresholds_are_those_of_the_settings() -> None:
     gate = SpeechGate(GateConfig(rms=0.1, begin_s=0.08, end_s=0.04))
     assert begins([LOUD] * 5 + [0.2] * 2 + [QUIET] + [0.2] * 2, gate) == [6, 9]
+
+
+def test_a_quiet_caller_is_heard_over_the_line() -> None:
+    line, voice = 0.0006, 0.006  # noise at -65 dBFS, a voice at -45
+    assert begins([line] * 25 + [voice] * 10 + [line] * 20 + [voice] * 10) == [28, 58]
+
+
+def test_steady_noise_does_not_begin_however_loud_below_the_threshold() -> None:
+    for noise in (0.001, 0.004, 0.015):
+        assert begins([0.0] * 25 + [noise, noise * 1.2] * 100) == []
+
+
+def test_the_echo_of_a_usual_voice_does_not_begin() -> None:
+    assert begins([0.001] * 10 + [LOUD] * 10 + [0.001] * 20 + [0.004] * 20) == [13]
