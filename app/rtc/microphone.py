@@ -36,8 +36,9 @@ class Speech(Protocol):
 class Microphone:
     """In a room: chooses whom to follow, subscribes to that microphone alone, reads it.
 
-    With `wanted` only that identity counts. Else an agent that publishes speech is preferred,
-    then whoever came first. Never an avatar: not this one, not another (contract.md, Sessions).
+    With `wanted` only that identity counts. Else an open microphone is followed: published and not
+    muted, an agent's before a person's, the first one before later ones. The next open one takes
+    over when it is closed. Never an avatar's: not this one, not another (contract.md, Sessions).
     """
 
     def __init__(
@@ -94,12 +95,17 @@ class Microphone:
         people = [p for p in room.remote_participants.values() if not is_avatar(p)]
         if self._wanted is not None:
             return next((p for p in people if p.identity == self._wanted), None)
-        kept = next((p for p in people if p.identity == self._followed), None)
-        speakers = [p for p in people if voice_of(p) is not None]
-        agents = [p for p in speakers if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
-        if kept is not None and (kept in agents or not agents):
-            return kept
-        return next(iter(agents or speakers), None)
+        kept = [p for p in people if p.identity == self._followed]
+        for candidates in (
+            [p for p in people if is_open(voice_of(p))],
+            kept,  # nobody can be heard: who was followed last may be again, and is not absent
+            [p for p in people if voice_of(p) is not None],
+        ):
+            agents = [p for p in candidates if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
+            best = agents or candidates
+            if best:
+                return next((p for p in best if p in kept), best[0])
+        return None
 
     def _note_presence(self, speaker: rtc.RemoteParticipant | None) -> None:
         if speaker is not None and speaker.identity != self._followed:
@@ -129,10 +135,11 @@ class Microphone:
             async for event in stream:
                 self._speech.push(np.frombuffer(event.frame.data, np.int16))
         finally:
-            self._speech.end_segment()
-            await stream.aclose()
-            if self._reading is not None and self._reading[1] is asyncio.current_task():
+            # A microphone that has taken over has begun a segment of its own, which goes on.
+            if self._reading is None or self._reading[1] is asyncio.current_task():
                 self._reading = None
+                self._speech.end_segment()
+            await stream.aclose()
 
 
 def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
@@ -145,6 +152,8 @@ def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
         "track_unpublished",
         "track_subscribed",
         "track_unsubscribed",
+        "track_muted",
+        "track_unmuted",
         "reconnected",  # what was asked for while the connection was away got lost
     ):
         room.on(event, lambda *_: review())
@@ -158,15 +167,21 @@ def is_avatar(participant: rtc.RemoteParticipant) -> bool:
 
 
 def voice_of(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | None:
-    """The participant's microphone; a track of unknown source will do, shared screens won't."""
+    """The participant's microphone, an open one if there are several; a track of unknown source
+    will do, shared screens won't."""
     voices = [
         publication
         for publication in participant.track_publications.values()
         if publication.kind == rtc.TrackKind.KIND_AUDIO
         and publication.source != rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
     ]
-    voices.sort(key=lambda p: p.source != rtc.TrackSource.SOURCE_MICROPHONE)
+    voices.sort(key=lambda p: (p.muted, p.source != rtc.TrackSource.SOURCE_MICROPHONE))
     return next(iter(voices), None)
+
+
+def is_open(voice: rtc.RemoteTrackPublication | None) -> bool:
+    """It is published and can be heard."""
+    return voice is not None and not voice.muted
 
 
 def _voice_track(speaker: rtc.RemoteParticipant | None) -> rtc.Track | None:
