@@ -14,12 +14,16 @@ COPY app app
 COPY engine engine
 COPY migrations migrations
 RUN uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+COPY personas/personas.yaml personas/
+COPY personas/default personas/default
+# A checkout made under umask 077 would give an image that its own user cannot read.
+RUN chmod -R u=rwX,go=rX .
 
 FROM python:3.12-slim-bookworm AS runtime
 RUN useradd --system --uid 10001 --home-dir /data --create-home voipavatar
 WORKDIR /srv/voipavatar
 COPY --from=build /srv/voipavatar ./
-COPY personas personas
+RUN chmod 755 . && install -d -o voipavatar -g voipavatar -m 700 /data
 ENV PATH=/srv/voipavatar/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VOIPAVATAR_DATA_DIR=/data \

@@ -3,6 +3,8 @@
 BIN := .venv/bin
 # Where a machine forbids it, each process compiles all of its modules: 5 s instead of 2 s a start.
 unexport PYTHONDONTWRITEBYTECODE
+# FORCE=1: the demo and the benchmark may replace files that they did not write.
+FORCED := $(if $(FORCE),--force)
 # The networks' libraries (torch …) are only for the whole test suite and the type check.
 MODELS := $(if $(wildcard requirements/models.txt),models)
 
@@ -28,7 +30,7 @@ people: ## build the receivers of the benchmarks with Go, where there is Go
 
 .PHONY: demo
 demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (KEEP=1 stays up, SECONDS=30)
-	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS))
+	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS)) $(FORCED)
 
 .PHONY: test
 test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…, COVERAGE=1)
@@ -45,7 +47,7 @@ check: setup-all ## format, lint, types, import contracts, migrations, house rul
 
 .PHONY: bench
 bench: setup livekit-server people ## four sessions, measured for a minute: bench.html (ARGS="-n 8 --find-max")
-	@$(BIN)/voipavatar bench sessions --html bench.html --json bench.json $(or $(ARGS),-n 4 --seconds 60)
+	@$(BIN)/voipavatar bench sessions --html bench.html --json bench.json $(FORCED) $(or $(ARGS),-n 4 --seconds 60)
 
 .PHONY: conformance
 conformance: setup livekit-server ## the real livekit-agents against the service (ARGS="--short", "--api-url …")

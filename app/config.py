@@ -29,6 +29,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     personas_dir: Path = Path("personas")
+    own_personas_dir: str = ""  # empty: own/ in data_dir
     models_dir: Path = Path("models")
     database_url: str = ""  # empty: SQLite in data_dir
 
@@ -86,6 +87,11 @@ class Settings(BaseSettings):
     def _window_fits(self) -> Self:
         self.hearing()
         return self
+
+    @property
+    def own_personas(self) -> Path:
+        """The folder of the personas that were made here; those of personas_dir came with us."""
+        return Path(self.own_personas_dir) if self.own_personas_dir else self.data_dir / "own"
 
     @property
     def database(self) -> str:

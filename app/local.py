@@ -22,6 +22,7 @@ import httpx
 
 from app.config import settings
 from app.personas.service import Catalogue
+from app.private_files import callers_umask
 from engine.persona import Persona
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -169,12 +170,17 @@ async def local_service(
 async def prepare_persona(folder: Path, name: str, size: tuple[int, int] | None = None) -> Persona:
     """Prepare it where a service with its data in `folder` will look for it. Raises EngineError."""
     known = settings()
-    folders = known.personas_dir, folder / "personas", known.models_dir
-    catalogue = Catalogue(*folders, known.musetalk_version)
+    own = str(known.own_personas)
+    catalogue = Catalogue.of(known.model_copy(update={"data_dir": folder, "own_personas_dir": own}))
     try:
         return await catalogue.load(name, *(size or (None, None)))
     finally:
         await catalogue.aclose()
+
+
+def own_personas() -> dict[str, str]:
+    """For the environment of a service whose data is elsewhere: the personas made here."""
+    return {"VOIPAVATAR_OWN_PERSONAS_DIR": str(settings().own_personas.resolve())}
 
 
 def voipavatar() -> list[str]:
@@ -202,7 +208,10 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
 def livekit_binary() -> str:
     """Path of this checkout's LiveKit server. Raises LocalError."""
     found = subprocess.run(
-        [str(SCRIPTS / "livekit-server.sh")], stdout=subprocess.PIPE, check=False
+        [str(SCRIPTS / "livekit-server.sh")],
+        stdout=subprocess.PIPE,
+        check=False,
+        umask=callers_umask(),  # what it builds is for everybody who uses this checkout
     )
     if found.returncode != 0:
         raise LocalError("There is no LiveKit server; the lines above name three ways to get one.")

@@ -24,6 +24,7 @@ from app.health import Health
 from app.metrics import Metrics
 from app.personas import endpoints as personas
 from app.personas.service import Catalogue
+from app.private_files import keep_private
 from app.problems import describe, install_problems
 from app.readiness import readiness_checks
 from app.runtime import Pulse, PulseCollector, pulse
@@ -120,15 +121,11 @@ async def open_services(
     settings: Settings, stage_factory: StageFactory, exits: AsyncExitStack
 ) -> Services:
     """Everything a request may need; `exits` closes it, sessions first."""
+    await asyncio.to_thread(_keep_private, settings)
     database = Database(settings.database)
     exits.push_async_callback(database.aclose)
     await migrate(database)
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     exits.push_async_callback(catalogue.aclose)
     stage = await exits.enter_async_context(stage_factory(settings, catalogue))
     metrics = Metrics()
@@ -148,6 +145,15 @@ async def open_services(
     checks = readiness_checks(settings, database, catalogue, instance, stage.engine)
     health = Health(stage.engine, checks)
     return Services(settings, database, catalogue, sessions, health, metrics)
+
+
+def _keep_private(settings: Settings) -> None:
+    try:
+        trouble = keep_private(settings.data_dir)
+    except OSError:
+        return  # who needs the folder says so
+    if trouble:
+        log.warning("others can reach the data folder", detail=trouble)
 
 
 @asynccontextmanager

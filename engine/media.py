@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.cores import thread_limit
 from engine.errors import EngineError
+from engine.new_file import NewFile
 from engine.shortage import blame
 from engine.types import FPS, Picture
 
@@ -188,17 +189,32 @@ class Mp4Writer:
     The file appears when everything is in it, and not at all after an exception.
     """
 
-    def __init__(self, path: Path, width: int, height: int, rate: int) -> None:
-        """`rate`: Hz of the mono sound. Raises MediaError where the file cannot be written."""
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        rate: int,
+        *,
+        comment: str = "",
+        mode: int | None = None,
+    ) -> None:
+        """Raises MediaError where the file cannot be written.
+
+        Args:
+            rate: Hz of the mono sound.
+            comment: put into the file.
+            mode: of the file, if it is new.
+        """
         self._path = path
-        self._unfinished = path.with_name(f".{path.name}.unfinished")
         try:
-            self._unfinished.touch()  # PyAV would only find out at the first picture
+            self._new = NewFile(path, mode)  # PyAV would only find out at the first picture
         except OSError as error:
             unwritable = MediaError(f"{path} cannot be written: {error.strerror}.")
             raise blame(error, unwritable) from error
         options = {"movflags": "faststart"}
-        self._container = av.open(str(self._unfinished), "w", format="mp4", options=options)
+        self._container = av.open(str(self._new.path), "w", format="mp4", options=options)
+        self._container.metadata["comment"] = comment
         options = {"crf": "18", "preset": "veryfast", "threads": str(thread_limit())}
         video = self._container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -229,11 +245,17 @@ class Mp4Writer:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
+        if error is not None:
+            with suppress(av.FFmpegError):  # what it could not write matters no more
+                self._container.close()
+            self._new.discard()
+            return
+        try:
             self._container.mux(self._video.encode(None))
             self._container.mux(self._audio.encode(None))
-        self._container.close()
-        if error is None:
-            self._unfinished.replace(self._path)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+            self._container.close()
+            self._new.keep()
+        except OSError as failed:  # PyAV's of a full disk is one, too
+            self._new.discard()
+            unwritable = MediaError(f"{self._path} cannot be written: {failed.strerror}.")
+            raise blame(failed, unwritable) from failed

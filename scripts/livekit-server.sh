@@ -7,9 +7,9 @@ set -eu
 version=v1.13.5
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools="$root/.tools/bin"
-cache="${HOME:-/tmp}/.cache/voipavatar/bin"
+. "$root/scripts/cache.sh"
 
-for found in "$(command -v livekit-server || true)" "$tools/livekit-server" "$cache/livekit-server"; do
+for found in "$(command -v livekit-server || true)" "$tools/livekit-server" "$(cached livekit-server)"; do
   if [ -n "$found" ] && [ -x "$found" ]; then
     echo "$found"
     exit 0
@@ -22,11 +22,7 @@ if command -v go >/dev/null; then
   mkdir -p "$tools"
   if GOBIN="$tools" go install "github.com/livekit/livekit-server/cmd/server@$version" >&2; then
     mv "$tools/server" "$tools/livekit-server"
-    if mkdir -p "$cache" 2>/dev/null; then
-      # Not in one step: two clones may do this at the same time.
-      cp "$tools/livekit-server" "$cache/livekit-server.$$" 2>/dev/null &&
-        mv "$cache/livekit-server.$$" "$cache/livekit-server" || rm -f "$cache/livekit-server.$$"
-    fi
+    keep_in_cache "$tools/livekit-server" livekit-server
     echo "$tools/livekit-server"
     exit 0
   fi

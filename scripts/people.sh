@@ -12,8 +12,9 @@ fi
 
 source="$root/tools/people"
 hash=$(cd "$source" && cat ./*.go go.mod | cksum | cut -d' ' -f1)
-for kept in "$root/.tools/bin/people-$hash" "${HOME:-/tmp}/.cache/voipavatar/bin/people-$hash"; do
-  if [ -x "$kept" ]; then
+. "$root/scripts/cache.sh"
+for kept in "$root/.tools/bin/people-$hash" "$(cached "people-$hash")"; do
+  if [ -n "$kept" ] && [ -x "$kept" ]; then
     echo "$kept"
     exit 0
   fi
@@ -29,8 +30,5 @@ mkdir -p "$root/.tools/bin"
 # Without cgo and symbols it is one file of 21 MB that runs on any Linux of this architecture.
 (cd "$source" && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$built.$$" . >&2)
 mv "$built.$$" "$built"
-if mkdir -p "${HOME:-/tmp}/.cache/voipavatar/bin" 2>/dev/null; then
-  # Not in one step: two clones may do this at the same time.
-  cp "$built" "$kept.$$" 2>/dev/null && mv "$kept.$$" "$kept" || rm -f "$kept.$$"
-fi
+keep_in_cache "$built" "people-$hash"
 echo "$built"

@@ -18,7 +18,7 @@ import psutil
 from app.bench.crew import AVATAR
 from app.bench.plan import BenchError
 from app.demo.take import end_session
-from app.local import local_livekit, local_service, prepare_persona
+from app.local import local_livekit, local_service, own_personas, prepare_persona
 from app.measure.report import Line, at_most
 from app.rtc.measure.participant import LiveKitAccess
 
@@ -74,7 +74,9 @@ async def run(count: int, persona: str) -> Cycles:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="voipavatar-")))
         await prepare_persona(folder, persona)
         livekit = await exits.enter_async_context(local_livekit(folder))
-        service = await exits.enter_async_context(local_service(folder, livekit))
+        service = await exits.enter_async_context(
+            local_service(folder, livekit, env=own_personas())
+        )
         process = psutil.Process(service.child.pid)
         warm = round(count * WARM_UP)
         await _cycle_all(service.http, persona, range(warm))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from app.config import settings
 from app.local import LocalError, local_livekit, prepare_persona
+from app.output_files import write_json
 from app.rtc.measure.kept import Kind, kept
 from engine.errors import EngineError
 
@@ -45,6 +45,5 @@ async def bench_rooms(kind: Kind, rooms: int, *, trace: bool, json_file: Path | 
         console.print("\n".join(found.lines), highlight=False)
     if json_file is not None:
         body = {**asdict(found), "kb_a_room": found.kb_a_room}
-        text = json.dumps(body, indent=2) + "\n"
-        await asyncio.to_thread(json_file.write_text, text, "utf-8")
+        await asyncio.to_thread(write_json, json_file, body, "voipavatar bench rooms")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from app.config import settings
 from app.local import prepare_persona
 from app.measure.speech import SAMPLE
+from app.output_files import write_json
 from engine import bench_load
 from engine.config import EngineConfig
 from engine.media import read_audio
@@ -58,7 +58,7 @@ async def run(options: Options) -> int:
         await pool.aclose()
     console.print(bench_load.table(report), highlight=False)
     if options.json_file is not None:
-        options.json_file.write_text(json.dumps(asdict(report), indent=2) + "\n", "utf-8")
+        write_json(options.json_file, asdict(report), "voipavatar bench load")
     return 0 if all(report.checks.values()) else 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +18,14 @@ from app.config import settings
 from app.local import LocalError, prepare_persona
 from app.measure import report
 from app.measure.speech import SAMPLE
+from app.output_files import write_json, write_page
 from engine import bench as warp
 from engine.errors import EngineError
 from engine.media import read_audio
 from engine.types import SAMPLE_RATE
 
+# The commands, as their files name them.
+SESSIONS, CYCLES, WARP = (f"voipavatar bench {name}" for name in ("sessions", "cycles", "warp"))
 FAULTS = (BenchError, LocalError, EngineError)
 
 
@@ -78,9 +80,10 @@ async def bench_sessions(
                 console.print(f"[bold]{stopped}{show.holding(most or 0)}.[/bold]")
             body = {"passed": complete and bool(held), "complete": complete}
             facts = machine.facts(rig)
-            _write(json_file, body | _told(runs, facts, began, most))
+            _write(json_file, body | _told(runs, facts, began, most), SESSIONS)
             if html_file is not None:
-                _save(html_file, page.page(runs, facts, began, most, complete=complete))
+                shown = page.page(runs, facts, began, most, complete=complete)
+                write_page(html_file, shown, SESSIONS)
                 console.print(f"Report: {html_file}", highlight=False)
     return 0 if complete and held else 1
 
@@ -110,7 +113,7 @@ async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> i
     console.print(report.table(f"{count} create/delete cycles", lines))
     passed = report.passed(lines)
     held = [asdict(held) for held in found.held]
-    _write(json_file, {"passed": passed, "lines": report.as_json(lines), "held": held})
+    _write(json_file, {"passed": passed, "lines": report.as_json(lines), "held": held}, CYCLES)
     return 0 if passed else 1
 
 
@@ -126,14 +129,10 @@ async def bench_warp(persona: str, size: tuple[int, int] | None, *, json_file: P
         console.print(f"[red]{error}[/red]", highlight=False)
         return 1
     console.print(warp.table(found), highlight=False)
-    _write(json_file, asdict(found))
+    _write(json_file, asdict(found), WARP)
     return 0
 
 
-def _write(file: Path | None, body: dict[str, Any]) -> None:
+def _write(file: Path | None, body: dict[str, Any], maker: str) -> None:
     if file is not None:
-        _save(file, json.dumps(body, indent=2) + "\n")
-
-
-def _save(file: Path, text: str) -> None:
-    file.write_text(text, "utf-8")
+        write_json(file, body, maker)

@@ -20,7 +20,7 @@ from app.bench.plan import BenchError, Load, Rig
 from app.bench.pulses import ProcessPulse, Scrape, pulses, scrape
 from app.bench.rooms import Quantiles, Room, room
 from app.bench.sampler import Costs, Sampler
-from app.local import LiveKit, Service, local_livekit, local_service, prepare_persona
+from app.local import LiveKit, Service, local_livekit, local_service, own_personas, prepare_persona
 
 SERVICE = "service"
 SETTLE_S = 4.0  # after the last one is ready: all talk, encoders have found their rate
@@ -82,7 +82,8 @@ async def run(load: Load, rig: Rig) -> Run:
         await prepare_persona(folder, load.persona, load.size)
         server = local_livekit(folder, binary=rig.livekit_server)
         livekit = await exits.enter_async_context(server)
-        env = {"VOIPAVATAR_MAX_SESSIONS": str(load.sessions), **rig.env}
+        places = {"VOIPAVATAR_MAX_SESSIONS": str(load.sessions)}
+        env = {**own_personas(), **places, **rig.env}
         service = await exits.enter_async_context(local_service(folder, livekit, env=env))
         crews = await exits.enter_async_context(_crews(folder, livekit, load, rig, names))
         ready_s = await _open(service.http, load, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import nullcontext
 from typing import Any
 
 import typer
@@ -11,14 +12,18 @@ from typer.core import TyperGroup
 
 from app.config import Settings
 from app.leaving import ended_by
+from app.private_files import private_files
 
 
 class _Commands(TyperGroup):
     """Whichever command reads the settings, a wrong one is named in a sentence."""
 
     def invoke(self, ctx: Any) -> Any:
+        # What the models' commands fetch and build is for everybody who serves with it.
+        shared = ctx._protected_args[:1] == ["models"]
         try:
-            return super().invoke(ctx)
+            with nullcontext() if shared else private_files():
+                return super().invoke(ctx)
         except ValidationError as error:
             if error.title != Settings.__name__:
                 raise

@@ -8,7 +8,7 @@ import typer
 
 from app.cli import bench_gpu, bench_load, bench_musetalk, bench_realtime, bench_sessions
 from app.cli.bench_sessions import run_benchmark, size_of
-from app.cli.files import Json
+from app.cli.files import Force, Json
 
 Persona = Annotated[str, typer.Option(help="Who speaks.")]
 
@@ -31,6 +31,7 @@ def _cycles(
     n: Annotated[int, typer.Option("-n", min=40, help="How many sessions.")] = 200,
     persona: Persona = "default",
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """Create and delete sessions one after another; tell what the service keeps of them."""
     from app.bench.run import bench_cycles
@@ -46,6 +47,7 @@ def _rooms(
     n: Annotated[int, typer.Option("-n", min=40, help="How many rooms.")] = 150,
     trace: Annotated[bool, typer.Option(help="Tell where Python's own memory grew.")] = False,
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """What a process keeps of each room that it was in."""
     from app.bench.kept import bench_rooms
@@ -57,6 +59,7 @@ def _warp(
     persona: Persona = "default",
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the persona's own by default.")] = "",
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """Pictures a second of the warp backend alone, on one core."""
     from app.bench.run import bench_warp

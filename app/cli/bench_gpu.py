@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from json import loads
 from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import Json
+from app.cli.files import Force, Json
 from app.cli.models import DEFAULT, Folder, plainly
+from app.output_files import write_json
 from engine.config import EngineConfig
 
 Device = Annotated[Literal["auto", "cuda", "cpu"], typer.Option(help="cpu leaves a GPU out.")]
@@ -32,6 +34,7 @@ def _engine(
     version: Annotated[Literal["v15", "v1"], typer.Option(help="Of MuseTalk.")] = "v15",
     models: Folder = DEFAULT,
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """Every batch size of the engine, beside the reference's own loop and the device's roof."""
     from app.logging import configure_logging
@@ -46,7 +49,7 @@ def _engine(
             reports.append(bench(replace(config, decoder=kind), seconds))
             typer.echo(table(reports[-1]))
         if json is not None:
-            json.write_text(as_json(reports))
+            write_json(json, loads(as_json(reports)), "voipavatar bench engine")
 
 
 def _blending(
@@ -54,6 +57,7 @@ def _blending(
     device: Device = "auto",
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 1,
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """Faces into pictures: one thread, several threads, and the GPU."""
     with plainly():
@@ -62,4 +66,4 @@ def _blending(
         report = bench(device, threads, seconds)
         typer.echo(table(report))
         if json is not None:
-            json.write_text(as_json(report))
+            write_json(json, loads(as_json(report)), "voipavatar bench blending")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import Json
+from app.cli.files import Force, Json
 from app.cli.models import plainly
 
 
@@ -30,6 +30,7 @@ def _load(
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """Streams on the engine in real time, without rooms: is every picture there in time?"""
     from app.bench.load import Options, run

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from json import loads
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from app.cli.files import Json
+from app.cli.files import Force, Json
 from app.cli.models import plainly
 from app.config import Settings
 from app.measure.speech import SAMPLE
+from app.output_files import refusal, write_json
 from engine.backends import load
 from engine.bench_realtime import as_json, bench, table
 from engine.media import read_audio
@@ -20,6 +22,8 @@ from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import tools_in
 from engine.types import SAMPLE_RATE
+
+MAKER = "voipavatar bench realtime"
 
 
 def register_bench(bench: typer.Typer) -> None:
@@ -36,8 +40,12 @@ def _realtime(
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     chunk_duration: Annotated[float, typer.Option(min=0.04, help="Seconds.")] = 0.4,
     json: Json = None,
+    force: Force = False,
 ) -> None:
     """One session's sound in chunks: real-time ratio, and a chunk's latency stage by stage."""
+    trouble = json and refusal(json, "--json", MAKER, force=force, inputs=[video, audio])
+    if trouble:
+        raise typer.BadParameter(trouble)
     settings = Settings()
     config = settings.engine_config()
     chosen = "tensorrt" if tensorrt else engine or config.backend
@@ -58,4 +66,4 @@ def _realtime(
         report = bench(backend, config, persona, speech, chunk_duration)
     typer.echo(table(report))
     if json is not None:
-        json.write_text(as_json(report), encoding="utf-8")
+        write_json(json, loads(as_json(report)), MAKER)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.cli.files import Json, to_be_written
+from app.cli.files import Force, Json, must_differ, to_be_written
 
 Sessions = Annotated[int, typer.Option("-n", min=1, help="How many at once.")]
 Seconds = Annotated[float, typer.Option(min=4, help="How long they are measured.")]
@@ -77,12 +77,14 @@ def _sessions(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a report there.", callback=to_be_written)
     ] = None,
+    force: Force = False,
 ) -> None:
     """Many rooms at once through one service and one LiveKit server, all on this machine."""
     from app.bench.limits import limits
     from app.bench.plan import Load, Rig
     from app.bench.run import bench_sessions
 
+    must_differ(json=json, html=html)
     try:
         bounds = limits(limit or ())
     except ValueError as error:

@@ -13,9 +13,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli.files import unwritable
+from app.cli.files import Force, must_differ
 from app.config import Settings
 from app.local import LocalError, local_livekit, local_service, run_until_stopped
+from app.output_files import refusal
+from app.private_files import callers_umask
 
 ROOT = Path(__file__).parents[2]
 ENV = ".tools/agents"  # of the real livekit-agents, which pins another livekit than ours
@@ -57,6 +59,7 @@ def conformance(
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write it there as Markdown.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it there as JSON.")] = None,
+    force: Force = False,
 ) -> None:
     """Measure a LiveKit avatar worker with the real livekit-agents package.
 
@@ -71,7 +74,8 @@ def conformance(
         raise _refusal("The service started here is looked at anyway: leave --service-pid out.")
     if service_pid is not None and service_pid < 1:
         raise _refusal(f"There is no process {service_pid}: look at --service-pid.")
-    _examine(only or [], files)
+    must_differ(report=report, json=json)
+    _examine(only or [], files, force)
     arguments = [*(["--short"] if short else []), "--avatar-id", avatar_id]
     if only:
         arguments += ["--only", *only]
@@ -99,15 +103,17 @@ def _refusal(sentence: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _examine(only: list[str], files: dict[str, Path | None]) -> None:
+def _examine(only: list[str], files: dict[str, Path | None], force: bool) -> None:
     """What must be right before half an hour is spent. Raises Exit."""
     if not (ROOT / "tests" / "conformance").is_dir():
         raise _refusal("The suite comes with the source: run this in a clone of the repository.")
     if unknown := sorted(set(only) - set(CASES)):
         raise _refusal(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.")
     for option, path in files.items():
-        if path is not None and (trouble := unwritable(path, option)):
-            raise _refusal(trouble)
+        if path is not None:
+            trouble = refusal(path, option, "voipavatar conformance", force=force)
+            if trouble:
+                raise _refusal(trouble)
 
 
 def _livekit() -> dict[str, str]:
@@ -155,6 +161,7 @@ def make_environment() -> None:
         [ROOT / "scripts" / "setup.sh", "agents"],
         env={**os.environ, "VENV": ENV, "PROJECT": PLUGIN},
         check=False,
+        umask=callers_umask(),
     )
     if made.returncode != 0:
         raise LocalError("The environment of the suite could not be made; the lines above say why.")

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from app.cli.files import Force
+from app.output_files import refusal
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the main command."""
@@ -14,7 +17,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def demo(
         persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
-        out: Annotated[Path, typer.Option(help="Where the film goes.")] = Path("demo.mp4"),
+        out: Annotated[
+            Path, typer.Option(help="Where the film goes; the numbers go beside it, as .json.")
+        ] = Path("demo.mp4"),
         seconds: Annotated[
             float | None, typer.Option(min=8, help="Of speech; the whole sample by default.")
         ] = None,
@@ -26,13 +31,20 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--clicks", help="Short tones instead of speech: a second measure.")
         ] = False,
         keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+        force: Force = False,
     ) -> None:
         """Start LiveKit and the service here, speak to an avatar, film and measure it."""
-        from app.demo.run import Options, demo
+        from app.demo.run import MAKER, Options, demo, json_of
         from app.local import run_until_stopped
         from app.logging import configure_logging
 
         configure_logging("auto", "error")  # what the service logs goes to its own file
 
+        if out == json_of(out):
+            raise typer.BadParameter(f"{out} is the name of the numbers: name an mp4 with --out.")
+        for file in (out, json_of(out)):
+            if trouble := refusal(file, "--out", MAKER, force=force):
+                typer.echo(trouble, err=True)
+                raise typer.Exit(2)
         options = Options(persona, out, seconds, stalls, clicks, keep)
         raise typer.Exit(run_until_stopped(demo(options)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +16,10 @@ from rich.table import Table
 from app.config import Settings
 from app.logging import configure_logging
 from app.personas.config import read_blocks, settings_of, video_of
-from app.personas.edit import check_name, write_block
+from app.personas.edit import check_name
+from app.personas.own import OwnVideo, store
 from app.personas.service import Catalogue, PersonaInfo
+from app.private_files import keep_private
 from engine.errors import EngineError, PersonaError
 from engine.media import VideoInfo, probe_video
 from engine.models.layout import NETWORKS
@@ -49,6 +51,9 @@ def prepare_command(
     face_box: Annotated[
         str | None, typer.Option(metavar="X1,Y1,X2,Y2", help="Where the face is, by hand.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another video that the persona has.")
+    ] = False,
 ) -> None:
     """Make a persona of a video: five to ten seconds of a face that is silent and looks ahead."""
     console = Console(stderr=True)
@@ -61,7 +66,7 @@ def prepare_command(
         given = {key: value for key, value in changes.items() if value is not None}
         settings = Settings()
         configure_logging(settings.log_format, "error")
-        _prepare(settings, name, video, given, console)
+        _prepare(settings, name, video, given, console, force)
     except EngineError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -71,12 +76,7 @@ def prepare_command(
 def list_command() -> None:
     """Show the personas of this service."""
     settings = Settings()
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     try:
         listed = asyncio.run(catalogue.listing())
     except EngineError as error:
@@ -105,24 +105,37 @@ def _box(text: str | None) -> list[int] | None:
 
 
 def _prepare(
-    settings: Settings, name: str, video: Path | None, given: dict[str, Any], console: Console
+    settings: Settings,
+    name: str,
+    video: Path | None,
+    given: dict[str, Any],
+    console: Console,
+    force: bool,
 ) -> None:
-    """Prepare first, and write personas.yaml only when that went well."""
+    """Prepare first, and write the own personas.yaml only when that went well."""
     check_name(name)
-    folder = settings.personas_dir
-    block = {**(read_blocks(folder).get(name) or {}), **given}
+    try:
+        keep_private(settings.data_dir)
+    except OSError as error:
+        raise PersonaError(
+            f"{settings.data_dir} cannot be made ({error.strerror}): set VOIPAVATAR_DATA_DIR."
+        ) from error
+    shipped = settings.personas_dir
+    block = {**_mapping(read_blocks(shipped, settings.own_personas).get(name)), **given}
+    new = None
     if video is not None:
-        block["video_path"] = given["video_path"] = _place(video, folder, name)
+        new = OwnVideo(video, settings.own_personas, name)
+        block["video_path"] = str(video.absolute())
+        given = _whole(block, shipped) | {"video_path": new.place}
+        new.look(force)
     if "video_path" not in block:
         raise PersonaError(f"No persona is named {name!r} yet: give the video to make it of.")
-    checked = settings_of(name, block, folder, settings.musetalk_version)
-    source = video or video_of(checked, folder)
+    checked = settings_of(name, block, shipped, settings.musetalk_version)
+    source = video or video_of(checked, shipped)
     tools = tools_in(settings.models_dir)
     persona = _prepared(name, checked, source, settings.data_dir / "personas", tools, console)
-    if video is not None:
-        _copy(video, folder / given["video_path"])
     if given:
-        write_block(folder, name, given)
+        store(settings.own_personas, name, given, new)
     _tell(console, persona, probe_video(source), video is not None)
     _encode(persona, settings, console)
 
@@ -176,21 +189,15 @@ def _prepared(
         )
 
 
-def _place(video: Path, folder: Path, name: str) -> str:
-    """The video's place among the personas: where it is, or where it will be copied."""
-    if video.resolve().is_relative_to(folder.resolve()):
-        return video.resolve().relative_to(folder.resolve()).as_posix()
-    return f"{name}/{video.name}"
+def _mapping(block: object) -> dict[str, Any]:
+    return dict(block) if isinstance(block, Mapping) else {}
 
 
-def _copy(video: Path, target: Path) -> None:
-    if target.exists() and target.samefile(video):
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(video, target)
-    except OSError as error:
-        raise PersonaError(f"The video cannot be copied to {target}: {error.strerror}.") from error
+def _whole(block: dict[str, Any], shipped: Path) -> dict[str, Any]:
+    """A block that stands by itself in another file than the one it came from."""
+    if not (config := block.get("inference_config")):
+        return block
+    return {**block, "inference_config": str((shipped / config).absolute())}
 
 
 def _found_by(persona: Persona) -> str:

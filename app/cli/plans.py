@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from app.cli.models import DEFAULT, Folder, models_app, plainly
 from app.config import Settings
 from app.personas.service import Catalogue
+from app.private_files import private_files
 
 Decoder = Annotated[Literal["kl", "tiny"], typer.Option(help="kl as trained, tiny is TAESD.")]
 Version = Annotated[Literal["v15", "v1"], typer.Option(help="Of MuseTalk.")]
@@ -83,9 +84,8 @@ def latents_command(
 ) -> None:
     """Encode the personas' frames for MuseTalk, as far as that is not done."""
     settings = Settings()
-    folders = settings.personas_dir, settings.data_dir / "personas", models
-    catalogue = Catalogue(*folders, settings.musetalk_version)
-    with plainly(), Progress() as progress:
+    catalogue = Catalogue.of(settings.model_copy(update={"models_dir": models}))
+    with private_files(), plainly(), Progress() as progress:
         from engine.prepare.latents import encode_persona
 
         for name in names or catalogue.names():

@@ -13,9 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli.files import Force
 from app.config import Settings
 from app.logging import configure_logging
+from app.output_files import refusal
 from app.personas.service import Catalogue
+from app.private_files import callers_mode
 from engine.errors import EngineError
 from engine.media import MediaError, Mp4Writer, Pcm, read_audio
 from engine.offline import render
@@ -23,6 +26,7 @@ from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.types import FPS, SAMPLE_RATE
 
+MAKER = "voipavatar render"  # in the film's comment: the command may replace it next time
 OUT_RATE = 48_000  # Hz of the sound in the file
 OUT_SAMPLES = OUT_RATE // FPS
 
@@ -38,6 +42,7 @@ def register(app: typer.Typer) -> None:
         engine: Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")] = "",
         width: Annotated[int | None, typer.Option(help="Of the picture, in pixels.")] = None,
         height: Annotated[int | None, typer.Option(help="Of the picture, in pixels.")] = None,
+        force: Force = False,
     ) -> None:
         """Make a video of a persona saying a sound file."""
         console = Console(stderr=True)
@@ -46,12 +51,18 @@ def register(app: typer.Typer) -> None:
         if engine:
             settings = settings.model_copy(update={"engine": engine})
         try:
-            if audio.exists() and out.exists() and out.samefile(audio):
-                raise MediaError(f"{out} is the sound itself; name another file with --out.")
+            _look(settings, persona, audio, out, force)
             asyncio.run(_render(settings, persona, (width, height), audio, out, console))
         except EngineError as error:
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
+
+
+def _look(settings: Settings, name: str, audio: Path, out: Path, force: bool) -> None:
+    """Whether the file may be written at all. Raises EngineError."""
+    inputs = [audio, *Catalogue.of(settings).sources(name)]
+    if trouble := refusal(out, "--out", MAKER, force=force, inputs=inputs):
+        raise MediaError(trouble)
 
 
 async def _render(
@@ -64,12 +75,7 @@ async def _render(
 ) -> None:
     # Sound first: a wrong file shouldn't have to wait for the engine.
     sound = read_audio(audio, OUT_RATE)
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     config = settings.engine_config()
     if config.backend == "auto":
         config = replace(config, backend=catalogue.settings(name).engine)
@@ -96,7 +102,9 @@ async def _write(
         Progress(
             *bars, TimeRemainingColumn(), console=console, disable=not console.is_terminal
         ) as progress,
-        Mp4Writer(out, persona.width, persona.height, OUT_RATE) as writer,
+        Mp4Writer(
+            out, persona.width, persona.height, OUT_RATE, comment=MAKER, mode=callers_mode()
+        ) as writer,
     ):
         task = progress.add_task("", total=len(sound))
         begin = 0

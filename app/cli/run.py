@@ -81,12 +81,7 @@ def _spec(
 
 
 async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outcome:
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     try:
         # What takes no time is told first: a wrong name, an engine that is not installed.
         catalogue.settings(spec.persona)

@@ -10,6 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from app.measure.speech import SAMPLE
+from app.output_files import refusal
+from app.private_files import callers_mode
+from engine.new_file import NewFile
 
 
 def register(app: typer.Typer) -> None:
@@ -23,18 +26,25 @@ def _samples(
         str, typer.Option(help="Said by espeak-ng; without it the sample of the repository is it.")
     ] = "",
     voice: Annotated[str, typer.Option(help="Of espeak-ng, as in en-us or de.")] = "en-us",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write half a minute of sample speech, or what you want said."""
-    if out.exists():
-        _refuse(f"{out} exists; name another file with --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if not text and not SAMPLE.is_file():
+        _refuse("The sample speech is in a checkout only; say what to speak with --text.")
+    if not out.is_symlink():
+        out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not force:
+        _refuse(f"{out} exists; name another file with --out, or add --force to replace it.")
+    if trouble := refusal(out, "--out", "voipavatar samples", force=True, inputs=[SAMPLE]):
+        _refuse(trouble)
+    with NewFile(out, callers_mode()) as new:
+        if text:
+            _speak(text, voice, new)
+        else:
+            shutil.copyfile(SAMPLE, new)
     if text:
-        _speak(text, voice, out)
         typer.echo(f"{out}: made by espeak-ng, voice {voice}")
         return
-    if not SAMPLE.is_file():
-        _refuse("The sample speech is in a checkout only; say what to speak with --text.")
-    shutil.copyfile(SAMPLE, out)
     typer.echo(f"{out}: a copy of the repository's samples/speech.wav")
 
 

@@ -11,6 +11,8 @@ import av
 import numpy as np
 
 from app.measure.recording import Pcm
+from app.private_files import callers_mode
+from engine.new_file import NewFile
 
 CLOCK = Fraction(1, 90_000)  # the film's time base for pictures, as in RTP
 SOUND_GAP_S = 0.08  # arrivals later than this leave a silence; less is the network's unevenness
@@ -22,8 +24,10 @@ class Film:
     Starts with the first picture: what was heard before it is left out.
     """
 
-    def __init__(self, path: Path, rate: int) -> None:
+    def __init__(self, path: Path, rate: int, maker: str = "") -> None:
+        """`rate` of the sound in Hz; `maker` is written into the film's comment."""
         self._path = path
+        self._maker = maker
         self._rate = rate
         self._start: float | None = None
         self._sound_end = 0  # samples
@@ -75,7 +79,11 @@ class Film:
 
     def _run(self) -> None:
         try:
-            with av.open(str(self._path), "w") as out:
+            with (
+                NewFile(self._path, callers_mode()) as new,
+                av.open(str(new), "w", format="mp4") as out,
+            ):
+                out.metadata["comment"] = self._maker
                 self._encode(out)
         except Exception as error:
             self._fault = error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,18 +20,28 @@ from app.demo.film import Film
 from app.demo.judge import Verdict, judge
 from app.demo.reference import reference_openings
 from app.demo.take import DemoError, Take, record
-from app.local import LiveKit, LocalError, Service, local_livekit, local_service, prepare_persona
+from app.local import (
+    LiveKit,
+    LocalError,
+    Service,
+    local_livekit,
+    local_service,
+    own_personas,
+    prepare_persona,
+)
 from app.measure import report
 from app.measure.clicks import click_track
 from app.measure.mouth import MouthRegion
 from app.measure.recording import Floats, Pcm
 from app.measure.speech import SAMPLE, read_wav
+from app.output_files import write_json
 from app.rtc.measure.participant import LiveKitAccess
 from app.rtc.measure.viewer import RATE as FILM_RATE
 from engine.config import Stall
 from engine.errors import EngineError
 
 ROOM = "demo"
+MAKER = "voipavatar demo"  # in what it writes: the next one may replace that
 STALL_ROOM_S = 4.0  # of speech that must follow a stall: recovery, then a window to see it in
 DAY_S = 86_400
 
@@ -82,7 +91,7 @@ async def _demo(
     stalls: tuple[Stall, ...],
     console: Console,
 ) -> int:
-    env = {"VOIPAVATAR_TEST_STALLS": options.stalls}
+    env = {"VOIPAVATAR_TEST_STALLS": options.stalls, **own_personas()}
     async with AsyncExitStack() as exits:
         with console.status("Preparing the persona …"):
             prepared = await prepare_persona(folder, options.persona)
@@ -97,7 +106,7 @@ async def _demo(
         with console.status(f"Speaking for {spoken.seconds:.0f} s and watching …"):
             take = await _film(service, livekit, options, region, spoken)
         with console.status("Comparing with the same speech rendered offline …"):
-            render_env = {**os.environ, "VOIPAVATAR_DATA_DIR": str(folder)}
+            render_env = {**os.environ, **own_personas(), "VOIPAVATAR_DATA_DIR": str(folder)}
             reference = await reference_openings(
                 folder, options.persona, region, spoken.pcm, spoken.rate, env=render_env
             )
@@ -106,7 +115,7 @@ async def _demo(
         console.print(report.table("voipavatar demo", verdict.lines))
         _write(options, verdict, take, passed)
         console.print(
-            f"{options.out} is what the viewer received; {_json(options.out)} the numbers.",
+            f"{options.out} is what the viewer received; {json_of(options.out)} the numbers.",
             soft_wrap=True,
         )
         if options.keep:
@@ -152,7 +161,7 @@ async def _film(
     region: MouthRegion,
     spoken: Spoken,
 ) -> Take:
-    film = Film(options.out, FILM_RATE)
+    film = Film(options.out, FILM_RATE, MAKER)
     access = LiveKitAccess(livekit.url, livekit.key, livekit.secret)
     try:
         speech = spoken.pcm, spoken.rate
@@ -193,7 +202,7 @@ async def _leave_running(
     )
 
 
-def _json(out: Path) -> Path:
+def json_of(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
@@ -207,4 +216,4 @@ def _write(options: Options, verdict: Verdict, take: Take, passed: bool) -> None
         "gaps_ms": verdict.gaps_ms,
         "service_stats": take.stats,
     }
-    _json(options.out).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    write_json(json_of(options.out), body, MAKER)

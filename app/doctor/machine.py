@@ -16,6 +16,7 @@ import httpx
 from app.config import Settings
 from app.doctor.finding import Finding, State
 from app.local import SCRIPTS
+from app.private_files import keep_private
 from engine import backends, cores
 from engine.errors import BackendUnavailable
 from engine.models.layout import missing, needed
@@ -40,9 +41,12 @@ def video() -> Finding:
 def data_folder(settings: Settings) -> Finding:
     folder = settings.data_dir.resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        trouble = keep_private(folder)
         with tempfile.TemporaryFile(dir=folder):
-            return Finding("Data folder", "ok", f"{folder} can be written")
+            if trouble:
+                what, _, remedy = trouble.rpartition(": ")
+                return Finding("Data folder", "note", what, remedy)
+            return Finding("Data folder", "ok", f"{folder} can be written, by its owner only")
     except OSError as error:
         return Finding(
             "Data folder",

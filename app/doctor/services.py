@@ -69,12 +69,7 @@ def _no_database(detail: str) -> Finding:
 
 
 async def personas(settings: Settings) -> list[Finding]:
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     folder = settings.personas_dir.resolve()
     try:
         listed = await catalogue.listing()

@@ -35,12 +35,7 @@ FAULT = "The session ended by a fault of the service; its log says more."
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
     """Until the channel closes; then every session leaves its room."""
     asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
-    catalogue = Catalogue(
-        settings.personas_dir,
-        settings.data_dir / "personas",
-        settings.models_dir,
-        settings.musetalk_version,
-    )
+    catalogue = Catalogue.of(settings)
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
     pool = EnginePool(
         config,

@@ -11,6 +11,7 @@ import yaml
 
 from app.personas.config import FILE, read_blocks
 from engine.errors import PersonaError
+from engine.new_file import NewFile
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -24,8 +25,11 @@ def check_name(name: str) -> None:
         )
 
 
-def write_block(personas_dir: Path, name: str, changes: Mapping[str, Any]) -> None:
-    """Set keys of a persona, which may be new. Comments and other personas stay as they are."""
+def with_block(personas_dir: Path, name: str, changes: Mapping[str, Any]) -> str:
+    """The file with keys of a persona set, which may be new; all else as a person wrote it.
+
+    Raises PersonaError where it cannot be edited.
+    """
     blocks = read_blocks(personas_dir)
     wanted = {**blocks, name: {**(blocks.get(name) or {}), **changes}}
     file = personas_dir / FILE
@@ -36,9 +40,13 @@ def write_block(personas_dir: Path, name: str, changes: Mapping[str, Any]) -> No
             f"{FILE} is written in a way that cannot be edited safely. Add this yourself:\n"
             + _block(name, wanted[name])
         )
-    temporary = file.with_name(f".{FILE}.new")
-    temporary.write_text(edited, encoding="utf-8")
-    temporary.replace(file)
+    return edited
+
+
+def write_file(personas_dir: Path, text: str) -> None:
+    """Put it in the place of personas.yaml. Raises OSError."""
+    with NewFile(personas_dir / FILE) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def _loaded(text: str) -> object:

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from app.config import Settings
 from app.personas.config import FILE, read_blocks, settings_of, video_of
 from engine.errors import EngineError, PersonaError, PersonaNotFound
 from engine.media import MediaError, VideoInfo, probe_video
@@ -52,8 +53,11 @@ class Catalogue:
         cache_dir: Path,
         models_dir: Path | None = None,
         version: str = NEWEST,
+        own_dir: Path | None = None,
     ) -> None:
-        """`cache_dir` keeps what was prepared; it may be deleted at any time.
+        """`own_dir` holds a personas.yaml of this service's own, beside the one that came with it.
+
+        `cache_dir` keeps what was prepared; it may be deleted at any time.
 
         Networks in `models_dir` find faces and their regions, where they are. `version` of
         MuseTalk decides what a persona's settings leave open.
@@ -61,6 +65,7 @@ class Catalogue:
         self._version = version
         self._tools = Tools() if models_dir is None else tools_in(models_dir)
         self._dir = personas_dir
+        self._own = own_dir
         self._cache = cache_dir
         self._loaded: WeakValueDictionary[tuple[str, ...], Persona] = WeakValueDictionary()
         self._loading: dict[tuple[str, ...], asyncio.Task[Persona]] = {}
@@ -68,12 +73,27 @@ class Catalogue:
         self._closing = False
         self.preparations = 0  # begun since the start; for the metrics
 
+    @classmethod
+    def of(cls, settings: Settings) -> Catalogue:
+        """The one that the service, and each of its commands, has by its settings."""
+        return cls(
+            settings.personas_dir,
+            settings.data_dir / "personas",
+            settings.models_dir,
+            settings.musetalk_version,
+            settings.own_personas,
+        )
+
+    def sources(self, name: str) -> list[Path]:
+        """The files that a persona is made of, which nothing may overwrite. Raises PersonaError."""
+        return [video_of(self.settings(name), self._dir)]
+
     def names(self) -> list[str]:
-        return list(read_blocks(self._dir))
+        return list(read_blocks(self._dir, self._own))
 
     def settings(self, name: str) -> PersonaSettings:
         """Raises PersonaNotFound, or PersonaError where its block or its video is of no use."""
-        blocks = read_blocks(self._dir)
+        blocks = read_blocks(self._dir, self._own)
         if name not in blocks:
             known = ", ".join(blocks) or "none"
             raise PersonaNotFound(f"No persona is named {name!r}. {FILE} has: {known}.")

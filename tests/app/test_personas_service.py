@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.personas.config import FILE
-from app.personas.edit import write_block
+from app.personas.edit import with_block, write_file
 from app.personas.service import Catalogue
 from engine.errors import PersonaError, PersonaNotFound
 from tests.videos import grey, persona_frames, write_video
@@ -34,6 +34,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def catalogue(folder: Path, tmp_path: Path) -> Catalogue:
     return Catalogue(folder, tmp_path / "cache")
+
+
+def write_block(folder: Path, name: str, keys: dict[str, object]) -> None:
+    write_file(folder, with_block(folder, name, keys))
 
 
 async def _begun(catalogue: Catalogue) -> None:

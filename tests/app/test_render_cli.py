@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -62,9 +63,10 @@ def _change(place: Path, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def test_prepare_writes_the_persona_down(place: Path, ada: str) -> None:
-    text = (place / "personas" / "personas.yaml").read_text()
-    assert text == "ada:\n  video_path: ada/talk.mp4\n"
-    copied = place / "personas" / "ada" / "talk.mp4"
+    own = place / "data" / "own"
+    assert (own / "personas.yaml").read_text() == "ada:\n  video_path: ada/talk.mp4\n"
+    assert list((place / "personas").iterdir()) == []  # of the repository: git would see a face
+    copied = own / "ada" / "talk.mp4"
     assert copied.read_bytes() == (place / "talk.mp4").read_bytes()
     listed = voipavatar(place, "persona", "list")
     assert listed.exit_code == 0
@@ -134,8 +136,75 @@ def test_render_does_not_write_over_its_sound(place: Path, ada: str) -> None:
     before = sound.read_bytes()
     refused = voipavatar(place, "render", "--persona", ada, "--audio", sound, "--out", sound)
     assert refused.exit_code == 1
-    assert "is the sound itself" in refused.output
+    assert "is what this command reads" in refused.output
     assert sound.read_bytes() == before
+
+
+def test_the_readmes_commands_leave_the_users_video_alone(place: Path, tmp_path: Path) -> None:
+    """`prepare me.mp4 --name me`, then `render … --out me.mp4`, as people guess it."""
+    mine = write_video(tmp_path / "me.mp4", persona_frames(26))
+    before = mine.read_bytes()
+    box = ("--face-box", "80,80,180,190")
+    made = voipavatar(tmp_path, "persona", "prepare", mine, "--name", "me", *box)
+    assert made.exit_code == 0, made.output
+    sound = write_sound(tmp_path / "s.wav", tone(0.2, 16_000), 16_000)
+    run = "render", "--persona", "me", "--audio", sound, "--out"
+    refused = voipavatar(tmp_path, *run, mine)
+    assert refused.exit_code == 1
+    assert f"{mine} exists, and `voipavatar render` did not write it" in refused.output
+    own = tmp_path / "data" / "own" / "me" / "me.mp4"
+    for force in ([], ["--force"]):
+        kept = voipavatar(tmp_path, *run, own, *force)
+        assert "is what this command reads" in kept.output
+    assert mine.read_bytes() == own.read_bytes() == before
+    for _ in range(2):  # its own film it replaces
+        done = voipavatar(tmp_path, *run, tmp_path / "film.mp4")
+        assert done.exit_code == 0, done.output
+    assert voipavatar(tmp_path, *run, mine, "--force").exit_code == 0
+    assert mine.read_bytes() != before
+
+
+def test_another_video_of_the_same_name_needs_force(tmp_path: Path) -> None:
+    box = ("--face-box", "80,80,180,190")
+    for number, shade in enumerate((0, 9)):
+        (tmp_path / str(number)).mkdir()
+        frames = [cv2.add(frame, (shade,) * 3) for frame in persona_frames(26)]
+        write_video(tmp_path / str(number) / "me.mp4", frames)
+    run = "persona", "prepare"
+    assert voipavatar(tmp_path, *run, tmp_path / "0/me.mp4", "--name", "me", *box).exit_code == 0
+    own = tmp_path / "data" / "own" / "me" / "me.mp4"
+    again = voipavatar(tmp_path, *run, tmp_path / "0/me.mp4", "--name", "me", *box)
+    assert again.exit_code == 0, again.output
+    refused = voipavatar(tmp_path, *run, tmp_path / "1/me.mp4", "--name", "me", *box)
+    assert refused.exit_code == 1
+    assert "add --force to replace it" in refused.output
+    assert own.read_bytes() == (tmp_path / "0/me.mp4").read_bytes()
+    forced = voipavatar(tmp_path, *run, tmp_path / "1/me.mp4", "--name", "me", *box, "--force")
+    assert forced.exit_code == 0, forced.output
+    assert own.read_bytes() == (tmp_path / "1/me.mp4").read_bytes()
+
+
+def test_personas_that_came_with_the_service_are_changed_in_the_own_file(tmp_path: Path) -> None:
+    shipped = tmp_path / "personas"
+    shipped.mkdir()
+    write_video(shipped / "ada.mp4", persona_frames(26))
+    text = "ada:\n  video_path: ada.mp4\n  face_box: [80, 80, 180, 190]\n"
+    (shipped / "personas.yaml").write_text(text)
+    named = ("--name", "ada", "--display-name", "Eve")
+    made = voipavatar(tmp_path, "persona", "prepare", *named)
+    assert made.exit_code == 0, made.output
+    assert (shipped / "personas.yaml").read_text() == text
+    own = tmp_path / "data" / "own" / "personas.yaml"
+    assert own.read_text() == "ada:\n  display_name: Eve\n"
+    listed = voipavatar(tmp_path, "persona", "list")
+    assert "Eve" in listed.output and "256x256" in listed.output
+    # Moved out of the repository with all that it had there.
+    moved = voipavatar(tmp_path, "persona", "prepare", shipped / "ada.mp4", "--name", "ada")
+    assert moved.exit_code == 0, moved.output
+    (shipped / "personas.yaml").write_text("")
+    (shipped / "ada.mp4").unlink()
+    assert "256x256" in voipavatar(tmp_path, "persona", "list").output
+    assert "face_box" in own.read_text()
 
 
 def test_render_says_whom_there_is(place: Path, ada: str) -> None:
@@ -162,12 +231,12 @@ def test_a_refused_video_changes_nothing(
     place: Path, ada: str, words: list[str], said: str
 ) -> None:
     write_video(place / "wall.mp4", grey([120] * 26))
-    before = sorted((place / "personas").rglob("*"))
+    before = sorted((place / "data" / "own").rglob("*"))
     arguments = [place / word if word.endswith(".mp4") else word for word in words]
     refused = voipavatar(place, "persona", "prepare", *arguments)
     assert refused.exit_code == 1
     assert said in refused.output
-    assert sorted((place / "personas").rglob("*")) == before
+    assert sorted((place / "data" / "own").rglob("*")) == before
 
 
 def test_another_rate_is_converted_and_said(place: Path, ada: str) -> None:

@@ -128,7 +128,9 @@ def _write(path: Path | None, text: str) -> bool:
     if path is None:
         return True
     try:
-        path.write_text(redacted(text))
+        new = path.resolve().with_name(f".{path.name[:200]}.{os.getpid()}")
+        new.write_text(redacted(text))
+        new.replace(path.resolve())
     except OSError as error:
         tell(f"{path} could not be written: {error.strerror}.")
         return False

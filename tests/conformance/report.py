@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .circumstances import Circumstances
 
+MAKER = "voipavatar conformance"  # in what is written: the command may replace it next time
 YES_NO = "faults"  # the unit of what either holds or does not
 
 POINTS = {
@@ -113,11 +114,13 @@ def markdown(around: Circumstances, checks: Sequence[Check], left_out: Mapping[s
     if left_out:
         said = [f"- {_cell(name)}: {_cell(why)}." for name, why in left_out.items()]
         lines += ["", "## Left out", "", *said]
+    lines += ["", f"<!-- {MAKER} -->"]
     return "\n".join(lines) + "\n"
 
 
 def as_json(around: Circumstances, checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
     body = {
+        "made_by": MAKER,
         **asdict(around),
         "ok": all(check.ok for check in checks),
         "checks": [
