@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
-import re
 import secrets
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
+from starlette.datastructures import Headers
 
 from app.db.base import now
 from app.db.database import Database
 from app.db.models import ApiKeyRow
 from app.errors import Forbidden, Unauthenticated
+from app.http.caller import is_this_machine
 
 FREE = frozenset(
     {"/health", "/ready", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
@@ -62,7 +61,12 @@ async def has_active_key(database: Database) -> bool:
 
 
 async def authorise(
-    database: Database, headers: Mapping[str, str], client: str | None, *, insecure: bool
+    database: Database,
+    headers: Headers,
+    client: str | None,
+    *,
+    insecure: bool,
+    http_version: str = "1.1",
 ) -> None:
     """Returns when the request may go on. Keys are read afresh each time: they are few.
 
@@ -73,9 +77,12 @@ async def authorise(
     """
     keys = await list_keys(database)
     if not keys:
-        if insecure or (is_loopback(client) and _names_this_machine(headers.get("host", ""))):
+        if insecure or is_this_machine(headers, client, http_version):
             return
-        raise Forbidden("No API key exists yet; make one with `voipavatar keys create NAME`.")
+        raise Forbidden(
+            "No API key exists yet, so only this machine may call, and not through a proxy: make "
+            "a key with `voipavatar keys create NAME`."
+        )
     presented = _hash(_presented(headers))
     # Every one is compared, so that the time taken tells nothing.
     known = [hmac.compare_digest(presented, key.key_hash) for key in keys if not key.revoked_at]
@@ -85,28 +92,7 @@ async def authorise(
         )
 
 
-def is_loopback(address: str | None) -> bool:
-    """A Unix socket, which has no address, is this machine too."""
-    if address is None:
-        return True
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback
-
-
-def _names_this_machine(host: str) -> bool:
-    """Whether a `Host` header is an address or localhost.
-
-    A page in a browser here may call us by a name of its own that it made resolve to 127.0.0.1.
-    """
-    name = urlsplit(f"//{host}").hostname or "localhost"
-    return name == "localhost" or re.fullmatch(r"[0-9.]+|[0-9a-f:.]+:[0-9a-f:.]*", name) is not None
-
-
-def _presented(headers: Mapping[str, str]) -> str:
+def _presented(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import FREE, authorise
 from app.deps import Services
 from app.errors import AppError, PayloadTooLarge
+from app.http.caller import host_named
 from app.problems import problem_response, unexpected_problem
 
 log = structlog.get_logger("app.http")
@@ -59,10 +60,17 @@ class Edge:
     ) -> None:
         services: Services = scope["state"]["services"]
         headers = Headers(scope=scope)
+        host_named(headers, scope["http_version"])
         if scope["path"] not in FREE:
             client = scope["client"][0] if scope.get("client") else None
             insecure = services.settings.insecure
-            await authorise(services.database, headers, client, insecure=insecure)
+            await authorise(
+                services.database,
+                headers,
+                client,
+                insecure=insecure,
+                http_version=scope["http_version"],
+            )
         await self._app(scope, await _small_body(headers, receive), send)
 
     async def _refuse(

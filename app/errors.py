@@ -32,6 +32,20 @@ class ValidationFailed(AppError):
     status, code, title = 422, "validation_error", "The request is not valid"
 
 
+class BadRequest(ValidationFailed):
+    """Of HTTP itself, where its RFCs ask for this status."""
+
+    status = 400
+
+
+class RequestTimeout(ValidationFailed):
+    status, title = 408, "The request did not arrive in time"
+
+
+class HeadTooLarge(ValidationFailed):
+    status, title = 431, "The head of the request is too large"
+
+
 class Unauthenticated(AppError):
     status, code, title = 401, "unauthenticated", "A valid API key is needed"
 

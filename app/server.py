@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,9 @@ from app.auth import has_active_key
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
+from app.http.caller import is_loopback
 from app.main import StageFactory, create_app, real_stage
+from app.process.signals import interruptible_start
 from app.sessions.schemas import livekit_address
 from engine.cores import waiting_threads
 
@@ -36,14 +39,18 @@ async def serve(
 ) -> None:
     """Until SIGTERM or SIGINT: then no new session, all leave their rooms, and it returns.
 
-    A second signal kills the process. Raises EngineError where the engine cannot start.
+    A second signal kills the process. Raises EngineError where the engine cannot start, and
+    EndedAtStart after a signal that came before it had.
     """
     asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     _require_livekit_address(settings)
-    await _require_key(settings)
     app = create_app(settings, stage_factory=stage_factory)
-    # Opened here and not by uvicorn, which would print a page of traceback for a missing file.
-    async with app.router.lifespan_context(app) as state:
+    async with AsyncExitStack() as exits:
+        with interruptible_start():
+            await _require_key(settings)
+            # Opened here and not by uvicorn, which would print a page of traceback for a missing
+            # file.
+            state = await exits.enter_async_context(app.router.lifespan_context(app))
         config = uvicorn.Config(
             _with_state(app, dict(state or {})),
             log_config=None,
@@ -58,7 +65,9 @@ async def serve(
 def listen(settings: Settings) -> socket.socket:
     """A socket on the wanted address. Raises CannotServe."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sets TCP_NODELAY on each connection; without it, Nagle's
+    # algorithm and delayed acknowledgements hold small answers back for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
@@ -80,8 +89,9 @@ def _require_livekit_address(settings: Settings) -> None:
 
 
 async def _require_key(settings: Settings) -> None:
-    if settings.insecure or _is_loopback(settings.host):
-        return
+    """Raises CannotServe where strangers could call without a key; warns where a proxy would let
+    them."""
+    local = settings.host == "localhost" or is_loopback(settings.host)
     database = Database(settings.database)
     try:
         await migrate(database)
@@ -89,19 +99,19 @@ async def _require_key(settings: Settings) -> None:
             return
     finally:
         await database.aclose()
+    if settings.insecure:
+        log.warning("everybody who reaches the service may use it: there is no API key")
+        return
+    if local:
+        log.warning(
+            "there is no API key: only this machine may call, and not through a proxy",
+            remedy="voipavatar keys create NAME, before a proxy passes requests on to this service",
+        )
+        return
     raise CannotServe(
         f"{settings.host} can be reached by others and there is no API key: make one with "
         "`voipavatar keys create NAME`, or start with --insecure."
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
@@ -126,6 +136,7 @@ class _DrainingServer(uvicorn.Server):
         if self._leaving is not None:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+            os._exit(128 + sig)  # PID 1 of a container has survived that
         self._loop.call_soon_threadsafe(self._begin_to_leave)
 
     def _begin_to_leave(self) -> None:

@@ -30,6 +30,7 @@ def _serve(**chosen: Any) -> None:
     # Imported here: the other commands need no web server.
     from app.errors import AppError
     from app.logging import configure_logging
+    from app.process.signals import EndedAtStart
     from app.server import CannotServe, listen, serve
     from engine.errors import EngineError
 
@@ -40,6 +41,8 @@ def _serve(**chosen: Any) -> None:
             asyncio.run(serve(settings, listening))
     except (CannotServe, AppError, EngineError) as error:
         raise _Exit(str(error)) from None
+    except EndedAtStart as end:
+        raise typer.Exit(end.status) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

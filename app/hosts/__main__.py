@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable, Coroutine
@@ -42,17 +43,21 @@ async def _engine(settings: Settings, channel: Channel, path: str) -> None:
     """Until the channel closes, or a fault that only another process can cure."""
     from engine.remote.server import EngineServer
 
+    gone = asyncio.create_task(channel.receive())
     server = None
     try:
         server = EngineServer(settings.engine_config(), Path(path))
-        await asyncio.to_thread(server.start)
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        await asyncio.wait({starting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            os._exit(0)  # the service has ended meanwhile, and nothing stops a warm-up's thread
+        starting.result()
     except (BackendUnavailable, OSError) as error:
         channel.send(did="refused", detail=str(error))
         await channel.aclose()
         return
     channel.send(did="started")
     over = asyncio.create_task(asyncio.to_thread(server.wait))
-    gone = asyncio.create_task(channel.receive())
     await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
     if server.fault is not None:
         channel.send(did="failed", detail=server.fault)

@@ -69,6 +69,17 @@ class _House:
         self._live: dict[str, tuple[RoomSession, asyncio.Task[None]]] = {}
 
     async def obey(self, message: dict[str, Any]) -> None:
+        """Do what the service asks. A command that fails is one session's business: the process,
+        and every other session in it, goes on."""
+        try:
+            await self._do(message)
+        except Exception:
+            log.exception("command failed", command=message.get("do"), session_id=_id_of(message))
+            if message.get("do") == "start":
+                outcome = outcome_body(Outcome(FailureCode.INTERNAL, FAULT))
+                self._tell(_id_of(message), "ended", outcome=outcome)
+
+    async def _do(self, message: dict[str, Any]) -> None:
         if message["do"] == "start":
             spec = spec_of(message["spec"], self._settings)
             session = RoomSession(spec, self._stage)
@@ -125,3 +136,9 @@ class _House:
 
     def _tell(self, session_id: str, did: str, **more: Any) -> None:
         self._channel.send(did=did, id=session_id, **more)
+
+
+def _id_of(message: dict[str, Any]) -> str:
+    """The session that a command is about, however malformed the command is."""
+    spec = message.get("spec")
+    return str(message.get("id") or (spec.get("id") if isinstance(spec, dict) else None))

@@ -111,9 +111,13 @@ class RoomSession:
         self._end(Outcome(reason))
 
     def interrupt(self) -> None:
-        """Fall silent now: what has been said so far is not played on."""
-        if self._ear is not None:
+        """Fall silent now: what has been said so far is not played on. One that ends does anyway,
+        and what it speaks through may be closed by then."""
+        if self._ear is not None and not self._ended.done():
             self._ear.interrupt()
+
+    def _forget_ear(self) -> None:
+        self._ear = None
 
     async def stats(self) -> dict[str, Any]:
         return self._timing.body(time.monotonic())
@@ -156,6 +160,7 @@ class RoomSession:
         self._background(exits, out.run())
         self._ear = ear = self._listen(out, exits)
         exits.push_async_callback(ear.aclose)
+        exits.callback(self._forget_ear)
         self.room = AvatarRoom(
             spec.livekit_url,
             spec.token,

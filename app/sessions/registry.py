@@ -99,8 +99,14 @@ class Registry:
 
     def interrupt(self, session_id: str) -> None:
         """Let a session fall silent, if it is running here."""
-        if session_id in self._live:
-            self._live[session_id][0].interrupt()
+        live = self._live.get(session_id)
+        if live is None:
+            return
+        try:
+            live[0].interrupt()
+        except Exception:
+            # One that is on its way out has closed what it would silence, and is silent.
+            log.exception("session could not be interrupted", session_id=session_id)
 
     async def stats(self, session_id: str) -> dict[str, Any] | None:
         live = self._live.get(session_id)

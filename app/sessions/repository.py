@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select, tuple_, update
@@ -30,6 +29,8 @@ class SessionRepository:
         self._log(row.id, None, State(row.state), row.created_at, None, "")
 
     async def get(self, session_id: str) -> SessionRow | None:
+        if not storable(session_id):
+            return None
         return await self._session.get(SessionRow, session_id)
 
     async def live_on(self, livekit_url: str, room: str, identity: str) -> SessionRow | None:
@@ -53,7 +54,7 @@ class SessionRepository:
             query = query.where(SessionRow.state == state)
         if cursor is not None:
             after = tuple_(SessionRow.created_at, SessionRow.id)
-            query = query.where(after < tuple_(*_parse_cursor(cursor)))
+            query = query.where(after < tuple_(*parse_cursor(cursor)))
         rows = (await self._session.scalars(query.limit(limit + 1))).all()
         more = len(rows) > limit
         return rows[:limit], _cursor(rows[limit - 1]) if more else None
@@ -68,6 +69,8 @@ class SessionRepository:
         **values: Any,
     ) -> bool:
         """Compare-and-set to `target`, with its event; False when the move isn't legal any more."""
+        if not storable(session_id):
+            return False
         state = await self._session.scalar(
             select(SessionRow.state).where(SessionRow.id == session_id).with_for_update()
         )
@@ -141,12 +144,19 @@ def _cursor(row: SessionRow) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
-def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+def parse_cursor(cursor: str) -> tuple[datetime, str]:
+    """Where to go on. Callers make cursors up, too: any of them is refused here."""
     try:
         at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         moment = datetime.fromisoformat(at)
-    except (ValueError, TypeError, binascii.Error) as error:
+        if moment.tzinfo is None or not isinstance(session_id, str) or not storable(session_id):
+            raise ValueError
+        # Only in UTC does a moment near the first or the last year fit both databases.
+        return moment.astimezone(UTC), session_id
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValidationFailed("`cursor` is not one that a list of sessions gave.") from error
-    if moment.tzinfo is None or not isinstance(session_id, str):
-        raise ValidationFailed("`cursor` is not one that a list of sessions gave.")
-    return moment, session_id
+
+
+def storable(text: str) -> bool:
+    """Whether both databases take a text: Postgres refuses NUL, and neither half a character."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import select
+from starlette.datastructures import Headers
 from typer.testing import CliRunner
 
 from app import auth
@@ -68,24 +69,31 @@ async def test_only_a_hash_is_kept(database: Database) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_who_may_call_without_a_key(database: Database) -> None:
     for local in ("127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1", None):
-        await auth.authorise(database, {}, local, insecure=False)
+        await auth.authorise(database, Headers(), local, insecure=False)
     for remote in ("192.0.2.7", "::ffff:192.0.2.7", "testclient"):
         with pytest.raises(Forbidden, match="voipavatar keys create"):
-            await auth.authorise(database, {}, remote, insecure=False)
-        await auth.authorise(database, {}, remote, insecure=True)
+            await auth.authorise(database, Headers(), remote, insecure=False)
+        await auth.authorise(database, Headers(), remote, insecure=True)
     for host in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
-        await auth.authorise(database, {"host": host}, "127.0.0.1", insecure=False)
-    for host in ("evil.example", "127.0.0.1.evil.example:8080", "a:b:c", "abc"):
+        await auth.authorise(database, Headers({"host": host}), "127.0.0.1", insecure=False)
+    for host in (
+        "evil.example",
+        "127.0.0.1.evil.example:8080",
+        "a:b:c",
+        "abc",
+        "192.0.2.7",
+        "[::1",
+    ):
         with pytest.raises(Forbidden):
-            await auth.authorise(database, {"host": host}, "127.0.0.1", insecure=False)
+            await auth.authorise(database, Headers({"host": host}), "127.0.0.1", insecure=False)
     await auth.create_key(database, "first")
     for insecure in (True, False):
         with pytest.raises(Unauthenticated):
-            await auth.authorise(database, {}, "127.0.0.1", insecure=insecure)
+            await auth.authorise(database, Headers(), "127.0.0.1", insecure=insecure)
     # To revoke the last key must not open the door.
     await auth.revoke_key(database, "first")
     with pytest.raises(Unauthenticated):
-        await auth.authorise(database, {}, "127.0.0.1", insecure=False)
+        await auth.authorise(database, Headers(), "127.0.0.1", insecure=False)
 
 
 def test_the_command_prints_the_key_alone(
@@ -112,7 +120,7 @@ def test_the_command_prints_the_key_alone(
 async def _is_known(url: str, key: str) -> bool:
     database = Database(url)
     try:
-        await auth.authorise(database, {"x-api-key": key}, "192.0.2.7", insecure=False)
+        await auth.authorise(database, Headers({"x-api-key": key}), "192.0.2.7", insecure=False)
     except Unauthenticated:
         return False
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -108,6 +110,15 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             yield http
         signal.raise_signal(signal.SIGTERM)
         await task
+
+
+async def test_small_answers_are_sent_at_once(service_settings: Settings) -> None:
+    async with served(service_settings.model_copy(update={"port": 0})) as http:
+        port = http.base_url.port
+        ours = [each for each in psutil.Process().net_connections("tcp4") if each.fd > 0]
+        [accepted] = [each.fd for each in ours if each.laddr.port == port and each.raddr]
+        with socket.socket(fileno=os.dup(accepted)) as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 async def make_key(settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""What belongs to the process itself rather than to any request or session."""
