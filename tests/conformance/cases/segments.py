@@ -102,7 +102,8 @@ def _checks(point: str, name: str, segments: Sequence[Played | None]) -> list[Ch
         return [failed(point, name, "not reported as started and finished")]
     wrong = ", ".join(str(one.counts) for one in played if one.counts != (1, 1))
     # Its median: the agent hears of `started` only when it has sent what it was given at once,
-    # which costs it a processor of a shared machine (docs/agents.md, "Why a burst of speech…").
+    # which keeps a processor of a shared machine busy
+    # (docs/lab/conformance.md, "Why a burst of speech…").
     told = [1000 * one.told_off_s for one in played]
     note = f"median of {len(told)}, worst {max(told):.0f} ms" if len(told) > 1 else ""
     return [
