@@ -5,7 +5,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 # FORCE=1: the demo and the benchmark may replace files that they did not write.
 FORCED := $(if $(FORCE),--force)
-# The networks' libraries (torch …) are only for the whole test suite and the type check.
+# The networks' libraries (torch …) are only for the whole test suite; mypy takes them as Any.
 MODELS := $(if $(wildcard requirements/models.txt),models)
 
 .PHONY: help
@@ -17,7 +17,7 @@ setup: ## fill .venv with what the service, the demo and the tests need
 	@scripts/setup.sh dev
 
 .PHONY: setup-all
-setup-all: ## the same, and the libraries of the networks (for make check and make test)
+setup-all: ## the same, and the libraries of the networks (for make test)
 	@scripts/setup.sh dev $(MODELS)
 
 .PHONY: livekit-server
@@ -37,7 +37,7 @@ test: setup-all livekit-server people ## the whole test suite, on a real LiveKit
 	@$(BIN)/pytest --durations=10 --durations-min=1 $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 .PHONY: check
-check: setup-all ## format, lint, types, import contracts, migrations, house rules
+check: setup ## format, lint, types, import contracts, migrations, house rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from app.config import Settings
-from app.local import SCRIPTS, free_port
+from app.local import free_port
 
 ROOT = Path(__file__).parents[1]
 SECRETS = {
@@ -86,17 +86,14 @@ def test_the_service_understands_its_environment(monkeypatch: pytest.MonkeyPatch
     assert settings.livekit_api_secret.get_secret_value() == SECRETS["LIVEKIT_API_SECRET"]
 
 
-def test_livekit_starts_with_its_configuration() -> None:
-    server = subprocess.run(
-        [SCRIPTS / "livekit-server.sh"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+def test_livekit_starts_with_its_configuration(livekit_binary: str) -> None:
     config = yaml.safe_load(
         compose(SECRETS)["services"]["livekit"]["environment"]["LIVEKIT_CONFIG"]
     )
     config["port"] = free_port()
     config["rtc"] |= {"tcp_port": free_port(), "udp_port": free_port()}
     process = subprocess.Popen(
-        [server],
+        [livekit_binary],
         env={**os.environ, "LIVEKIT_CONFIG": json.dumps(config)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
