@@ -33,7 +33,13 @@ class Answer:
 
 
 async def get(
-    place: Endpoint, target: str, proxies: Proxies, *, read: int, public_only: bool
+    place: Endpoint,
+    target: str,
+    proxies: Proxies,
+    *,
+    read: int,
+    public_only: bool,
+    authorization: str = "",
 ) -> Answer:
     """GET a target: a path and query that need no quoting. The caller limits how long it takes.
 
@@ -56,8 +62,9 @@ async def get(
         opened.close()
         raise
     try:
+        credentials = f"Authorization: {authorization}\r\n" if authorization else ""
         writer.write(
-            f"GET {target} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: voipavatar\r\n"
+            f"GET {target} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: voipavatar\r\n{credentials}"
             "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
         )
         await writer.drain()
@@ -65,9 +72,9 @@ async def get(
     except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise NotSpoken("does not answer in HTTP/1.1") from None
     finally:
-        writer.close()
-        if writer.transport is not None:
-            writer.transport.abort()  # whatever else it sends is not waited for
+        writer.transport.abort()  # whatever else it sends is not waited for
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _answer(reader: asyncio.StreamReader, read: int) -> Answer:

@@ -7,12 +7,16 @@ websocket, NO_PROXY.
 from __future__ import annotations
 
 import ipaddress
+import os
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from app.outbound.addresses import Endpoint, is_loopback_host
+
+NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 class ProxyUnusable(Exception):
@@ -64,6 +68,24 @@ class Proxies:
 
     def _is_direct(self, place: Endpoint) -> bool:
         return any(_names(entry, place) for entry in self.direct)
+
+
+_kept: list[Proxies] = []
+
+
+def current_proxies() -> Proxies:
+    """Of the environment as this process got it."""
+    return _kept[-1] if _kept else Proxies.of(os.environ)
+
+
+@contextmanager
+def proxies_kept() -> Iterator[None]:
+    """While a gateway stands in the environment, what stood there before still counts."""
+    _kept.append(current_proxies())
+    try:
+        yield
+    finally:
+        _kept.pop()
 
 
 def _first(environment: Mapping[str, str], *names: str) -> tuple[str, str]:

@@ -10,10 +10,10 @@ import re
 
 # As the library puts an HTTP answer; what follows the status is the server's own text.
 _ANSWERED = re.compile(
-    r"(?:engine: )?(?:signal failure: )?(?:client|server) error: (\d{3})\b"
+    r"(?:engine: )?(?:signal failure: )?(?:client|server|handshake) error: (\d{3})\b"
     r"|(?:engine: )?(?:signal failure: )?(?:transport )?http error: (\d{3})\b"
 )
-_UNAUTHORIZED = re.compile(r"(?:engine: )?signal failure: client error: 401\b")
+_UNAUTHORIZED = re.compile(r"(?:engine: )?signal failure: (?:client|handshake) error: 401\b")
 
 # What stands in the library's own part of a message; the first one that fits counts.
 _SENTENCES = (

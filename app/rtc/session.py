@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import structlog
 from livekit import rtc
 
+from app.outbound.gateway import Admission, Gateway
 from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
 from app.rtc.barge_in import BargeIn
@@ -48,6 +49,7 @@ class Stage:
     output: OutputConfig
     codec: Literal["h264", "vp8"]
     tracing: Tracing = NO_TRACING
+    gateway: Gateway | None = None  # LiveKit's library reaches servers by it; None: by itself
     alone_s: float = ALONE_S  # that a room made anew may stay without people
     gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
@@ -76,6 +78,7 @@ class RoomSession:
         self._timing = Timing()
         self._trace = stage.tracing.session(spec)
         self._trouble = ""  # what LiveKit said last while joining failed
+        self._admission: Admission | None = None
         self._ear: Ear | None = None
         self.room: AvatarRoom | None = None
 
@@ -161,6 +164,9 @@ class RoomSession:
         self._ear = ear = self._listen(out, exits)
         exits.push_async_callback(ear.aclose)
         exits.callback(self._forget_ear)
+        if stage.gateway is not None:
+            admission = stage.gateway.admit(spec.livekit_url, public_only=spec.public_only)
+            self._admission = exits.enter_context(admission)
         self.room = AvatarRoom(
             spec.livekit_url,
             spec.token,
@@ -203,7 +209,10 @@ class RoomSession:
             except TokenRefused:
                 raise
             except JoinError as error:
-                self._trouble = f"LiveKit could not be joined: {error}."
+                hindered = self._admission.trouble if self._admission is not None else ""
+                self._trouble = (
+                    f"LiveKit could not be joined: {(hindered or str(error)).rstrip('.')}."
+                )
                 log.info("join failed", error=str(error))
                 await asyncio.sleep(REJOIN_PAUSE_S)
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 from app.config import Settings
 from app.memory import share_arenas
+from app.outbound.gateway import open_gateway
 from app.personas.service import Catalogue
 from app.rtc.av_out import OutputConfig
 from app.rtc.session import RoomSession, Stage
@@ -37,7 +38,10 @@ async def open_stage(
     pool = pool or EnginePool(settings.engine_config())
     await asyncio.to_thread(pool.start)
     try:
-        async with open_tracing(settings.otel_endpoint) as tracing:
+        async with (
+            open_tracing(settings.otel_endpoint) as tracing,
+            open_gateway(settings.livekit_url) as gateway,
+        ):
             # What exists now lives as long as the process: collections need not walk it again,
             # which keeps their pauses off the sessions' clocks (field.md §5.2).
             # What the first look at a session's numbers sets up took a host's loop 80 ms.
@@ -53,6 +57,7 @@ async def open_stage(
                     output=OutputConfig(silence_rms=settings.silence_rms),
                     codec=settings.video_codec,
                     tracing=tracing,
+                    gateway=gateway,
                     alone_s=settings.alone_s,
                     gate=GateConfig(settings.barge_in_rms, settings.barge_in_ms / 1000),
                 )

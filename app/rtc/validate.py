@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from urllib.parse import quote, urlsplit
 
 from app.errors import Forbidden, LiveKitTokenRejected, LiveKitUnreachable
 from app.outbound.addresses import endpoint
 from app.outbound.dial import CannotConnect, NotPublic
 from app.outbound.fetch import Answer, CertificateRefused, NotSpoken, get
-from app.outbound.proxies import Proxies, ProxyUnusable
+from app.outbound.proxies import ProxyUnusable, current_proxies
 from app.outbound.targets import NOT_PUBLIC
 
 PATIENCE_S = 3.0  # contract.md: at most
@@ -57,7 +56,7 @@ async def ask_livekit(
 async def _ask(livekit_url: str, token: str, public_only: bool) -> Answer:
     place, path = endpoint(livekit_url), urlsplit(livekit_url).path.rstrip("/")
     target = f"{path}/rtc/validate?access_token={quote(token, safe='')}"
-    proxies = Proxies.of(os.environ)
+    proxies = current_proxies()
     async with asyncio.timeout(PATIENCE_S):
         return await get(place, target, proxies, read=ENOUGH, public_only=public_only)
 
