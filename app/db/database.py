@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, event, text
@@ -17,6 +18,9 @@ from app.db.failures import DRIVERS, SETTING, is_statement, problem_of, unusable
 from app.errors import Unhealthy
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+RECALL_S = 2.0  # until what was found last is good enough
 
 
 class Database:
@@ -29,6 +33,7 @@ class Database:
         """Connects to nothing yet; a SQLite file's folder is made, or Unhealthy raised."""
         self.address = _address(url)
         self.engine = _engine(self.address)
+        self._recalled: dict[str, Any] = {}
         self._writing = self.engine.execution_options(writes=True)
 
     @property
@@ -53,6 +58,22 @@ class Database:
         """Returns when the database has answered; raises Unhealthy."""
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
+
+    async def recall(self, what: str, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """What `ask` finds; what it found last, while the database does not answer.
+
+        For what rarely changes and decides over calls that go on during an outage.
+        """
+        asked = asyncio.create_task(ask())
+        if what in self._recalled:
+            await asyncio.wait({asked}, timeout=RECALL_S)
+            failed = asked.done() and isinstance(asked.exception(), Unhealthy)
+            if failed or not asked.done():
+                asked.cancel()
+                last: Answer = self._recalled[what]
+                return last
+        self._recalled[what] = answer = await asked
+        return answer
 
     async def aclose(self) -> None:
         await self.engine.dispose()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from app.hosts.wire import outcome_of
 from app.observed import Observed
 from app.personas.service import Catalogue
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
-from engine.errors import PersonaError
+from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
+from engine.errors import PersonaError, ResourceShortage, StorageFault
 
 if TYPE_CHECKING:
     from app.hosts.hosts import Host, Hosts
@@ -42,6 +42,8 @@ class HostedSession:
         began = time.monotonic()
         try:
             host = await self._placed()
+        except (StorageFault, ResourceShortage) as error:
+            return shortage_outcome(error) or Outcome(FailureCode.INTERNAL, str(error))
         except PersonaError as error:
             return Outcome(FailureCode.PERSONA_INVALID, str(error))
         except TimeoutError:

@@ -24,9 +24,9 @@ from app.rtc.refusal import JoinError, TokenRefused
 from app.rtc.room import AvatarRoom, LiveKitLost
 from app.rtc.speech_gate import USUAL, GateConfig
 from app.rtc.timing import Timing
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
 from app.tracing import NO_TRACING, Tracing
-from engine.errors import EngineError, PersonaError
+from engine.errors import EngineError, PersonaError, ResourceShortage, StorageFault
 from engine.persona import Persona
 from engine.pool import EnginePool
 
@@ -88,6 +88,8 @@ class RoomSession:
         try:
             async with AsyncExitStack() as exits:
                 await self._live(exits, on_ready)
+        except (StorageFault, ResourceShortage) as error:
+            self._end(shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT))
         except PersonaError as error:
             self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
         except EngineError as error:
@@ -98,9 +100,9 @@ class RoomSession:
             self._end(Outcome(EndReason.SHUTDOWN))
             self._trace.end(time.monotonic(), self._ended.result())
             raise
-        except Exception:
+        except Exception as error:
             log.exception("session failed")
-            self._end(Outcome(FailureCode.INTERNAL, FAULT))
+            self._end(shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT))
         # A room refers to itself in many ways, and keeps some ten threads and sockets until it is
         # collected. What the process began with is frozen (stage.py), so this takes milliseconds.
         asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)

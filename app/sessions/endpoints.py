@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
@@ -35,6 +36,8 @@ _FAILURES: dict[str, type[errors.AppError]] = {
     FailureCode.LIVEKIT_UNREACHABLE: errors.LiveKitUnreachable,
     FailureCode.LIVEKIT_TOKEN_REJECTED: errors.LiveKitTokenRejected,
     FailureCode.PERSONA_INVALID: errors.PersonaInvalid,
+    FailureCode.STORAGE_UNAVAILABLE: errors.StorageUnavailable,
+    FailureCode.RESOURCES_EXHAUSTED: errors.ResourcesExhausted,
 }
 _WAITING = tuple(dict.fromkeys(_FAILURES.values()))
 
@@ -76,7 +79,10 @@ async def create_session(
     """Start an avatar in a room. `?wait=ready` answers when it is live, or why it is not."""
     row = await sessions.create(body, requested_at)
     if waiting.wait:
-        row = _or_problem(await sessions.started(row.id, waiting.timeout))
+        # It lives, and nobody else knows its id: better told as it was than not at all.
+        with suppress(errors.Unhealthy):
+            row = await sessions.started(row.id, waiting.timeout)
+        row = _or_problem(row)
     return view(row)
 
 

@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from app.db.base import now
 from app.db.database import Database
 from app.db.models import InstanceRow, SessionRow
+from app.errors import Unhealthy
 from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
 from app.sessions.spec import EndReason, FailureCode, Outcome
@@ -45,6 +46,7 @@ class Instance:
         self._reports = reports
         self._heard: dict[str, _Heard] = {}
         self.id = f"ins_{secrets.token_hex(8)}"
+        self._looked_at = time.monotonic()
         self.settled = False  # nothing that a dead process left is still shown as live
 
     async def enter(self) -> None:
@@ -82,6 +84,7 @@ class Instance:
                     InstanceRow.id != self.id,
                 )
             )
+            self._excuse_outage(time.monotonic())
             verdicts = {owner.id: self._lives(owner) for owner in owners}
         dead = [owner for owner, lives in verdicts.items() if lives is False]
         if dead:
@@ -90,10 +93,13 @@ class Instance:
 
     async def leave(self) -> None:
         """Sign off: whatever is still shown as live is nobody's now."""
-        async with self._database.write() as session:
-            await session.execute(
-                update(InstanceRow).where(InstanceRow.id == self.id).values(stopped_at=now())
-            )
+        try:
+            async with self._database.write() as session:
+                await session.execute(
+                    update(InstanceRow).where(InstanceRow.id == self.id).values(stopped_at=now())
+                )
+        except Unhealthy:
+            log.warning("the database does not hear of our end; others will notice it")
 
     async def _mark_lost(self, instances: Iterable[str]) -> None:
         async with self._database.read() as session:
@@ -109,6 +115,18 @@ class Instance:
         if other.host == _host():
             return _runs(other.pid, other.process_started)
         return self._listen(other.id, other.heartbeat_at.timestamp(), time.monotonic())
+
+    def _excuse_outage(self, at: float) -> None:
+        """Wait anew for everybody's heartbeat after a time in which we could not look.
+
+        Others could not write theirs then either: who first reaches a database that is back would
+        take all others for dead, whose calls go on.
+        """
+        if at - self._looked_at > 2 * BEAT_S:
+            self._heard = {
+                instance: replace(heard, at=at) for instance, heard in self._heard.items()
+            }
+        self._looked_at = at
 
     def _listen(self, instance: str, heartbeat: float, at: float) -> bool | None:
         # Only changes count, so that the clocks of two hosts need not agree.

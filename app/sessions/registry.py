@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
+from app.db.base import now
+from app.db.models import SessionRow
 from app.errors import Unhealthy
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from app.sessions.spec import (
+    EndReason,
+    FailureCode,
+    Outcome,
+    SessionSpec,
+    State,
+    shortage_outcome,
+)
 from engine.types import EngineStats
 
 log = structlog.get_logger(__name__)
 
 REPORT_AGAIN_S = 1.0
+RECORD_S = 2.0  # for which a session waits until what it reports is recorded
+FAULT = "The session ended by a fault of the service."
 CUT_OFF_S = 5.0  # for closing and recording, once a session was cut off
 
 
@@ -68,11 +81,21 @@ class Engine(Protocol):
 class Reporter(Protocol):
     """Who hears of what happens to sessions; each call is a transaction of its own."""
 
-    async def ready(self, session_id: str) -> None: ...
+    async def ready(self, session_id: str, at: datetime) -> None: ...
 
-    async def finished(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None: ...
+    async def finished(
+        self, session_id: str, outcome: Outcome, stats: dict[str, Any], at: datetime | None = None
+    ) -> None: ...
 
     def observed(self, observations: dict[str, Any]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Live:
+    runner: Runner
+    row: SessionRow  # as this process knows it, whether the database has heard of it or not
+    task: asyncio.Task[None] = field(init=False)
+    recording: asyncio.Task[None] | None = None  # of its being ready
 
 
 class Registry:
@@ -81,20 +104,27 @@ class Registry:
     def __init__(self, make_runner: Callable[[SessionSpec], Runner], report: Reporter) -> None:
         self._make_runner = make_runner
         self._report = report
-        self._live: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+        self._live: dict[str, _Live] = {}
 
-    def spawn(self, spec: SessionSpec) -> None:
+    def spawn(self, spec: SessionSpec, row: SessionRow) -> None:
         """Start a session's task; returns at once."""
-        runner = self._make_runner(spec)
-        task = asyncio.create_task(self._live_through(spec.id, runner), name=f"session {spec.id}")
-        self._live[spec.id] = (runner, task)
+        live = _Live(self._make_runner(spec), row)
+        live.task = asyncio.create_task(self._live_through(live), name=f"session {spec.id}")
+        self._live[spec.id] = live
+
+    def known(self, session_id: str) -> SessionRow | None:
+        """The row of a session that runs here, or whose end is not recorded yet."""
+        live = self._live.get(session_id)
+        return live.row if live else None
 
     def stop(self, session_id: str, reason: EndReason) -> bool:
         """Ask a session to end; False when it isn't running here."""
         live = self._live.get(session_id)
         if live is None:
             return False
-        live[0].stop(reason)
+        if not State(live.row.state).terminal:
+            live.row.state = State.ENDING
+        live.runner.stop(reason)
         return True
 
     def interrupt(self, session_id: str) -> None:
@@ -103,33 +133,33 @@ class Registry:
         if live is None:
             return
         try:
-            live[0].interrupt()
+            live.runner.interrupt()
         except Exception:
             # One that is on its way out has closed what it would silence, and is silent.
             log.exception("session could not be interrupted", session_id=session_id)
 
     async def stats(self, session_id: str) -> dict[str, Any] | None:
         live = self._live.get(session_id)
-        return await live[0].stats() if live else None
+        return await live.runner.stats() if live else None
 
     def report_observations(self) -> None:
         """Report what live sessions have observed since the last time."""
-        for runner, _ in self._live.values():
-            self._report.observed(runner.observations())
+        for live in self._live.values():
+            self._report.observed(live.runner.observations())
 
     async def gone(self, session_id: str, timeout_s: float) -> None:
         """Wait until a session that is over has given its place back, if it ran here."""
         if session_id in self._live:
-            await asyncio.wait({self._live[session_id][1]}, timeout=timeout_s)
+            await asyncio.wait({self._live[session_id].task}, timeout=timeout_s)
 
     def running(self) -> int:
         return len(self._live)
 
     async def drain(self, timeout_s: float) -> None:
         """End every session for shutdown; those not gone in time are cancelled."""
-        tasks = {task for _, task in self._live.values()}
-        for runner, _ in self._live.values():
-            runner.stop(EndReason.SHUTDOWN)
+        tasks = {live.task for live in self._live.values()}
+        for live in self._live.values():
+            live.runner.stop(EndReason.SHUTDOWN)
         for patience_s in (timeout_s, CUT_OFF_S):
             if not tasks:
                 return
@@ -138,13 +168,14 @@ class Registry:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _live_through(self, session_id: str, runner: Runner) -> None:
+    async def _live_through(self, live: _Live) -> None:
+        session_id, runner = live.row.id, live.runner
         outcome = Outcome(EndReason.SHUTDOWN)  # what a cancelled task ends with
         try:
-            outcome = await runner.run(lambda: self._report.ready(session_id))
-        except Exception:
+            outcome = await runner.run(lambda: self._became_ready(live))
+        except Exception as error:
             log.exception("session task failed", session_id=session_id)
-            outcome = Outcome(FailureCode.INTERNAL, "The session ended by a fault of the service.")
+            outcome = shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT)
         finally:
             stats: dict[str, Any] = {}
             try:
@@ -152,14 +183,37 @@ class Registry:
                 stats = await runner.stats()
             except Exception:  # its end must be recorded all the same
                 log.exception("what an ended session measured is lost", session_id=session_id)
-            await self._finish(session_id, outcome, stats)
+            await self._finish(live, outcome, stats)
 
-    async def _finish(self, session_id: str, outcome: Outcome, stats: dict[str, Any]) -> None:
+    async def _became_ready(self, live: _Live) -> None:
+        """Record it; a database that does not answer holds no session up."""
+        at = now()
+        if live.row.state == State.STARTING:
+            live.row.state, live.row.ready_at = State.READY, at
+        live.recording = asyncio.create_task(self._record_ready(live.row.id, at))
+        await asyncio.wait({live.recording}, timeout=RECORD_S)
+
+    async def _record_ready(self, session_id: str, at: datetime) -> None:
+        while True:
+            try:
+                return await self._report.ready(session_id, at)
+            except Unhealthy:
+                log.warning("session is ready, not recorded yet", session_id=session_id)
+            except Exception:
+                log.exception("session is ready, not recorded", session_id=session_id)
+                return None
+            await asyncio.sleep(REPORT_AGAIN_S)
+
+    async def _finish(self, live: _Live, outcome: Outcome, stats: dict[str, Any]) -> None:
         """Report the end until the database has it: else its key would stay taken."""
+        session_id, at = live.row.id, now()
+        _close(live.row, outcome, at)
         try:
+            if live.recording is not None:  # first things first, in the row's events as well
+                await asyncio.wait({live.recording})
             while True:
                 try:
-                    return await self._report.finished(session_id, outcome, stats)
+                    return await self._report.finished(session_id, outcome, stats, at)
                 except Unhealthy:
                     log.warning("end of session not recorded yet", session_id=session_id)
                 except Exception:
@@ -168,4 +222,12 @@ class Registry:
                 await asyncio.sleep(REPORT_AGAIN_S)
         finally:
             # Cut off at shutdown, the row stays as it is; the next start-up marks it lost.
+            if live.recording is not None:
+                live.recording.cancel()
             self._live.pop(session_id, None)
+
+
+def _close(row: SessionRow, outcome: Outcome, at: datetime) -> None:
+    row.state, row.ended_at, row.end_reason = outcome.state, at, outcome.reason
+    if outcome.state is State.FAILED:
+        row.error_code, row.error_detail = outcome.reason, outcome.detail

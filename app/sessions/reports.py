@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -24,15 +25,20 @@ class Reports:
         self._metrics = metrics
         self.changed = asyncio.Event()  # set at the next transition; then there is a new one
 
-    async def ready(self, session_id: str) -> None:
+    async def ready(self, session_id: str, at: datetime) -> None:
         async with self._database.write() as session:
-            moved = await SessionRepository(session).move(session_id, State.READY, ready_at=now())
+            moved = await SessionRepository(session).move(session_id, State.READY, ready_at=at)
         log.info("session ready", session_id=session_id, recorded=moved)
         self.ring()
 
     async def finished(
-        self, session_id: str, outcome: Outcome, stats: dict[str, Any] | None
+        self,
+        session_id: str,
+        outcome: Outcome,
+        stats: dict[str, Any] | None,
+        at: datetime | None = None,
     ) -> None:
+        """`at`: when it ended, if that was before now."""
         failed = outcome.state is State.FAILED
         async with self._database.write() as session:
             moved = await SessionRepository(session).move(
@@ -40,7 +46,7 @@ class Reports:
                 outcome.state,
                 reason=outcome.reason,
                 detail=outcome.detail,
-                ended_at=now(),
+                ended_at=at or now(),
                 end_reason=outcome.reason,
                 error_code=outcome.reason if failed else None,
                 error_detail=outcome.detail if failed else None,

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from app.config import Settings
 from app.db.base import now
@@ -20,8 +19,6 @@ from app.errors import (
     CapacityExhausted,
     Draining,
     LiveKitExternal,
-    RoomConflict,
-    SessionNotFound,
     Unhealthy,
     ValidationFailed,
 )
@@ -34,7 +31,6 @@ from app.sessions.locks import Key, KeyLocks
 from app.sessions.preflight import Preflight
 from app.sessions.registry import Engine, Registry
 from app.sessions.reports import Reports
-from app.sessions.repository import SessionRepository
 from app.sessions.schemas import CreateSession, Listing, ViewerToken, ViewerTokenRequest
 from app.sessions.spec import (
     EndReason,
@@ -44,13 +40,14 @@ from app.sessions.spec import (
     SessionSpec,
     State,
     VideoSpec,
+    shortage_outcome,
 )
+from app.sessions.store import SessionStore, conflict
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 5
 POLL_S = 1.0  # how often a session of another process is looked at while it is waited for
-UNKNOWN = "There is no session of that id."
 FAULT = "The session could not be started by a fault of the service; its log says more."
 
 
@@ -69,7 +66,6 @@ class Sessions:
         instance_id: str,
     ) -> None:
         self._settings = settings
-        self._database = database
         self._catalogue = catalogue
         self._engine = engine
         self._registry = registry
@@ -77,6 +73,7 @@ class Sessions:
         self._metrics = metrics
         self._instance_id = instance_id
         self.preflight = Preflight(settings, database)
+        self._store = SessionStore(database, registry, reports)
         self._keys = KeyLocks()
         self.takeovers = KeyLocks()  # one at a time sends an avatar away to take its place
         self._reserved = 0
@@ -102,23 +99,18 @@ class Sessions:
             await self._require_free(joining)
             with self._slot():
                 row = self._row(session_id, wanted, joining)
-                await self._insert(row)
-                await self._spawn(_spec(row, joining, requested_at, public_only))
+                row = await self._store.insert(row)
+                self._spawn(_spec(row, joining, requested_at, public_only), row)
         self._metrics.created.inc()
         self._reports.ring()
         return row
 
     async def get(self, session_id: str) -> SessionRow:
-        async with self._database.read() as session:
-            row = await SessionRepository(session).get(session_id)
-        if row is None:
-            raise SessionNotFound(UNKNOWN)
-        return row
+        """Also while the database does not answer, if the session runs here."""
+        return await self._store.get(session_id)
 
     async def page(self, wanted: Listing) -> tuple[Sequence[SessionRow], str | None]:
-        async with self._database.read() as session:
-            repository = SessionRepository(session)
-            return await repository.page(wanted.state, wanted.limit, wanted.cursor)
+        return await self._store.page(wanted)
 
     async def started(self, session_id: str, timeout_s: float) -> SessionRow:
         """The session as soon as it is no longer `starting`, or as it is when the time is over."""
@@ -133,8 +125,7 @@ class Sessions:
 
     async def holder(self, key: Key) -> SessionRow | None:
         """The live session that holds an avatar's key."""
-        async with self._database.read() as session:
-            return await SessionRepository(session).live_on(*key)
+        return await self._store.holder(key)
 
     async def _until(
         self, session_id: str, reached: Callable[[State], bool], timeout_s: float
@@ -152,14 +143,10 @@ class Sessions:
 
     async def delete(self, session_id: str, reason: EndReason = EndReason.DELETED) -> SessionRow:
         """Ask it to end; its row, in `ending` or at its end. Idempotent."""
-        async with self._database.write() as session:
-            repository = SessionRepository(session)
-            await repository.move(session_id, State.ENDING, reason=reason)
-            row = await repository.get(session_id)
-        if row is None:
-            raise SessionNotFound(UNKNOWN)
+        row = await self._store.mark_ending(session_id, reason)
         # A session of another process is stopped by its own housekeeping.
-        self._registry.stop(session_id, reason)
+        if self._registry.stop(session_id, reason) and row is self._registry.known(session_id):
+            self._reports.ring()  # the database, which would have told of it, does not answer
         return row
 
     async def interrupt(self, session_id: str) -> SessionRow:
@@ -200,6 +187,7 @@ class Sessions:
         self.draining = True
         await self._none_reserved.wait()  # at most as long as it takes to write a row
         await self._registry.drain(self._settings.drain_s)
+        await self._store.aclose()
 
     def _require_open(self) -> None:
         if self.draining:
@@ -207,7 +195,7 @@ class Sessions:
 
     async def _require_free(self, joining: Joining) -> None:
         if await self.holder(joining.key) is not None:
-            raise _conflict(joining.identity, joining.room)
+            raise conflict(joining.identity, joining.room)
 
     def _require_place(self) -> None:
         if (fault := self._engine.fault) is not None:
@@ -234,18 +222,12 @@ class Sessions:
             if self._reserved == 0:
                 self._none_reserved.set()
 
-    async def _insert(self, row: SessionRow) -> None:
+    def _spawn(self, spec: SessionSpec, row: SessionRow) -> None:
         try:
-            async with self._database.write() as session:
-                await SessionRepository(session).add(row)
-        except IntegrityError as error:
-            raise _conflict(row.identity, row.room) from error
-
-    async def _spawn(self, spec: SessionSpec) -> None:
-        try:
-            self._registry.spawn(spec)
-        except Exception:
-            await self._reports.finished(spec.id, Outcome(FailureCode.INTERNAL, FAULT), {})
+            self._registry.spawn(spec, row)
+        except Exception as error:
+            outcome = shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT)
+            self._store.close_row(spec.id, outcome)
             raise
 
     def _row(self, session_id: str, wanted: CreateSession, joining: Joining) -> SessionRow:
@@ -281,7 +263,3 @@ def _spec(row: SessionRow, joining: Joining, requested_at: float, public_only: b
         video=VideoSpec(**row.video),
         limits=Limits(**row.limits),
     )
-
-
-def _conflict(identity: str, room: str) -> RoomConflict:
-    return RoomConflict(f"An avatar {identity!r} is already live in room {room!r}.")

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from engine.errors import StorageFault
+from engine.shortage import shortage_of
+
 
 class State(StrEnum):
     STARTING = "starting"
@@ -41,6 +44,8 @@ class FailureCode(StrEnum):
     LIVEKIT_TOKEN_REJECTED = "livekit_token_rejected"
     PERSONA_INVALID = "persona_invalid"
     ENGINE_ERROR = "engine_error"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    RESOURCES_EXHAUSTED = "resources_exhausted"
     LOST = "lost"
     INTERNAL = "internal"
 
@@ -95,3 +100,13 @@ class Outcome:
     @property
     def state(self) -> State:
         return State.ENDED if isinstance(self.reason, EndReason) else State.FAILED
+
+
+def shortage_outcome(error: BaseException) -> Outcome | None:
+    """How a session ends for want of disk, descriptors, memory or threads; else None."""
+    shortage = shortage_of(error)
+    if shortage is None:
+        return None
+    storage = isinstance(shortage, StorageFault)
+    code = FailureCode.STORAGE_UNAVAILABLE if storage else FailureCode.RESOURCES_EXHAUSTED
+    return Outcome(code, str(shortage))
