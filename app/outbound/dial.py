@@ -46,11 +46,13 @@ async def dial(place: Endpoint, proxies: Proxies, *, public_only: bool) -> socke
 
 
 async def resolve(host: str) -> list[Address]:
-    """Every address of a host. Raises CannotConnect."""
+    """Every address of a host. Raises CannotConnect, and OSError where there is no socket left."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
+        # A resolver that gets no socket says the same; asking for one tells. Raises OSError.
+        socket.socket().close()
         raise CannotConnect("its name does not resolve") from None
     return [(family, str(address[0])) for family, _, _, _, address in found]
 

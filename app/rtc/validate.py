@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import quote, urlsplit
 
-from app.errors import Forbidden, LiveKitTokenRejected, LiveKitUnreachable
+from app.errors import (
+    Forbidden,
+    LiveKitTokenRejected,
+    LiveKitUnreachable,
+    shortage_problem,
+)
 from app.outbound.addresses import endpoint
 from app.outbound.dial import CannotConnect, NotPublic
 from app.outbound.fetch import Answer, CertificateRefused, NotSpoken, get
@@ -30,6 +35,7 @@ async def ask_livekit(
         Forbidden: `public_only`, and the URL leads to an address that is not.
         LiveKitUnreachable: nothing that speaks LiveKit answered in time.
         LiveKitTokenRejected: it refused; `ours` tells whose keys to look at.
+        ResourcesExhausted: there is no socket to ask with.
     """
     where = "LIVEKIT_URL" if ours else "the URL"
     try:
@@ -45,6 +51,8 @@ async def ask_livekit(
     except ValueError as error:  # of our own, or of a command: callers' are checked before
         raise LiveKitUnreachable(f"{where} {error}.") from None
     except (CannotConnect, OSError, TimeoutError) as error:
+        if (shortage := shortage_problem(error)) is not None:  # ours: LiveKit was not even asked
+            raise shortage from None
         reason = str(error) if isinstance(error, CannotConnect) else _reason(error)
         raise LiveKitUnreachable(
             f"LiveKit at {livekit_url} did not answer ({reason}). "
