@@ -7,6 +7,7 @@ persona is read, prepared, or stored. None of it says anything about the persona
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 
 from engine.errors import EngineError, ResourceShortage, StorageFault
@@ -48,6 +49,16 @@ def shortage_of(error: BaseException) -> StorageFault | ResourceShortage | None:
             )
         if isinstance(each, RuntimeError) and NO_THREAD in str(each):
             return ResourceShortage("The service is short of resources: no thread can be started.")
+    return None
+
+
+def out_of_descriptors() -> ResourceShortage | None:
+    """Whether no file can be opened now; for work of libraries that do not say why it failed."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        shortage = shortage_of(error)
+        return shortage if isinstance(shortage, ResourceShortage) else None
     return None
 
 

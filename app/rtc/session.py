@@ -29,6 +29,7 @@ from app.tracing import NO_TRACING, Tracing
 from engine.errors import EngineError, PersonaError, ResourceShortage, StorageFault
 from engine.persona import Persona
 from engine.pool import EnginePool
+from engine.shortage import out_of_descriptors
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ class RoomSession:
         self._timing = Timing()
         self._trace = stage.tracing.session(spec)
         self._trouble = ""  # what LiveKit said last while joining failed
+        self._shortage: ResourceShortage | None = None  # why joining failed, if that is ours
         self._admission: Admission | None = None
         self._ear: Ear | None = None
         self.room: AvatarRoom | None = None
@@ -140,7 +142,9 @@ class RoomSession:
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
             detail = f"The avatar was not live within {limit:g} s. {self._trouble}".rstrip()
-            self._end(Outcome(FailureCode.JOIN_TIMEOUT, detail))
+            shortage = out_of_descriptors() or self._shortage
+            ours = shortage_outcome(shortage) if shortage is not None else None
+            self._end(ours or Outcome(FailureCode.JOIN_TIMEOUT, detail))
             return
         start.result()
         self._timing.ready(self._age_s())
@@ -215,6 +219,7 @@ class RoomSession:
                 self._trouble = (
                     f"LiveKit could not be joined: {(hindered or str(error)).rstrip('.')}."
                 )
+                self._shortage = out_of_descriptors() or self._shortage
                 log.info("join failed", error=str(error))
                 await asyncio.sleep(REJOIN_PAUSE_S)
 

@@ -21,7 +21,7 @@ from engine.persona import load
 from engine.prepare.build import prepare
 from engine.prepare.cache import new_folder
 from engine.prepare.settings import parse_settings
-from engine.shortage import shortage_of
+from engine.shortage import out_of_descriptors, shortage_of
 from tests.limits import no_more_files
 
 PERSONAS = Path(__file__).parents[2] / "personas"
@@ -91,6 +91,12 @@ def test_without_descriptors_nothing_is_said_of_a_persona(tmp_path: Path) -> Non
 async def test_without_a_socket_livekit_is_not_blamed() -> None:
     with no_descriptors(), pytest.raises(ResourcesExhausted, match="no file descriptor left"):
         await ask_livekit("ws://127.0.0.1:9", "token", ours=True)
+
+
+def test_whether_a_file_can_be_opened() -> None:
+    assert out_of_descriptors() is None
+    with no_descriptors():
+        assert isinstance(out_of_descriptors(), ResourceShortage)
 
 
 def test_a_full_disk_is_named_with_its_folder(tmp_path: Path) -> None:
