@@ -6,7 +6,8 @@ AppError
 ├── Forbidden 403          ├── PayloadTooLarge 413       ├── StartTimeout 504
 ├── SessionNotFound 404    ├── CapacityExhausted 503     ├── Unhealthy 503
 ├── PersonaNotFound 404    │   ├── StorageUnavailable    ├── Draining 503
-├── PersonaInvalid 422     │   └── ResourcesExhausted    └── Internal 500
+├── PersonaInvalid 422     │   └── ResourcesExhausted    ├── SessionOver 409
+                                                         └── Internal 500
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ class RoomConflict(AppError):
 
 class LiveKitExternal(AppError):
     status, code, title = 409, "livekit_external", "The session uses a foreign LiveKit token"
+
+
+class SessionOver(AppError):
+    status, code, title = 409, "session_ended", "The session is over"
 
 
 class PayloadTooLarge(AppError):

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,17 +112,26 @@ def free_port(preferred: int = 0, kind: int = socket.SOCK_STREAM) -> int:
 
 @contextlib.asynccontextmanager
 async def local_livekit(
-    folder: Path, *, port: int = 0, binary: Path | None = None, first: bool = False
+    folder: Path,
+    *,
+    port: int = 0,
+    binary: Path | None = None,
+    first: bool = False,
+    secret: str = "",
+    room: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[LiveKit]:
     """A LiveKit server that only this machine can reach. Raises LocalError.
 
-    It goes before ordinary work where it should come `first`: what is measured through it then
-    owes nothing to its waiting for a processor.
+    Args:
+        first: it goes before ordinary work. What is measured through it then owes nothing to its
+            waiting for a processor.
+        secret: of its key; by default a new one.
+        room: its `room` settings.
     """
     program = str(binary) if binary is not None else await asyncio.to_thread(livekit_binary)
     port = free_port(port)
-    key, secret = "local", secrets.token_hex(24)
-    config = _livekit_config(port, key, secret)
+    key, secret = "local", secret or secrets.token_hex(24)
+    config = _livekit_config(port, key, secret) | {"room": dict(room or {})}
     command = [sys.executable, "-c", FIRST, program] if first else [program]
     child = _start("livekit", command, {"LIVEKIT_CONFIG": json.dumps(config)}, folder)
     # It forgets a SIGTERM of its first 100 ms, and waits for participants at the first one.

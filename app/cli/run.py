@@ -18,9 +18,11 @@ from app.personas.service import Catalogue
 from app.rtc.stage import open_stage, runner_on
 from app.rtc.tokens import avatar_token
 from app.rtc.validate import ask_livekit
-from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec, State
+from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome, SessionSpec, State
 from engine.errors import EngineError
 from engine.pool import EnginePool
+
+LIMITS = Limits(participant_left_timeout_s=300.0)  # time to open the room in a browser
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +44,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         engine: Annotated[str, typer.Option(help="auto, warp, torch or tensorrt.")] = "",
     ) -> None:
-        """Join one room with one avatar and stay until it ends or Ctrl-C."""
+        """Join one room with one avatar and stay until it ends or Ctrl-C.
+
+        It ends by itself when nobody has been there for five minutes.
+        """
         console = Console(stderr=True)
         settings = Settings()
         configure_logging(settings.log_format, settings.log_level)
@@ -74,9 +79,10 @@ def _spec(
         persona=persona,
         identity=identity,
         livekit_url=settings.livekit_url,
-        token=lambda: avatar_token(settings, number, room, identity, audio),
+        token=lambda: avatar_token(settings, number, room, identity, audio, LIMITS),
         requested_at=time.monotonic(),
         audio=audio,
+        limits=LIMITS,
     )
 
 

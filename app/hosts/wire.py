@@ -34,17 +34,18 @@ def spec_body(spec: SessionSpec) -> dict[str, Any]:
 
 def spec_of(body: dict[str, Any], settings: Settings) -> SessionSpec:
     fields = {name: body[name] for name in _PLAIN}
-    audio, token = AudioSpec(**body["audio"]), body["token"]
+    audio, limits, token = AudioSpec(**body["audio"]), Limits(**body["limits"]), body["token"]
 
     def made() -> str:
-        return avatar_token(settings, body["id"], body["room"], body["identity"], audio)
+        names = body["id"], body["room"], body["identity"]
+        return avatar_token(settings, *names, audio, limits)
 
     return SessionSpec(
         **fields,
         token=made if token is None else lambda: str(token),
         audio=audio,
         video=VideoSpec(**body["video"]),
-        limits=Limits(**body["limits"]),
+        limits=limits,
     )
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 import structlog
 from livekit import rtc
-from livekit.rtc._proto.room_pb2 import AudioEncoding
 
 from app.rtc.company import ALONE_S, Company
-from app.rtc.microphone import is_avatar
+from app.rtc.empty_room import EmptyRoomWatch, accompanied
+from app.rtc.publishing import audio_options, video_options
 from app.rtc.refusal import JoinError, TokenRefused, refusal
 from app.sessions.spec import EndReason
 from engine.priority import going_along
@@ -24,8 +24,8 @@ LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give 
 CONNECT_TIMEOUT_S = 5.0
 PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
 SETTLE_S = 3.0  # for a connection under way that nobody wants any more
+REOPEN_S = 10.0  # for the one attempt to join a room anew that was closed
 SID_S = 0.05  # for what is known, or comes some other time
-STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
 
 # Threads of LiveKit's library between our sound and the wire. Somebody else's work (or a whole
 # utterance that arrives at once) holds them up otherwise, which viewers' jitter buffers answer by
@@ -68,6 +68,7 @@ class AvatarRoom:
         on_presence: Callable[[bool], None],
         renewable: bool = True,
         alone_s: float = ALONE_S,
+        empty_s: float,
     ) -> None:
         self._url = url
         self._token = token
@@ -82,6 +83,7 @@ class AvatarRoom:
         self._left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._lost_at: float | None = None
         self.company = Company(alone_s)
+        self._watch = EmptyRoomWatch(empty_s)  # how long the avatar may be there by itself
 
     async def join(self) -> None:
         """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
@@ -104,7 +106,7 @@ class AvatarRoom:
                 await _leave(room)
                 raise
         self._room, self._left, self._lost_at = room, left, None
-        self.company.returned(time.monotonic())
+        self._returned()
         self._on_presence(True)
 
     async def stay(self) -> EndReason:
@@ -116,6 +118,10 @@ class AvatarRoom:
         while True:
             reason = await self._until_left()
             await self.leave()
+            if isinstance(reason, EndReason):
+                return reason
+            if reason == rtc.DisconnectReason.ROOM_CLOSED and await self._reopened():
+                continue
             if reason in _ENDS:
                 return _ENDS[reason]
             log.warning("room lost, joining again", reason=rtc.DisconnectReason.Name(reason))
@@ -134,29 +140,60 @@ class AvatarRoom:
             raise JoinError("not in a room")
         await self._room.simulate_scenario(scenario)
 
-    async def _until_left(self) -> Reason:
-        """The reason of the disconnect, or why to leave; raises when the SDK reconnects for too
-        long."""
+    async def _until_left(self) -> Reason | EndReason:
+        """Why the SDK disconnected, or why to leave; raises when it reconnects for too long."""
         while True:
             done, _ = await asyncio.wait({self._left}, timeout=1.0)
             if done:
                 return self._left.result()
             if self._lost_at is not None and time.monotonic() - self._lost_at > LOST_AFTER_S:
                 raise LiveKitLost(f"LiveKit did not come back within {LOST_AFTER_S:.0f} s.")
-            if self._lost_at is None and await self._abandoned():
-                log.info("nobody came back to a room that was made anew")
-                return rtc.DisconnectReason.ROOM_DELETED
+            if self._lost_at is None and (over := await self._look_around()) is not None:
+                return over
 
-    async def _abandoned(self) -> bool:
+    async def _look_around(self) -> EndReason | None:
+        """Why to leave a room that nobody is in."""
         room = self._room
         if room is None:
-            return False
+            return None
         sid = None
         with contextlib.suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(SID_S):
                 sid = await room.sid
-        people = any(not is_avatar(each) for each in room.remote_participants.values())
-        return self._lost_at is None and self.company.abandoned(people, sid, time.monotonic())
+        if self._lost_at is not None:
+            return None
+        people, now = accompanied(room), time.monotonic()
+        deserted = self._watch.deserted(people, now)
+        if self.company.abandoned(people, sid, now):
+            log.info("nobody came back to a room that was made anew")
+            return EndReason.ROOM_CLOSED
+        if deserted:
+            log.info("the avatar was by itself for as long as its session allows")
+            return EndReason.PARTICIPANT_LEFT
+        return None
+
+    def _returned(self) -> None:
+        now = time.monotonic()
+        self.company.returned(now)
+        self._watch.connected(now)
+
+    async def _reopened(self) -> bool:
+        """Whether the room that LiveKit closed since nobody was in it has been made anew.
+
+        How long it may be empty is for the session to say. A room that existed before keeps the
+        timeouts that it was made with; the new one has ours, from our token. Not in other people's
+        LiveKits, and not where an agent was there: what it waits for is its own affair.
+        """
+        if not self._renewable or self.company.accompanied:
+            return False
+        try:
+            async with asyncio.timeout(REOPEN_S):
+                await self.join()
+        except (TimeoutError, JoinError) as error:
+            log.info("LiveKit closed the empty room", error=str(error))
+            return False
+        log.info("LiveKit closed the empty room before the session's time was over; made it anew")
+        return True
 
     async def _rejoin(self) -> None:
         lost_at = self._lost_at or time.monotonic()
@@ -188,7 +225,7 @@ class AvatarRoom:
 
         def on_reconnected() -> None:
             self._lost_at = None
-            self.company.returned(time.monotonic())
+            self._returned()
 
         room.on("disconnected", on_disconnected)
         room.on("reconnecting", on_reconnecting)
@@ -199,39 +236,8 @@ class AvatarRoom:
         # Neither waits for a subscriber, or an agent that waits for the video before it speaks
         # would wait for ever (livekit.md §1.5, flaw 1).
         participant = room.local_participant
-        await participant.publish_track(video, self._video_options())
-        await participant.publish_track(audio, _audio_options())
-
-    def _video_options(self) -> rtc.TrackPublishOptions:
-        """Explicit throughout: the defaults give a square picture 300 kbit/s and 20 fps (§2.5)."""
-        codecs = {"h264": rtc.VideoCodec.H264, "vp8": rtc.VideoCodec.VP8}
-        return rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA,
-            video_codec=codecs[self._codec],
-            video_encoding=rtc.VideoEncoding(max_bitrate=bit_rate(self._pixels), max_framerate=25),
-            video_encoder=rtc.VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE,
-            simulcast=False,
-            stream=STREAM,
-            # A face is small enough to be sent whole or not at all.
-            degradation_preference=rtc.DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION.value,
-        )
-
-
-def bit_rate(pixels: int) -> int:
-    """Bits a second: 1.5 M at 512 x 512, 2.5 M at 720p, 3.4 M at 1080p (livekit.md §2.5)."""
-    return int(1_500_000 * (pixels / (512 * 512)) ** 0.4)
-
-
-def _audio_options() -> rtc.TrackPublishOptions:
-    return rtc.TrackPublishOptions(
-        source=rtc.TrackSource.SOURCE_MICROPHONE,
-        # From some 64 kbit/s on Opus codes speech as it does music, at a third of the processor's
-        # time that its speech coder takes (docs/benchmarks.md).
-        audio_encoding=AudioEncoding(max_bitrate=72_000),
-        dtx=False,  # else the first syllable after a pause may be clipped (livekit.md §2.4)
-        red=True,
-        stream=STREAM,
-    )
+        await participant.publish_track(video, video_options(self._codec, self._pixels))
+        await participant.publish_track(audio, audio_options())
 
 
 @contextlib.asynccontextmanager

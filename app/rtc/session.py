@@ -184,6 +184,7 @@ class RoomSession:
             on_presence=out.timing.present,
             renewable=not spec.external,
             alone_s=stage.alone_s,
+            empty_s=spec.limits.participant_left_timeout_s,
         )
         exits.push_async_callback(self.room.leave)
         exits.push_async_callback(ear.take_leave)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,13 @@ from livekit import api
 from app.config import Settings
 from app.errors import LiveKitTokenRejected
 from app.rtc.names import PUBLISH_ON_BEHALF, SESSION_ATTRIBUTE
-from app.sessions.spec import AudioSpec
+from app.sessions.spec import AudioSpec, Limits
 
 AVATAR_TTL = timedelta(minutes=10)  # needed to join only; each attempt to join gets a new one
 VIEWER_TTL = timedelta(hours=6)
+ROOM_MARGIN_S = 30  # the session ends first
+LIVEKIT_EMPTY_S, LIVEKIT_DEPARTURE_S = 300, 20  # its own defaults; a room never lives shorter
+USUAL_LIMITS = Limits()
 LEEWAY_S = 60  # what LiveKit itself allows clocks to differ
 
 
@@ -46,7 +50,12 @@ class Claims:
 
 
 def avatar_token(
-    settings: Settings, session_id: str, room: str, identity: str, audio: AudioSpec
+    settings: Settings,
+    session_id: str,
+    room: str,
+    identity: str,
+    audio: AudioSpec,
+    limits: Limits = USUAL_LIMITS,
 ) -> str:
     """Of kind agent, for one room, with the least grants (livekit.md §3).
 
@@ -73,12 +82,19 @@ def avatar_token(
         .with_ttl(AVATAR_TTL)
         .with_attributes(attributes)
         .with_grants(grants)
+        .with_room_config(room_config(limits))
         .to_jwt()
     )
 
 
 def viewer_token(
-    settings: Settings, room: str, identity: str, name: str | None, *, can_publish: bool
+    settings: Settings,
+    room: str,
+    identity: str,
+    name: str | None,
+    *,
+    can_publish: bool,
+    limits: Limits = USUAL_LIMITS,
 ) -> tuple[str, datetime]:
     """A person's way into the room, and when it ends."""
     grants = api.VideoGrants(
@@ -90,7 +106,23 @@ def viewer_token(
     )
     expires = datetime.now(UTC).replace(microsecond=0) + VIEWER_TTL
     maker = _maker(settings).with_identity(identity).with_name(name or identity)
-    return maker.with_ttl(VIEWER_TTL).with_grants(grants).to_jwt(), expires
+    maker = maker.with_ttl(VIEWER_TTL).with_grants(grants).with_room_config(room_config(limits))
+    return maker.to_jwt(), expires
+
+
+def room_config(limits: Limits) -> api.RoomConfiguration:
+    """How a room is to be that a join with the token makes.
+
+    LiveKit does not count avatars: it would close a room of its usual timeouts under a session
+    that may wait longer. A claim of the token and not a call of CreateRoom, because it can't fail,
+    holds at each rejoin, leaves rooms that exist as they are, and makes none where LiveKit lets
+    only its owner make rooms.
+    """
+    seconds = math.ceil(limits.participant_left_timeout_s) + ROOM_MARGIN_S
+    return api.RoomConfiguration(
+        empty_timeout=max(LIVEKIT_EMPTY_S, seconds),
+        departure_timeout=max(LIVEKIT_DEPARTURE_S, seconds),
+    )
 
 
 # LiveKit's library takes no other character, but would say so only at the join.

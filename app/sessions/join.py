@@ -12,7 +12,7 @@ from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
 from app.sessions.locks import Key
 from app.sessions.schemas import AudioBody, CreateSession, checked_name, livekit_address
-from app.sessions.spec import AudioSpec
+from app.sessions.spec import AudioSpec, Limits
 
 IDENTITY = "avatar"
 NEEDED_SOURCES = frozenset({"camera", "microphone"})
@@ -43,13 +43,14 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
     if wanted.livekit is None:
         identity = wanted.identity or IDENTITY
         audio = resolve_audio(wanted.audio, identity, wanted.audio.agent, settings.barge_in)
+        limits = Limits(**wanted.limits.model_dump())
         return Joining(
             livekit_url=livekit_address(settings.livekit_url),
             room=wanted.room,
             identity=identity,
             audio=audio,
             external=False,
-            token=lambda: avatar_token(settings, session_id, wanted.room, identity, audio),
+            token=lambda: avatar_token(settings, session_id, wanted.room, identity, audio, limits),
         )
     secret = wanted.livekit.token
     claims = read_claims(secret.get_secret_value())

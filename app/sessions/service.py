@@ -19,6 +19,7 @@ from app.errors import (
     CapacityExhausted,
     Draining,
     LiveKitExternal,
+    SessionOver,
     Unhealthy,
     ValidationFailed,
 )
@@ -168,11 +169,18 @@ class Sessions:
             raise LiveKitExternal(
                 "The session came with a token of somebody else's LiveKit; ask there for another."
             )
+        if row.state == State.ENDING or State(row.state).terminal:
+            raise SessionOver("The session is over, and nobody is in its room: start another.")
         identity = wanted.identity or f"viewer-{secrets.token_hex(4)}"
         if identity == row.identity:
             raise ValidationFailed("`identity` is the avatar's own; it would be thrown out.")
         token, expires_at = viewer_token(
-            self._settings, row.room, identity, wanted.name, can_publish=wanted.can_publish
+            self._settings,
+            row.room,
+            identity,
+            wanted.name,
+            can_publish=wanted.can_publish,
+            limits=Limits(**row.limits),
         )
         return ViewerToken(
             token=token,

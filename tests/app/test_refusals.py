@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from livekit.api import TokenVerifier
+
 from app.config import Settings
 from app.rtc.tokens import avatar_token, viewer_token
-from app.sessions.spec import AudioSpec
+from app.sessions.spec import AudioSpec, Limits
 from tests.fixtures.api import Api, Serve
 from tests.fixtures.refusals import BODY, refused
 
@@ -168,9 +170,28 @@ async def test_a_viewer_token_lets_a_person_in(serve: Serve, service_settings: S
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
-def test_the_grants_are_the_least(service_settings: Settings) -> None:
-    from livekit.api import TokenVerifier
+async def test_a_session_that_is_over_lets_nobody_in(api: Api) -> None:
+    session = await api.create()
+    assert (await api.http.delete(f"/sessions/{session['id']}")).status_code in (200, 202)
+    await api.ended(session["id"])
+    answer = await api.http.post(f"/sessions/{session['id']}/viewer-token")
+    assert (answer.status_code, answer.json()["code"]) == (409, "session_ended")
 
+
+def test_rooms_live_as_long_as_the_session_may_wait(service_settings: Settings) -> None:
+    secret = service_settings.livekit_api_secret.get_secret_value()
+    check = TokenVerifier(service_settings.livekit_api_key, secret)
+    for limit, empty, departure in ((30.0, 300, 60), (0.5, 300, 31), (86_400.0, 86_430, 86_430)):
+        limits = Limits(participant_left_timeout_s=limit)
+        own = avatar_token(service_settings, "ses_1", "r", "avatar", AudioSpec(), limits)
+        other, _ = viewer_token(service_settings, "r", "ann", None, can_publish=True, limits=limits)
+        for token in (own, other):
+            config = check.verify(token).room_config
+            assert config is not None
+            assert (config.empty_timeout, config.departure_timeout) == (empty, departure)
+
+
+def test_the_grants_are_the_least(service_settings: Settings) -> None:
     secret = service_settings.livekit_api_secret.get_secret_value()
     check = TokenVerifier(service_settings.livekit_api_key, secret)
     own = check.verify(avatar_token(service_settings, "ses_1", "r", "avatar", AudioSpec()))

@@ -25,7 +25,7 @@ from tests.e2e.waiting import PATIENCE_S
 
 PERSONAS = Path(__file__).parents[2] / "personas"
 SIZE = 256
-PATIENT = Limits(join_timeout_s=PATIENCE_S)
+PATIENT = Limits(join_timeout_s=PATIENCE_S, participant_left_timeout_s=600.0)
 
 
 class Live:
@@ -87,8 +87,10 @@ async def perform(
         limits: Limits | None = None,
         identity: str = "avatar",
         access: LiveKitAccess = livekit,
+        token: str | None = None,
     ) -> Live:
-        heard = audio or AudioSpec()
+        """`token`: the session has this one and no other."""
+        heard, bounds = audio or AudioSpec(), limits or PATIENT
         settings = Settings(
             _env_file=None,
             LIVEKIT_URL=access.url,
@@ -101,10 +103,13 @@ async def perform(
             persona="default",
             identity=identity,
             livekit_url=access.url,
-            token=lambda: avatar_token(settings, f"ses_{room}", room, identity, heard),
+            token=lambda: (
+                token or avatar_token(settings, f"ses_{room}", room, identity, heard, bounds)
+            ),
             requested_at=time.monotonic(),
             audio=heard,
-            limits=limits or PATIENT,
+            external=token is not None,
+            limits=bounds,
         )
         ready = asyncio.Event()
 

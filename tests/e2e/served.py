@@ -13,11 +13,12 @@ from app.rtc.measure.participant import LiveKitAccess
 from tests.e2e.waiting import until
 
 SIZE = 256
+LIMITS = {"join_timeout_s": 30, "participant_left_timeout_s": 600}
 
 
 async def begun(service: Service, room: str) -> dict[str, Any]:
     video = {"width": SIZE, "height": SIZE}
-    body = {"room": room, "persona": "default", "video": video, "limits": {"join_timeout_s": 30}}
+    body = {"room": room, "persona": "default", "video": video, "limits": LIMITS}
     created: dict[str, Any] = {}
 
     async def taken() -> bool:
