@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.db.address import Address
 from app.errors import ResourcesExhausted, StorageUnavailable, Unhealthy, shortage_problem
+from engine.shortage import out_of_descriptors
 
 DRIVERS = (
     DBAPIError,
@@ -48,6 +49,8 @@ def problem_of(error: BaseException) -> Unhealthy:
         return StorageUnavailable(FULL)
     if _state(error).startswith("53"):
         return ResourcesExhausted(CROWDED)
+    if _sqlite_name(error).startswith("SQLITE_CANTOPEN"):  # it keeps the reason to itself
+        error = out_of_descriptors() or error
     return shortage_problem(error) or Unhealthy(UNANSWERED)
 
 

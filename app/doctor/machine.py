@@ -17,6 +17,7 @@ from app.config import Settings
 from app.doctor.finding import Finding, State
 from app.local import SCRIPTS
 from app.private_files import keep_private
+from app.readiness import PROBE
 from engine import backends, cores
 from engine.errors import BackendUnavailable
 from engine.models.layout import missing, needed
@@ -42,7 +43,8 @@ def data_folder(settings: Settings) -> Finding:
     folder = settings.data_dir.resolve()
     try:
         trouble = keep_private(folder)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(PROBE)
             if trouble:
                 what, _, remedy = trouble.rpartition(": ")
                 return Finding("Data folder", "note", what, remedy)

@@ -17,7 +17,13 @@ import structlog
 
 from app.config import Settings
 from app.personas.config import FILE, read_blocks, settings_of, video_of
-from engine.errors import EngineError, PersonaError, PersonaNotFound
+from engine.errors import (
+    EngineError,
+    PersonaError,
+    PersonaNotFound,
+    ResourceShortage,
+    StorageFault,
+)
 from engine.media import MediaError, VideoInfo, probe_video
 from engine.persona import Persona
 from engine.prepare.build import prepare
@@ -198,6 +204,8 @@ class Catalogue:
                 height=whole.height,
                 prepared=is_prepared(self._cache / cache_key(video, settings, None, self._tools)),
             )
+        except (StorageFault, ResourceShortage):
+            raise  # nothing about this persona
         except EngineError as error:
             return PersonaInfo(name, name, "auto", problem=str(error))
 

@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 COLLECT_AFTER_S = 0.5  # by then nothing of an ended session is in use
 REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
+LOOK_S = 0.25  # how often it is looked, during the join, whether there are descriptors left
 RENEW = "Ask for a new session, with a new token."
 REKEY = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 FAULT = "The session ended by a fault of the service; its log says more."
@@ -137,13 +138,14 @@ class RoomSession:
         start = asyncio.create_task(self._start(exits))
         either: set[asyncio.Future[Any]] = {start, self._ended}
         left_s = max(0.0, limit - self._spec.waited_s)
+        watch = asyncio.create_task(self._watch_descriptors())
         await asyncio.wait(either, timeout=left_s, return_when=FIRST_COMPLETED)
+        watch.cancel()
         if not start.done():
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
             detail = f"The avatar was not live within {limit:g} s. {self._trouble}".rstrip()
-            shortage = out_of_descriptors() or self._shortage
-            ours = shortage_outcome(shortage) if shortage is not None else None
+            ours = shortage_outcome(self._shortage) if self._shortage is not None else None
             self._end(ours or Outcome(FailureCode.JOIN_TIMEOUT, detail))
             return
         start.result()
@@ -152,6 +154,12 @@ class RoomSession:
         await on_ready()
         self._limit_duration(exits)
         await self._ended
+
+    async def _watch_descriptors(self) -> None:
+        """LiveKit's library waits for sockets that it does not get, and says nothing."""
+        while self._shortage is None:
+            self._shortage = out_of_descriptors()
+            await asyncio.sleep(LOOK_S)
 
     async def _start(self, exits: AsyncExitStack) -> None:
         """Everything up to the first picture in the room; `exits` learns how to undo each step."""
@@ -220,7 +228,6 @@ class RoomSession:
                 self._trouble = (
                     f"LiveKit could not be joined: {(hindered or str(error)).rstrip('.')}."
                 )
-                self._shortage = out_of_descriptors() or self._shortage
                 log.info("join failed", error=str(error))
                 await asyncio.sleep(REJOIN_PAUSE_S)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.db.database import Database
 from app.errors import ResourcesExhausted, StorageUnavailable, shortage_problem
 from app.personas.config import read_blocks
 from app.personas.service import Catalogue
@@ -91,6 +92,23 @@ def test_without_descriptors_nothing_is_said_of_a_persona(tmp_path: Path) -> Non
 async def test_without_a_socket_livekit_is_not_blamed() -> None:
     with no_descriptors(), pytest.raises(ResourcesExhausted, match="no file descriptor left"):
         await ask_livekit("ws://127.0.0.1:9", "token", ours=True)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_without_a_descriptor_the_database_is_not_blamed(database_url: str) -> None:
+    database = Database(database_url)
+    with no_descriptors(), pytest.raises(ResourcesExhausted, match="no file descriptor left"):
+        await database.ping()
+    await database.ping()
+    await database.aclose()
+
+
+async def test_personas_are_not_shown_as_broken(tmp_path: Path) -> None:
+    catalogue = Catalogue(PERSONAS, tmp_path)
+    probe_video(VIDEO)  # and the thread that does it is there
+    await catalogue.listing()
+    with no_descriptors(), pytest.raises(ResourceShortage):
+        await catalogue.listing()
 
 
 def test_whether_a_file_can_be_opened() -> None:
