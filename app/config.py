@@ -22,6 +22,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
+    max_connections: int | None = Field(None, ge=1)  # None: a quarter of the file descriptors
+    keep_alive_s: int = Field(75, ge=1, le=3600)
     insecure: bool = False  # serve other addresses than loopback without any API key
     otel_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     log_format: Literal["auto", "console", "json"] = "auto"

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth import FREE, authorise
@@ -45,6 +46,8 @@ class Edge:
         with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
             try:
                 await self._handle(scope, arriving, answer)
+            except ClientDisconnect:
+                pass  # nobody is there to be answered
             except AppError as error:
                 await self._refuse(error, scope, arriving, answer)
             except Exception as error:
@@ -143,7 +146,10 @@ def _request_id(headers: Headers) -> str:
 
 
 async def _small_body(headers: Headers, receive: Receive) -> Receive:
-    """The body, read ahead and handed on. Raises PayloadTooLarge at its first byte too many."""
+    """The body, read ahead and handed on.
+
+    Raises PayloadTooLarge at its first byte too many, ClientDisconnect where it breaks off.
+    """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_BODY:
         raise PayloadTooLarge(f"The body may be {MAX_BODY} bytes at most.")
@@ -151,11 +157,13 @@ async def _small_body(headers: Headers, receive: Receive) -> Receive:
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         messages.append(message)
         size += len(message.get("body", b""))
         if size > MAX_BODY:
             raise PayloadTooLarge(f"The body may be {MAX_BODY} bytes at most.")
-        if message["type"] != "http.request" or not message.get("more_body", False):
+        if not message.get("more_body", False):
             break
     ahead = iter(messages)
 

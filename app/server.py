@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any
@@ -20,6 +20,9 @@ from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.http.caller import is_loopback
+from app.http.connections import Connections, Patience
+from app.http.descriptors import connections_within, descriptors
+from app.http.protocol import WatchedProtocol
 from app.main import StageFactory, create_app, real_stage
 from app.process.signals import interruptible_start
 from app.sessions.schemas import livekit_address
@@ -51,15 +54,8 @@ async def serve(
             # Opened here and not by uvicorn, which would print a page of traceback for a missing
             # file.
             state = await exits.enter_async_context(app.router.lifespan_context(app))
-        config = uvicorn.Config(
-            _with_state(app, dict(state or {})),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=CLOSE_S,
-        )
         log.info("listening", address="{}:{}".format(*listening.getsockname()[:2]))
-        await _DrainingServer(config, app.state.drain).serve([listening])
+        await DrainingServer(settings, app, state, app.state.drain).serve([listening])
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -122,14 +118,45 @@ def _with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
     return stated
 
 
-class _DrainingServer(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Answers requests, with `draining` where that is the answer, while the sessions leave."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        app: ASGIApp,
+        state: Mapping[str, Any] | None,
+        drain: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`state`: what the app's lifespan, which is open by now, gave for every request."""
+        config = uvicorn.Config(
+            _with_state(app, dict(state or {})),
+            http=WatchedProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # what a proxy says of its caller counts for nothing here
+            lifespan="off",
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=CLOSE_S,
+        )
         super().__init__(config)
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._leaving: asyncio.Task[None] | None = None
+        self.connections = Connections(
+            settings.max_connections or connections_within(descriptors()),
+            Patience(settings.keep_alive_s),
+            lambda: WatchedProtocol(config, self.server_state, {}),
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own would accept without a limit."""
+        for listening in sockets or []:
+            self.connections.serve(listening)
+        self.servers = [self.connections]  # type: ignore[list-item]  # it closes them, no more
+        self.started = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal handler: it only leaves word."""

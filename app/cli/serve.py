@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 def _serve(**chosen: Any) -> None:
     # Imported here: the other commands need no web server.
     from app.errors import AppError
+    from app.http.descriptors import raise_descriptor_limit
     from app.logging import configure_logging
     from app.process.signals import EndedAtStart
     from app.server import CannotServe, listen, serve
@@ -37,6 +38,7 @@ def _serve(**chosen: Any) -> None:
     try:
         settings = Settings(**chosen)
         configure_logging(settings.log_format, settings.log_level)
+        raise_descriptor_limit()
         with listen(settings) as listening:
             asyncio.run(serve(settings, listening))
     except (CannotServe, AppError, EngineError) as error:

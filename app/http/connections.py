@@ -1,0 +1,193 @@
+"""Accepts connections up to a limit, and closes those whose peers take too long.
+
+When the limit is reached, whoever has waited longest without a complete request makes room for the
+next one: a kept connection first, then one whose request does not come. Only where all of them are
+being answered is the next one refused. So neither idle nor half-open connections take descriptors
+from sessions, and nobody who holds them keeps others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from app.errors import ResourcesExhausted
+from app.http.protocol import Phase, WatchedProtocol, raw_answer
+
+log = structlog.get_logger(__name__)
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+LOOK_S = 1.0  # between looks for peers that take too long
+TELL_S = 10.0  # between lines of the log about what was closed or refused
+PAUSE_S = 0.1  # where the system gives no descriptor and none can be freed
+REFUSED_PAUSE_S = 0.001  # sessions keep time on the same loop
+YOUNG_S = 1.0  # a body that began to arrive so lately is not cut off for another connection
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds with a peer."""
+
+    keep_alive_s: float = 75.0
+    head_s: float = 10.0  # for a whole head, also where nothing comes at all
+    body_s: float = 20.0  # and so much more as RATE gives for what has come
+    rate: int = 8192  # bytes a second
+    discard_s: float = 5.0  # for the rest of a body that was refused
+    unread_s: float = 20.0  # without any of an answer being taken
+
+
+class Connections:
+    """Everybody connected."""
+
+    def __init__(
+        self,
+        most: int,
+        patience: Patience,
+        make_protocol: Callable[[], WatchedProtocol],
+    ) -> None:
+        self.most = most
+        self.patience = patience
+        self._make_protocol = make_protocol
+        self._open: set[WatchedProtocol] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counted: Counter[str] = Counter()
+
+    def serve(self, listening: socket.socket) -> None:
+        """Begin to accept."""
+        listening.setblocking(False)
+        self._tasks.append(asyncio.create_task(self._accept(listening), name="accept"))
+        if len(self._tasks) == 1:
+            self._tasks += [
+                asyncio.create_task(self._watch(), name="connections"),
+                asyncio.create_task(self._tell(), name="connections told"),
+            ]
+
+    def close(self) -> None:
+        """Accept no more; those that are open stay."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    await asyncio.sleep(0)  # the peer is gone already
+                    continue
+                self._counted["no_descriptor"] += 1
+                self._make_room()
+                await asyncio.sleep(PAUSE_S)
+                continue
+            self._forget_closed()
+            if len(self._open) >= self.most and not self._make_room():
+                self._counted["refused"] += 1
+                _turn_away(connection)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+                continue
+            protocol = self._make_protocol()
+            try:
+                await loop.connect_accepted_socket(lambda made=protocol: made, connection)  # type: ignore[misc]
+            except OSError:
+                connection.close()
+            else:
+                self._open.add(protocol)
+
+    def _make_room(self) -> bool:
+        """Close whoever has waited longest in the least worthy phase; False if nobody may go."""
+        now = time.monotonic()
+        waiting = [
+            each
+            for each in self._open
+            if each.phase is not Phase.ANSWERING
+            and not (each.phase is Phase.BODY and now - each.since < YOUNG_S)
+        ]
+        if not waiting:
+            return False
+        victim = min(waiting, key=lambda each: (each.phase, each.since))
+        self._counted["made_room"] += 1
+        victim.transport.abort()
+        self._open.discard(victim)
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(min(LOOK_S, self.patience.head_s / 2))
+            self._forget_closed()
+            now = time.monotonic()
+            for each in list(self._open):
+                try:
+                    self._look_at(each, now)
+                except Exception:
+                    log.exception("a connection could not be looked at")
+
+    def _look_at(self, each: WatchedProtocol, now: float) -> None:
+        if self._unread_too_long(each, now):
+            self._counted["unread"] += 1
+            each.transport.abort()
+        elif not each.transport.is_closing() and self._is_late(each, now):
+            self._counted[each.phase.name.lower()] += 1
+            each.time_out()
+
+    def _is_late(self, each: WatchedProtocol, now: float) -> bool:
+        waited, patience = now - each.since, self.patience
+        match each.phase:
+            case Phase.IDLE:
+                return waited > patience.keep_alive_s
+            case Phase.HEAD:
+                return waited > patience.head_s
+            case Phase.DISCARDING:
+                return waited > patience.discard_s
+            case Phase.BODY:
+                if each.flow.read_paused:  # it is we who do not read
+                    each.since = now
+                return waited > patience.body_s + each.body_bytes / patience.rate
+        return False
+
+    def _unread_too_long(self, each: WatchedProtocol, now: float) -> bool:
+        """Whether the peer has taken nothing of what waits for it."""
+        size = each.transport.get_write_buffer_size()
+        if size == 0:
+            each.unread = None
+        elif each.unread is None or size < each.unread[0]:
+            each.unread = (size, now)
+        return each.unread is not None and now - each.unread[1] > self.patience.unread_s
+
+    def _forget_closed(self) -> None:
+        gone = [each for each in self._open if each not in each.connections]
+        self._open.difference_update(gone)
+
+    async def _tell(self) -> None:
+        """One line for many: whoever opens connections must not fill the log."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            counted = {what: count for what, count in self._counted.items() if what != "idle"}
+            self._counted.clear()
+            if counted:
+                log.warning("connections closed or refused", most=self.most, **counted)
+
+
+def _turn_away(connection: socket.socket) -> None:
+    """Say so without waiting for anything, and close."""
+    with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError):
+            connection.recv(65_536)  # what is left unread would reset the connection
+        connection.send(raw_answer(_REFUSED))
+        connection.shutdown(socket.SHUT_WR)
+
+
+_REFUSED = ResourcesExhausted(
+    "Every connection that the service may hold is in use; try again.", retry_after_s=1
+)

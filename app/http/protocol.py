@@ -1,0 +1,146 @@
+"""uvicorn's HTTP/1.1, which also knows how far each request is and for how long.
+
+uvicorn bounds neither the time nor the size of a request's head, nor the time of its body or of an
+answer that nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.errors import AppError, BadRequest, HeadTooLarge, RequestTimeout
+from app.problems import problem_response
+
+MAX_HEAD = 32 * 1024  # bytes, of trailers too
+MAX_PIPELINED = 32  # requests that wait for the one before them
+MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that was refused
+OVERHEAD = 8  # bytes on the wire for each byte of a body in chunks, at most
+
+
+class Phase(IntEnum):
+    """What a connection is waiting for; the lower, the sooner it makes room for another."""
+
+    IDLE = 0  # the next request
+    HEAD = 1  # the first request, or the rest of a head
+    DISCARDING = 2  # the rest of a body whose request was answered already
+    BODY = 3
+    ANSWERING = 4  # us
+
+
+class WatchedProtocol(HttpToolsProtocol):
+    """One connection. `Connections` looks at it once in a while."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.phase = Phase.HEAD
+        self.since = time.monotonic()  # when the phase began
+        self.body_bytes = 0  # of the present request's body
+        self.unread: tuple[int, float] | None = None  # what the peer has not taken, since when
+        self._head_bytes = 0
+        self._wire_bytes = 0  # since the head was complete
+        self._within = False  # a request: its head is complete, its body is not
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._within:
+            self._wire_bytes += len(data)
+        else:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self.transport is None or self.transport.is_closing():
+            return
+        self._review()
+        if self._head_bytes > MAX_HEAD:
+            self.refuse(HeadTooLarge(f"The head may be {MAX_HEAD} bytes at most."))
+        elif self._wire_bytes > MAX_HEAD + OVERHEAD * self.body_bytes:
+            self.refuse(HeadTooLarge(f"Trailers may be {MAX_HEAD} bytes at most."))
+        elif len(self.pipeline) > MAX_PIPELINED or (
+            self.phase is Phase.DISCARDING and self.body_bytes > MAX_DISCARDED
+        ):
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        self._within = True
+        self._head_bytes = self._wire_bytes = self.body_bytes = 0
+        self.since = time.monotonic()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._within = False
+        self._head_bytes = self._wire_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._review()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn says of bytes that are no HTTP, in our form."""
+        self.refuse(BadRequest("What was sent is not HTTP/1.1."))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: an upgrade may be ignored, and a line for each request fills logs."""
+
+    def refuse(self, error: AppError) -> None:
+        """Close, and say why unless an answer has begun."""
+        if self.transport.is_closing():
+            return
+        if not self._answered():
+            self.transport.write(raw_answer(error))
+        self.transport.close()
+
+    def time_out(self) -> None:
+        """The peer took too long. Nothing is said where nothing was asked, or not to its end."""
+        if self.phase is Phase.BODY:
+            self.refuse(RequestTimeout("The request did not arrive in time."))
+        else:
+            self.transport.abort()
+
+    def _answered(self) -> bool:
+        """Whether bytes of an answer are out that another one would garble."""
+        cycle = self.cycle
+        return cycle is not None and cycle.response_started and not cycle.response_complete
+
+    def _review(self) -> None:
+        phase = self._found()
+        if phase is not self.phase:
+            self.phase, self.since = phase, time.monotonic()
+
+    def _found(self) -> Phase:
+        cycle = self.cycle
+        answering = cycle is not None and not cycle.response_complete
+        if self._within:
+            return Phase.BODY if answering else Phase.DISCARDING
+        if answering or self.pipeline:
+            return Phase.ANSWERING
+        return Phase.HEAD if self._head_bytes or cycle is None else Phase.IDLE
+
+
+def raw_answer(error: AppError) -> bytes:
+    """A whole answer where no app runs."""
+    request_id = uuid.uuid4().hex
+    response = problem_response(error, request_id)
+    headers = {"connection": "close", "x-request-id": request_id, **dict(response.headers)}
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode() + bytes(response.body)
