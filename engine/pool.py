@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Callable
 
 from engine.audio import Speech
-from engine.backends import load
 from engine.backends.base import Backend
+from engine.choice import load_backend
 from engine.config import EngineConfig
 from engine.cores import usable_cores
 from engine.errors import CapacityExhausted, EngineFault
@@ -48,7 +48,7 @@ class EnginePool:
         """`backend` or `painter` in the place of what `config` names."""
         self._config = config
         self._painter = (
-            Runner(backend or load(config), config, self._hand_over)
+            Runner(backend or load_backend(config), config, self._hand_over)
             if painter is None
             else painter(self._hand_over)
         )

@@ -15,8 +15,8 @@ from app.cli.models import plainly
 from app.config import Settings
 from app.measure.speech import SAMPLE
 from app.output_files import refusal, write_json
-from engine.backends import load
 from engine.bench_realtime import as_json, bench, table
+from engine.choice import load_backend
 from engine.media import read_audio
 from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
@@ -56,7 +56,7 @@ def _realtime(
         models_dir=models or config.models_dir,
     )
     with plainly():
-        backend = load(config)  # what is missing need not wait for the video
+        backend = load_backend(config)  # what is missing need not wait for the video
         speech = read_audio(audio, SAMPLE_RATE)
         begun = time.perf_counter()
         about = PersonaSettings(str(video), display_name=video.stem, version=config.version)

@@ -18,7 +18,7 @@ from app.doctor.finding import Finding, State
 from app.local import SCRIPTS
 from app.private_files import keep_private
 from app.readiness import PROBE
-from engine import backends, cores
+from engine import backends, choice, cores
 from engine.errors import BackendUnavailable
 from engine.models.layout import missing, needed
 from engine.prepare.tools import tools_in
@@ -128,7 +128,7 @@ def face_networks(settings: Settings) -> Finding:
 def engines(settings: Settings) -> list[Finding]:
     """The engine that serves, and each other one with what keeps it from running here."""
     config = settings.engine_config()
-    chosen = backends.best(config) if config.backend == "auto" else config.backend
+    chosen = choice.chosen(config) if config.backend == "auto" else config.backend
     found = []
     for name in ("warp", "torch", "tensorrt"):
         serves = " (serves)" if name == chosen else ""

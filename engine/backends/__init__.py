@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+from pathlib import Path
 
 from engine.backends.base import Backend
 from engine.config import EngineConfig
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def load(config: EngineConfig) -> Backend:
-    """The backend that the settings name; `auto` takes the best that can run here.
+    """The backend that the settings name; `engine.choice` knows what `auto` means.
 
     It is not started yet, so a missing file or device may still show in its `start`.
 
@@ -24,9 +25,6 @@ def load(config: EngineConfig) -> Backend:
         BackendUnavailable: no backend of that name, or its libraries are missing.
     """
     name = config.backend
-    if name == "auto":
-        name = best(config)
-        log.info("engine backend chosen: %s", name)
     if name == "warp":
         from engine.backends.warp import WarpBackend
 
@@ -34,24 +32,39 @@ def load(config: EngineConfig) -> Backend:
     if name == "torch":
         return _musetalk("musetalk_torch", "TorchBackend", "make setup-all", config)
     if name == "tensorrt":
-        return _musetalk(
-            "musetalk_tensorrt", "TensorRTBackend", "uv pip install -e '.[tensorrt]'", config
-        )
+        install = "make setup-all, and uv pip install -e '.[tensorrt]'"
+        return _musetalk("musetalk_tensorrt", "TensorRTBackend", install, config)
     raise BackendUnavailable(
         f"There is no engine called {name!r}.", "Use auto, warp, torch or tensorrt."
     )
 
 
-def best(config: EngineConfig) -> str:
-    """The fastest backend that can run here as configured; why not a faster one is logged."""
-    for name, check in (("tensorrt", _check_tensorrt), ("torch", _check_torch)):
+def usable(config: EngineConfig) -> tuple[str, ...]:
+    """MuseTalk's backends that can run here as configured; why one cannot is logged."""
+    found = []
+    for name, check in (("torch", _check_torch), ("tensorrt", _check_tensorrt)):
         try:
             check(config)
         except Exception as error:  # of libraries that are there but do not load, too
             log.info("engine backend %s is left out: %s", name, error)
         else:
-            return name
-    return "warp"
+            found.append(name)
+    return tuple(found)
+
+
+def identity_of_choice(config: EngineConfig, names: tuple[str, ...]) -> dict[str, str]:
+    """All that the faster of these backends depends on."""
+    from engine.models.device import described
+
+    found = {
+        **described(importlib.import_module("torch").device("cuda")),
+        "choice": " ".join(names),
+        "weights": fingerprint(config.models_dir, needed(config.version, config.decoder)),
+        "hearing": f"{config.hearing.rows} rows",
+    }
+    if "tensorrt" in names:
+        found["plans"] = " ".join(path.name for path in _plans(config).values())
+    return found
 
 
 def _musetalk(module: str, name: str, install: str, config: EngineConfig) -> Backend:
@@ -67,22 +80,22 @@ def _musetalk(module: str, name: str, install: str, config: EngineConfig) -> Bac
 
 
 def _check_tensorrt(config: EngineConfig) -> None:
-    """Raises BackendUnavailable unless a plan of these weights fits this TensorRT and this GPU."""
-    from engine.backends.trt import find_plan, flavour, load_tensorrt
+    """Raises BackendUnavailable unless plans of these weights fit this TensorRT and this GPU."""
+    _check_torch(config)
+    _plans(config)
 
-    trt = load_tensorrt()
-    if importlib.util.find_spec("pycuda") is None:
-        raise BackendUnavailable("pycuda is not installed.")
-    missing(config.models_dir, needed(config.version, config.decoder))
+
+def _plans(config: EngineConfig) -> dict[str, Path]:
+    from engine.backends.trt import find_plans, flavour, load_tensorrt
+
     wanted = config.models_dir, config.version, config.decoder, config.hearing
-    find_plan(*wanted, flavour(trt), _gpu())
+    return find_plans(*wanted, flavour(load_tensorrt()), _gpu())
 
 
 def _gpu() -> str:
     """Compute capability of this machine's GPU, as in sm89."""
-    cuda = importlib.import_module("pycuda.driver")
-    cuda.init()
-    return "sm{}{}".format(*cuda.Device(0).compute_capability())
+    cuda = importlib.import_module("torch").cuda
+    return "sm{}{}".format(*cuda.get_device_capability())
 
 
 def _check_torch(config: EngineConfig) -> None:

@@ -14,7 +14,15 @@ import torch
 
 from engine.backends.batches import Slot
 from engine.backends.fallback import own_face
-from engine.backends.torch_rung import Inputs, Outputs, Rung, new_inputs, new_outputs
+from engine.backends.torch_rung import (
+    Inputs,
+    Networks,
+    Outputs,
+    Rung,
+    in_pytorch,
+    new_inputs,
+    new_outputs,
+)
 from engine.blend import Patch
 from engine.config import EngineConfig
 from engine.errors import DeviceLost, EngineError, EngineFault
@@ -24,7 +32,7 @@ from engine.models.device import choose_device, described, dtype_of, keep_kernel
 from engine.models.failures import fault_of, refusal_of
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
-from engine.models.pipeline import Pipeline, load_pipeline
+from engine.models.pipeline import load_pipeline
 from engine.persona import Persona
 from engine.prepare.latents import encode_persona
 from engine.types import Faces, FrameJob
@@ -61,7 +69,7 @@ class TorchBackend:
         self._latents: WeakKeyDictionary[Persona, Latents] = WeakKeyDictionary()
         self._blender: GpuBlender | None = None
         self._admitted: WeakSet[Persona] = WeakSet()
-        self._pipeline: Pipeline | None = None
+        self._networks: Networks | None = None
         self._rungs: dict[int, Rung] = {}
         self._slots: list[Slot] = []
         self._turn = 0
@@ -94,9 +102,7 @@ class TorchBackend:
             keep_kernels(config.models_dir)
         log.info("loading the networks onto %s", device)
         # Kept: the graphs read its weights, but do not hold them.
-        self._pipeline = load_pipeline(
-            config.models_dir, config.version, config.decoder, self.dtype, device
-        )
+        self._networks = self.load_networks()
         largest, rows = self.rungs[-1], config.hearing.rows
         inputs = new_inputs(largest, rows, self.dtype, device, pin=False)
         pool = torch.cuda.graph_pool_handle() if cuda else None
@@ -105,7 +111,7 @@ class TorchBackend:
                 "batches of %d: kernels, algorithms and a graph (%d of %d)",
                 *(size, done + 1, len(self.rungs)),
             )
-            self._rungs[size] = Rung(self._pipeline, inputs.first(size), pool)
+            self._rungs[size] = Rung(self._networks, inputs.first(size), pool)
         host = torch.device("cpu")
         self._slots = [
             Slot(
@@ -120,6 +126,15 @@ class TorchBackend:
         self._blender = self.new_blender()
         for persona in list(self._admitted):  # before the device was restarted
             self._bring_frames(persona)
+
+    def load_networks(self) -> Networks:
+        """What runs the networks, and with it the batch sizes that it takes (`rungs`)."""
+        config = self._config
+        return in_pytorch(
+            load_pipeline(
+                config.models_dir, config.version, config.decoder, self.dtype, self.device
+            )
+        )
 
     def new_blender(self) -> GpuBlender | None:
         """What pastes faces where they are painted. A CPU pastes with OpenCV, like any backend."""
@@ -256,11 +271,11 @@ class TorchBackend:
         if self._lost:
             # Freeing page-locked memory asks the device, whose answer would end the process before
             # its sessions have been told. It is freed with the process.
-            for kept in (self._rungs, self._slots, self._pipeline):
+            for kept in (self._rungs, self._slots, self._networks):
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
         self._rungs, self._slots = {}, []
         self._latents.clear()
-        self._pipeline = self._blender = None
+        self._networks = self._blender = None
         self._turn = 0
         if self.device.type == "cuda":
             with suppress(RuntimeError):  # of a device that is lost

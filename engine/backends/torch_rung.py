@@ -114,17 +114,34 @@ def new_outputs(size: int, where: torch.device, pin: bool) -> Outputs:
     return Outputs(faces, torch.zeros(size, dtype=torch.int32, device=where, pin_memory=pin))
 
 
+Networks = Callable[[Inputs], Outputs]
+"""Who runs the networks over a batch's device buffers, on the current stream."""
+
+
+def in_pytorch(pipeline: Pipeline) -> Networks:
+    """The networks as PyTorch runs them."""
+
+    def run(inputs: Inputs) -> Outputs:
+        bad = torch.zeros(len(inputs.log), dtype=torch.int32, device=inputs.log.device)
+        tokens = pipeline.listen(inputs.log, inputs.floor, inputs.index, inputs.valid)
+        latents = inputs.latents.contiguous(memory_format=torch.channels_last)
+        return Outputs(pipeline.paint(tokens, latents, bad), bad)
+
+    return run
+
+
 class Rung:
     """A batch size that is ready to run.
 
     Args:
+        networks: who runs them.
         inputs: static device buffers of this size, which `run` reads.
         pool: memory that the graphs of all rungs share, since they never run at once.
     """
 
-    def __init__(self, pipeline: Pipeline, inputs: Inputs, pool: object | None) -> None:
+    def __init__(self, networks: Networks, inputs: Inputs, pool: object | None) -> None:
         self.inputs = inputs
-        self._run = self._eager(pipeline)
+        self._run: Callable[[], Outputs] = lambda: networks(inputs)
         self.outputs = self._run()
         if inputs.log.is_cuda:
             self._run = self._captured(pool)
@@ -133,18 +150,6 @@ class Rung:
         """Start a run over `inputs`; on a GPU it goes on after this returns."""
         self.outputs = self._run()
         return self.outputs
-
-    def _eager(self, pipeline: Pipeline) -> Callable[[], Outputs]:
-        inputs = self.inputs
-        size = len(inputs.log)
-
-        def run() -> Outputs:
-            bad = torch.zeros(size, dtype=torch.int32, device=inputs.log.device)
-            tokens = pipeline.listen(inputs.log, inputs.floor, inputs.index, inputs.valid)
-            latents = inputs.latents.contiguous(memory_format=torch.channels_last)
-            return Outputs(pipeline.paint(tokens, latents, bad), bad)
-
-        return run
 
     def _captured(self, pool: object | None) -> Callable[[], Outputs]:
         side = torch.cuda.Stream()

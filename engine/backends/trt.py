@@ -10,13 +10,9 @@ from typing import Any
 from engine.errors import BackendUnavailable
 from engine.features import Hearing
 from engine.models.header import fingerprint
-from engine.models.layout import needed
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """By preference; the last is the name of TensorRT for RTX without its metapackage."""
-
-RUNGS = (1, 2, 4, 8, 16, 25, 50)
-"""Batch sizes, as far as a plan takes them."""
 
 PLANS = "plans"
 """Folder of the plans, inside the models folder."""
@@ -41,49 +37,60 @@ def flavour(trt: Any) -> str:
     return f"{kind}-{trt.__version__}"
 
 
-def model_key(models: Path, version: str, decoder: str, hearing: Hearing) -> str:
-    """Short hash of all that a plan computes: weights, and how long the windows are.
+FORM = 2
+"""Of what is exported; plans of another form are stale."""
+
+
+def networks_of(version: str, decoder: str) -> dict[str, str]:
+    """The network whose weights a part's plan holds, by part."""
+    return {"sound": "whisper", "unet": f"unet-{version}", "decoder": decoder}
+
+
+def plan_names(
+    models: Path, version: str, decoder: str, hearing: Hearing, made_by: str, gpu: str
+) -> dict[str, str]:
+    """File names of the plans, by part. Each says what it depends on, and nothing else.
+
+    Args:
+        made_by: of `flavour`.
+        gpu: compute capability that they were compiled for, as in sm89.
 
     Raises:
         BackendUnavailable: converted weights are missing or damaged.
     """
-    weights = fingerprint(models, needed(version, decoder))
-    return hashlib.sha256(f"{weights} {hearing.rows}".encode()).hexdigest()[:12]
+    names = {}
+    for part, network in networks_of(version, decoder).items():
+        form = f"{fingerprint(models, (network,))} {FORM}"
+        if part == "sound":
+            form += f" {hearing.rows}"
+        key = hashlib.sha256(form.encode()).hexdigest()[:12]
+        names[part] = f"{network}-{key}-{made_by}-{gpu}.plan"
+    return names
 
 
-def plan_name(version: str, decoder: str, key: str, made_by: str, gpu: str) -> str:
-    """File name of a plan.
-
-    Args:
-        key: of `model_key`.
-        made_by: of `flavour`.
-        gpu: compute capability that it was compiled for, as in sm89.
-    """
-    return f"{version}-{decoder}-{key}-{made_by}-{gpu}.plan"
-
-
-def find_plan(
+def find_plans(
     models: Path, version: str, decoder: str, hearing: Hearing, made_by: str, gpu: str
-) -> Path:
-    """The plan of these weights for this library and device.
+) -> dict[str, Path]:
+    """The plans of these weights for this library and device, by part.
 
     Raises:
-        BackendUnavailable: there is none; says what the plans that are there were made for.
+        BackendUnavailable: one is missing; says what the plans that are there were made for.
     """
-    key = model_key(models, version, decoder, hearing)
-    path = models / PLANS / plan_name(version, decoder, key, made_by, gpu)
-    if path.is_file():
-        return path
-    others = sorted((models / PLANS).glob(f"{version}-{decoder}-*.plan"))
-    found = f" ({', '.join(other.name for other in others)} is stale or for another)"
-    raise BackendUnavailable(
-        f"There is no plan {path.name} in {path.parent}{found if others else ''}.",
-        rebuild(version, decoder, gpu),
-    )
+    names = plan_names(models, version, decoder, hearing, made_by, gpu)
+    for part, name in names.items():
+        if not (models / PLANS / name).is_file():
+            network = networks_of(version, decoder)[part]
+            others = sorted((models / PLANS).glob(f"{network}-*.plan"))
+            found = f" ({', '.join(other.name for other in others)} is stale or for another)"
+            raise BackendUnavailable(
+                f"There is no plan {name} in {models / PLANS}{found if others else ''}.",
+                rebuild(version, decoder, gpu),
+            )
+    return {part: models / PLANS / name for part, name in names.items()}
 
 
 def rebuild(version: str, decoder: str, gpu: str) -> str:
-    """The commands that make a plan."""
+    """The commands that make the plans."""
     which = f"--version {version} --decoder {decoder}"
     return (
         f"Run `voipavatar models export {which}` and "
@@ -91,7 +98,7 @@ def rebuild(version: str, decoder: str, gpu: str) -> str:
     )
 
 
-def rungs_within(smallest: int, largest: int) -> tuple[int, ...]:
-    """Batch sizes that are run on a plan that takes from `smallest` to `largest`."""
-    usual = (size for size in RUNGS if smallest <= size <= largest)
-    return tuple(sorted({smallest, *usual, largest}))
+def rungs_within(smallest: int, largest: int, usual: tuple[int, ...]) -> tuple[int, ...]:
+    """Batch sizes that are run on plans that take from `smallest` to `largest`."""
+    within = {size for size in usual if smallest <= size <= largest}
+    return tuple(sorted(within | {smallest, min(largest, usual[-1])}))

@@ -1,8 +1,10 @@
-"""ONNX to a TensorRT plan, on a machine with the GPU or, with TensorRT for RTX, without one."""
+"""ONNX to TensorRT plans, on a machine with the GPU or, with TensorRT for RTX, without one."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +14,72 @@ from engine.backends.trt import flavour
 from engine.errors import EngineError
 
 WORKSPACE = 8 << 30  # bytes that a tactic may use while it is tried
+LEVEL = 3  # of 0 … 5: how long the builder looks for faster kernels
+
+Progress = Callable[[str, int, int], None]
+"""Told of a phase, its steps so far and in all."""
 
 
 class BuildFailed(EngineError):
     """TensorRT did not take the network, or the target."""
 
 
-def build_plan(
-    trt: Any, onnx: Path, path: Path, batch_sizes: tuple[int, int, int], target: str | None
-) -> None:
-    """Compile a plan and write it, whole or not at all.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How plans are to be built.
 
-    Args:
+    Attributes:
         batch_sizes: smallest, the one to be fastest, and largest.
         target: compute capability, as in sm89; None for the GPU of this machine.
+        level: 0 … 5, TensorRT's builder optimisation level.
+        cache: file of the kernels' measured times, read and written; None for another machine's
+            GPU, whose times cannot be measured here.
+    """
+
+    batch_sizes: tuple[int, int, int]
+    target: str | None = None
+    level: int = LEVEL
+    cache: Path | None = None
+
+
+def build_plan(
+    trt: Any, onnx: Path, path: Path, wish: Wish, progress: Progress | None = None
+) -> None:
+    """Compile a plan and write it, whole or not at all.
 
     Raises:
         BuildFailed: the sizes are in no order, or with TensorRT's own words.
     """
-    check_order(batch_sizes)
+    check_order(wish.batch_sizes)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if target is not None:
-        _aim(trt, config, target)
+    config.builder_optimization_level = wish.level
+    if wish.target is not None:
+        _aim(trt, config, wish.target)
     network = _parsed(trt, builder, logger, onnx)
     profile = builder.create_optimization_profile()
     for place in range(network.num_inputs):
         tensor = network.get_input(place)
         rest = tuple(tensor.shape)[1:]
-        profile.set_shape(tensor.name, *((size, *rest) for size in batch_sizes))
+        profile.set_shape(tensor.name, *((size, *rest) for size in wish.batch_sizes))
     config.add_optimization_profile(profile)
+    if progress is not None and hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _monitor(trt, progress)
+    known = _with_times(config, wish.cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise BuildFailed(f"{flavour(trt)} cannot compile {onnx} for {target or 'this GPU'}.")
+        raise BuildFailed(f"{flavour(trt)} cannot compile {onnx} for {wish.target or 'this GPU'}.")
+    write_whole(path, plan)
+    if known is not None and wish.cache is not None:
+        write_whole(wish.cache, known.serialize())
+
+
+def write_whole(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(plan)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_bytes(content)
     partial.replace(path)
 
 
@@ -68,6 +98,40 @@ def this_gpu() -> str:
     if not torch.cuda.is_available():
         raise BuildFailed("There is no NVIDIA GPU here: name the one to compile for (--target).")
     return "sm{}{}".format(*torch.cuda.get_device_capability())
+
+
+def _monitor(trt: Any, progress: Progress) -> Any:
+    """TensorRT's own phases, told as they go on."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self._steps[name] = steps
+            progress(name, 0, steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            progress(name, step + 1, self._steps.get(name, 0))
+            return True  # go on
+
+        def phase_finish(self, name: str) -> None:
+            steps = self._steps.pop(name, 0)
+            progress(name, steps, steps)
+
+    return Monitor()
+
+
+def _with_times(config: Any, path: Path | None) -> Any:
+    """Use what earlier builds on this GPU measured; the cache, to be written afterwards."""
+    if path is None or not hasattr(config, "create_timing_cache"):
+        return None
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")  # of another version or device
+        config.set_timing_cache(cache, False)
+    return cache
 
 
 def _parsed(trt: Any, builder: Any, logger: Any, onnx: Path) -> Any:

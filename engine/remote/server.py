@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from engine.backends import load
 from engine.backends.base import Backend
 from engine.backoff import Backoff
+from engine.choice import load_backend
 from engine.config import EngineConfig
 from engine.persona import Persona
 from engine.persona import load as load_persona
@@ -44,7 +44,7 @@ class EngineServer:
     """
 
     def __init__(self, config: EngineConfig, path: Path, backend: Backend | None = None) -> None:
-        self._runner = Runner(backend or load(config), config, self._hand_out)
+        self._runner = Runner(backend or load_backend(config), config, self._hand_out)
         self._path = path
         self.realtime = config.realtime
         self._listening: socket.socket | None = None
