@@ -41,7 +41,7 @@ def test_speech_of_ones_own_needs_espeak(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (["--engine", "onnx"], {}, "There is no engine called 'onnx'. Use auto, warp, torch"),
         (["--engine", "warp"], {"VOIPAVATAR_ENGINE": "gpu"}, "Wrong setting VOIPAVATAR_ENGINE"),
-        (["--tensorrt"], {}, "Install them with: uv pip install -e '.[tensorrt]'"),
+        (["--tensorrt"], {}, "and uv pip install -e '.[tensorrt]'"),
     ],
 )
 def test_an_engine_that_is_not_here_is_refused_in_a_sentence(
@@ -52,7 +52,8 @@ def test_an_engine_that_is_not_here_is_refused_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before the video is looked at, so that nobody waits for that."""
-    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "engine.backends.musetalk_tensorrt", raising=False)
     command = ["bench", "realtime", "--video", tmp_path / "none.mp4", *words]
     refused = voipavatar(*command, VOIPAVATAR_DATA_DIR=str(tmp_path), **env)
     assert refused.exit_code == 1
