@@ -123,7 +123,7 @@ def test_the_console_script_is_installed() -> None:
 
 
 def test_the_base_install_stays_light() -> None:
-    heavy = {"torch", "diffusers", "transformers", "onnxruntime", "tensorrt", "pycuda"}
+    heavy = {"torch", "diffusers", "transformers", "onnxruntime", "tensorrt"}
     assert not heavy & set(pins("base"))
 
 
