@@ -13,6 +13,7 @@ from livekit import rtc
 
 from app.rtc.company import ALONE_S, Company
 from app.rtc.empty_room import EmptyRoomWatch, accompanied
+from app.rtc.join_tokens import JoinTokens
 from app.rtc.publishing import audio_options, video_options
 from app.rtc.refusal import JoinError, TokenRefused, refusal
 from app.sessions.spec import EndReason
@@ -71,8 +72,7 @@ class AvatarRoom:
         empty_s: float,
     ) -> None:
         self._url = url
-        self._token = token
-        self._renewable = renewable  # whether each attempt to join gets a new token
+        self._tokens = JoinTokens(token, renewable=renewable)
         self._tracks = tracks
         self._joins = joins
         self._codec = codec
@@ -89,7 +89,7 @@ class AvatarRoom:
         """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
         # Many joins at once time out one another (livekit.md, head).
         async with _place(self._joins):
-            room, token = rtc.Room(), self._token()
+            room, token = rtc.Room(), self._tokens.next()
             left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
             self._listen(room, left)
             try:
@@ -184,7 +184,7 @@ class AvatarRoom:
         timeouts that it was made with; the new one has ours, from our token. Not in other people's
         LiveKits, and not where an agent was there: what it waits for is its own affair.
         """
-        if not self._renewable or self.company.accompanied:
+        if not self._tokens.renewable or self.company.accompanied:
             return False
         try:
             async with asyncio.timeout(REOPEN_S):
@@ -208,7 +208,7 @@ class AvatarRoom:
                 break
             except JoinError as error:
                 log.info("rejoin failed", error=str(error))
-                if isinstance(error, TokenRefused) and not self._renewable:
+                if isinstance(error, TokenRefused) and not self._tokens.another():
                     raise
                 self._lost_at = lost_at
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
@@ -227,6 +227,7 @@ class AvatarRoom:
             self._lost_at = None
             self._returned()
 
+        self._tokens.watch(room)
         room.on("disconnected", on_disconnected)
         room.on("reconnecting", on_reconnecting)
         room.on("reconnected", on_reconnected)

@@ -14,6 +14,10 @@ class Entrance:
         self._url: str | None = url
         self._open: set[asyncio.StreamWriter] = set()
 
+    def lead_newcomers_to(self, url: str) -> None:
+        """From now on; whoever is connected stays where they are."""
+        self._url = url
+
     def lead_to(self, url: str | None) -> None:
         """From now on; whoever is connected loses the connection."""
         self._url = url
