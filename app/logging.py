@@ -59,7 +59,7 @@ def configure_logging(style: Literal["auto", "console", "json"], level: str) -> 
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def _rendering(style: Literal["auto", "console", "json"]) -> list[Processor]:

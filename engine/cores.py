@@ -75,6 +75,20 @@ def usable_threads() -> int:
     return max(1, math.floor(usable_cores()))
 
 
+def throttled_s(root: Path = Path("/")) -> float:
+    """Seconds so far in which a quota let nothing of its group run, by the fullest of ours."""
+    most = 0.0
+    for group in _groups(root):
+        with suppress(OSError, ValueError, IndexError):
+            told = dict(line.split() for line in _lines(group.directory / "cpu.stat"))
+            most = max(
+                most,
+                int(told.get("throttled_usec", 0)) / 1e6,
+                int(told.get("throttled_time", 0)) / 1e9,
+            )
+    return most
+
+
 def described() -> str:
     """The cores for a person, with the machine's own where they are more."""
     usable, present = usable_cores(), os.cpu_count() or 1

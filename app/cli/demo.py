@@ -31,6 +31,9 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--clicks", help="Short tones instead of speech: a second measure.")
         ] = False,
         keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Exit with 1 where a number is not good.")
+        ] = False,
         force: Force = False,
     ) -> None:
         """Start LiveKit and the service here, speak to an avatar, film and measure it."""
@@ -46,5 +49,5 @@ def register(app: typer.Typer) -> None:
             if trouble := refusal(file, "--out", MAKER, force=force):
                 typer.echo(trouble, err=True)
                 raise typer.Exit(2)
-        options = Options(persona, out, seconds, stalls, clicks, keep)
+        options = Options(persona, out, seconds, stalls, clicks, keep, strict)
         raise typer.Exit(run_until_stopped(demo(options)))

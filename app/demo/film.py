@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +17,12 @@ from app.private_files import callers_mode
 from engine.new_file import NewFile
 
 CLOCK = Fraction(1, 90_000)  # the film's time base for pictures, as in RTP
+BACKGROUND = 10  # niceness of the thread that encodes
 SOUND_GAP_S = 0.08  # arrivals later than this leave a silence; less is the network's unevenness
+
+
+class _Abandoned(Exception):
+    pass
 
 
 class Film:
@@ -36,6 +43,7 @@ class Film:
         self._size = (0, 0)
         self._thread: threading.Thread | None = None
         self._fault: Exception | None = None
+        self._abandoned = False
 
     def picture(self, at: float, width: int, height: int, i420: bytes | memoryview) -> None:
         """Add a picture that arrived at `at` (seconds of any one clock)."""
@@ -60,6 +68,14 @@ class Film:
             self._put_sound(np.zeros(round(ahead * self._rate), np.int16))
         self._put_sound(pcm)
 
+    def abandon(self) -> None:
+        """Write nothing; a film that was there before stays."""
+        if self._thread is not None:
+            self._abandoned = True
+            self._work.put(None)
+            self._thread.join()
+            self._thread = None
+
     def close(self) -> None:
         """Finish the file; nothing is written when no picture came. Raises what encoding did."""
         if self._thread is None:
@@ -78,6 +94,9 @@ class Film:
         self._work.put(frame)
 
     def _run(self) -> None:
+        # The pictures have their times already: what is watched goes first.
+        with suppress(AttributeError, OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND)
         try:
             with (
                 NewFile(self._path, callers_mode()) as new,
@@ -85,6 +104,8 @@ class Film:
             ):
                 out.metadata["comment"] = self._maker
                 self._encode(out)
+                if self._abandoned:
+                    raise _Abandoned
         except Exception as error:
             self._fault = error
 

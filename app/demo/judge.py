@@ -13,7 +13,7 @@ from app.measure.clicks import click_offset, onsets
 from app.measure.mouth import openings
 from app.measure.pace import pace
 from app.measure.recording import Floats, Seen
-from app.measure.report import Line, at_least, at_most, within
+from app.measure.report import Line, at_least, at_most, timed, within
 from app.measure.sync import (
     closing,
     find_offset,
@@ -66,18 +66,16 @@ def judge(
     start, end = speech_span(take.heard, take.speech_from)
     offsets = windows(seen, alignment, reference, start, end)
     lines = [
-        at_most("time to ready", take.ready_s * 1000, 1500, "ms"),
-        at_most("first picture at the viewer", _first_picture_ms(take), 2500, "ms"),
-        *_pace_lines(take),
-        *_offset_lines(offsets, take.first_frame, stalls),
-        *([] if clicks is None else [_click_line(take, seen, reference, clicks)]),
-        at_least(
-            "mouth follows loudness (Pearson)", mouth_loudness(seen, take.heard, start, end), 0.6
+        *timed(
+            [
+                at_most("time to ready", take.ready_s * 1000, 1500, "ms"),
+                at_most("first picture at the viewer", _first_picture_ms(take), 2500, "ms"),
+                *_pace_lines(take),
+                *_offset_lines(offsets, take.first_frame, stalls),
+                *([] if clicks is None else [_click_line(take, seen, reference, clicks)]),
+            ]
         ),
-        at_most(
-            "mouth closed after the speech", _closed_after_ms(take, seen, start, end), 500, "ms"
-        ),
-        *_audio_lines(alignment),
+        *timed([*_mouth_lines(take, seen, start, end), *_audio_lines(alignment)]),
         Line("session's end", take.end_state, "ended", take.end_state == "ended"),
         Line("left in the room", str(len(take.left_behind)), "0", not take.left_behind),
     ]
@@ -153,6 +151,15 @@ def _click_line(take: Take, seen: Seen, reference: Floats, clicks: Floats) -> Li
     offline = Seen(np.arange(len(reference), dtype=np.float64) * FRAME_S, reference)
     found = click_offset(seen, tones[tones >= take.speech_from], offline, clicks) * 1000
     return within(f"the same, by {len(found)} clicks, mean", float(found.mean()), 0, 45, "ms", 0)
+
+
+def _mouth_lines(take: Take, seen: Seen, start: float, end: float) -> list[Line]:
+    likeness = mouth_loudness(seen, take.heard, start, end)
+    closed = _closed_after_ms(take, seen, start, end)
+    return [
+        at_least("mouth follows loudness (Pearson)", likeness, 0.6),
+        at_most("mouth closed after the speech", closed, 500, "ms"),
+    ]
 
 
 def _closed_after_ms(take: Take, seen: Seen, start: float, end: float) -> float:

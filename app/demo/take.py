@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -65,6 +67,7 @@ async def record(
     """
     pcm, rate = speech
     async with AsyncExitStack() as exits:
+        exits.enter_context(_without_collections())
         viewer = Viewer(access, AVATAR, region=region, tape=film)
         exits.push_async_callback(viewer.aclose)
         await viewer.start(room)
@@ -98,6 +101,18 @@ async def record(
         end_state=end_state,
         stats=stats,
     )
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Spare the viewer a walk over all that was imported: it held all threads for 92 ms, two
+    pictures, a second before the end of the speech."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def end_session(http: httpx.AsyncClient, session: str, timeout_s: float = 10.0) -> str:
