@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from app.leaving import at_exit
+from app.logging import Handler
 
 # Dozens of processes start here: what one of them has compiled, the others need not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -60,6 +61,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def logging_as_before() -> Iterator[None]:
     """A command that ran in this process has set up logging for itself, to streams now closed."""
     yield
-    for handler in [each for each in logging.root.handlers if type(each) is logging.StreamHandler]:
+    for handler in [each for each in logging.root.handlers if isinstance(each, Handler)]:
         logging.root.removeHandler(handler)
+        logging.captureWarnings(False)
         _log_plainly()

@@ -30,16 +30,18 @@ def _serve(**chosen: Any) -> None:
     # Imported here: the other commands need no web server.
     from app.errors import AppError
     from app.http.descriptors import raise_descriptor_limit
-    from app.logging import configure_logging
+    from app.native_stderr import logged_stderr
     from app.process.signals import EndedAtStart
     from app.server import CannotServe, listen, serve
     from engine.errors import EngineError
 
     try:
         settings = Settings(**chosen)
-        configure_logging(settings.log_format, settings.log_level)
         raise_descriptor_limit()
-        with listen(settings) as listening:
+        with (
+            logged_stderr(settings.log_format, settings.log_level),
+            listen(settings) as listening,
+        ):
             asyncio.run(serve(settings, listening))
     except (CannotServe, AppError, EngineError) as error:
         raise _Exit(str(error)) from None

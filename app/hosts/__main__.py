@@ -16,7 +16,7 @@ from app.config import Settings
 from app.hosts.channel import Channel
 from app.hosts.child import settings_of
 from app.leaving import ended_by
-from app.logging import configure_logging
+from app.native_stderr import logged_stderr
 from engine.errors import BackendUnavailable
 
 Work = Callable[..., Coroutine[Any, Any, None]]
@@ -28,9 +28,9 @@ async def main(role: str, name: str, file: int) -> None:
     if first is None:
         return
     settings, job = settings_of(first["settings"]), first["job"]
-    configure_logging(settings.log_format, settings.log_level)
-    structlog.contextvars.bind_contextvars(process=name)
-    await _ROLES[role](settings, channel, **job)
+    with logged_stderr(settings.log_format, settings.log_level, name):
+        structlog.contextvars.bind_contextvars(process=name)
+        await _ROLES[role](settings, channel, **job)
 
 
 async def _host(settings: Settings, channel: Channel, **job: Any) -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from app.config import Settings
 from app.hosts.channel import Channel
+from app.native_stderr import stderr_for_children
 from engine.errors import BackendUnavailable
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class Child:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "app.hosts", role, name, str(its.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
+                    stderr=stderr_for_children(),
                     pass_fds=[its.fileno()],
                     start_new_session=True,  # Ctrl-C is for the service, which ends it in order
                 )
