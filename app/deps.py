@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.auth import caller_of
 from app.config import Settings
 from app.db.database import Database
 from app.health import Health
@@ -48,6 +49,11 @@ def _requested_at(request: Request) -> float:
     return arrived
 
 
+def _caller(request: Request) -> str:
+    return caller_of(request.headers)
+
+
+Caller = Annotated[str, Depends(_caller)]
 Calls = Annotated[Sessions, Depends(_sessions)]
 Personas = Annotated[Catalogue, Depends(_catalogue)]
 RequestedAt = Annotated[float, Depends(_requested_at)]

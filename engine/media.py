@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +20,21 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from engine.cores import thread_limit
-from engine.errors import EngineError
+from engine.media_file import (
+    ODD,
+    check_count,
+    check_size,
+    fault_of,
+    opened,
+    reason_of_library,
+    require_known,
+)
+from engine.media_file import MediaError as MediaError
 from engine.new_file import NewFile
 from engine.shortage import blame
 from engine.types import FPS, Picture
+
+LONGEST_GAP_S = 10.0  # between two frames of a video
 
 HD_LINES = 720  # from here on, a file that does not name its colours means BT.709
 
@@ -38,10 +49,6 @@ _MATRICES = {
 
 Bgr = NDArray[np.uint8]  # (height, width, 3)
 Pcm = NDArray[np.int16]  # (n,) mono
-
-
-class MediaError(EngineError):
-    """A file cannot be read as what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +66,15 @@ class VideoInfo:
         return abs(self.source_fps - FPS) > 0.02
 
 
-@contextmanager
-def _opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
-    """An open file; every error of the library inside becomes one sentence."""
-    if not path.is_file():
-        raise MediaError(f"The {what} {path} does not exist.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path.name} is empty (0 bytes), not {_article(what)}.")
-    try:
-        with av.open(str(path)) as container:
-            for stream in container.streams.video:
-                stream.codec_context.thread_count = thread_limit()
-            yield container
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        unreadable = MediaError(f"{path.name} cannot be read as {_article(what)}: {reason}.")
-        raise blame(error, unreadable) from error
-
-
-def _article(what: str) -> str:
-    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
-
-
 def probe_video(path: Path) -> VideoInfo:
     """Size, rate and length of a video. Raises MediaError where it is none."""
-    with _opened(path, "video") as container:
+    with opened(path, "video") as container:
         if not container.streams.video:
             raise MediaError(f"{path.name} holds no video, only sound.")
         stream = container.streams.video[0]
+        require_known(path, stream)
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
+        check_count(path, stream.frames)
         first = next(container.decode(stream), None)
         if first is None:
             raise MediaError(f"{path.name} holds no picture that can be decoded.")
@@ -103,16 +91,29 @@ def read_video(path: Path) -> Iterator[Bgr]:
     middle. Raises MediaError, with the number of the frame where a file breaks off.
     """
     given = 0
-    with _opened(path, "video") as container:
+    shape: tuple[int, ...] | None = None
+    with opened(path, "video") as container:
         try:
-            for frame, until in _shown(container):
-                picture = _upright(frame) if _ticks(until) > given else None
-                while picture is not None and _ticks(until) > given:
+            for number, (frame, until) in enumerate(_shown(container)):
+                check_count(path, number)
+                if until - given / FPS > LONGEST_GAP_S:
+                    raise MediaError(
+                        f"{path.name} shows frame {given} for {until - given / FPS:.0f} s: "
+                        f"{LONGEST_GAP_S:.0f} s is the longest."
+                    )
+                if _ticks(until) <= given:
+                    continue
+                picture = _upright(frame)
+                shape = shape or picture.shape
+                if picture.shape != shape:
+                    raise MediaError(f"{path.name} has frames of another size from {given} on.")
+                while _ticks(until) > given:
                     yield picture
                     given += 1
-        except av.FFmpegError as error:
-            broken = f"{path.name} is unreadable from frame {given} on: {error.strerror}."
-            raise blame(error, MediaError(broken)) from error
+        except (av.FFmpegError, *ODD) as error:
+            reason = reason_of_library(error)
+            broken = f"{path.name} is unreadable from frame {given} on: {reason}."
+            raise fault_of(path, error, MediaError(broken)) from error
 
 
 def _shown(container: av.container.InputContainer) -> Iterator[tuple[av.VideoFrame, float]]:
@@ -163,9 +164,10 @@ def read_audio(path: Path, rate: int) -> Pcm:
 
     Raises MediaError where it is empty, no sound file, or broken.
     """
-    with _opened(path, "audio file") as container:
+    with opened(path, "audio file") as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name} holds no sound.")
+        require_known(path, container.streams.audio[0])
         source_rate = container.streams.audio[0].rate
         # 16 bits, since the mix of channels into float samples is not kept within full scale.
         to_mono = AudioResampler("s16", "mono", source_rate)

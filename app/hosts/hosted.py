@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from app.hosts.wire import outcome_of
 from app.observed import Observed
 from app.personas.service import Catalogue
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
-from engine.errors import PersonaError, ResourceShortage, StorageFault
+from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from engine.errors import EngineError
+from engine.persona import Persona
 
 if TYPE_CHECKING:
     from app.hosts.hosts import Host, Hosts
@@ -29,6 +30,7 @@ class HostedSession:
         self._hosts = hosts
         self._catalogue = catalogue
         self._host: Host | None = None
+        self._persona: Persona | None = None
         self._asked: asyncio.Future[dict[str, Any]] | None = None
         self._stats: dict[str, Any] = {}
         self._observed = Observed()
@@ -42,10 +44,8 @@ class HostedSession:
         began = time.monotonic()
         try:
             host = await self._placed()
-        except (StorageFault, ResourceShortage) as error:
-            return shortage_outcome(error) or Outcome(FailureCode.INTERNAL, str(error))
-        except PersonaError as error:
-            return Outcome(FailureCode.PERSONA_INVALID, str(error))
+        except EngineError as error:
+            return Outcome.of(error)
         except TimeoutError:
             detail = f"{NO_PLACE} {self._hosts.fault or ''}".rstrip()
             return Outcome(FailureCode.JOIN_TIMEOUT, detail)
@@ -66,12 +66,15 @@ class HostedSession:
     async def _placed(self) -> Host | None:
         """The host that will run it; None if it was stopped first.
 
-        Raises PersonaError, and TimeoutError when the time to join is over.
+        Raises EngineError, and TimeoutError when the time to join is over.
         """
 
         async def place() -> Host:
-            video = self.spec.video
-            await self._catalogue.load(self.spec.persona, video.width, video.height)
+            name, video = self.spec.persona, self.spec.video
+            # Held as long as the session lives, so that nobody removes it before the host has it.
+            self._persona = await self._catalogue.load(
+                name, video.width, video.height, caller=self.spec.caller
+            )
             return await self._hosts.place()
 
         placing = asyncio.create_task(place())

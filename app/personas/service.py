@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +14,8 @@ import structlog
 
 from app.config import Settings
 from app.personas.config import FILE, read_blocks, settings_of, video_of
+from app.personas.preparation import Preparation
+from app.personas.turns import Turns
 from engine.errors import (
     EngineError,
     PersonaError,
@@ -34,7 +33,7 @@ from engine.prepare.tools import Tools, tools_in
 
 log = structlog.get_logger(__name__)
 
-BACKGROUND = 10  # niceness of a preparation: live sessions go first
+CLOSING = "The service is shutting down."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,26 @@ class PersonaInfo:
     height: int | None = None
     prepared: bool = False  # at its own size; else the first session prepares it
     problem: str | None = None  # a sentence
+
+
+class _Loading:
+    """A persona that is being loaded, and how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[Persona], forget: Callable[[], None]) -> None:
+        self._task = task
+        self._forget = forget
+        self._waiting = 0
+
+    async def wait(self) -> Persona:
+        """Whoever gives up leaves the others their persona; the last one ends the work."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._forget()  # who asks from now on begins anew
+                self._task.cancel()
 
 
 class Catalogue:
@@ -74,8 +93,9 @@ class Catalogue:
         self._own = own_dir
         self._cache = cache_dir
         self._loaded: WeakValueDictionary[tuple[str, ...], Persona] = WeakValueDictionary()
-        self._loading: dict[tuple[str, ...], asyncio.Task[Persona]] = {}
-        self._worker = ThreadPoolExecutor(1, "prepare", initializer=_step_back)
+        self._loading: dict[tuple[str, ...], _Loading] = {}
+        self._tasks: set[asyncio.Task[Persona]] = set()
+        self._turns = Turns()
         self._closing = False
         self.preparations = 0  # begun since the start; for the metrics
 
@@ -133,14 +153,24 @@ class Catalogue:
                 reasons.append(error)
         raise reasons[0] if reasons else PersonaError(f"{FILE} in {self._dir} names none.")
 
-    async def load(self, name: str, width: int | None = None, height: int | None = None) -> Persona:
+    async def load(
+        self,
+        name: str,
+        width: int | None = None,
+        height: int | None = None,
+        *,
+        caller: str = "",
+    ) -> Persona:
         """The persona at a size; its own where none is given, its shape where one side is.
 
-        The first call prepares it, in a thread, for seconds; calls for the same one share that.
+        The first call prepares it, in a process, for seconds; calls for the same one share that.
+        It ends when all of them were cancelled. Callers have their turns to prepare.
 
         Raises:
             PersonaNotFound: no such name.
             PersonaError: it cannot be used; the message says why.
+            CapacityExhausted: too many wait to be prepared.
+            EngineError: it could not be prepared, through no fault of its own.
         """
         settings = self.settings(name)
         video = video_of(settings, self._dir)
@@ -148,20 +178,34 @@ class Catalogue:
         key = (name, settings.display_name, content)
         if (known := self._loaded.get(key)) is not None:
             return known
-        if key not in self._loading:
-            task = asyncio.create_task(self._load(name, settings, video, size, content))
-            self._loading[key] = task
-            task.add_done_callback(lambda _: self._loading.pop(key, None))
-        # A session that gives up does not take the preparation from the others.
-        persona = await asyncio.shield(self._loading[key])
+        loading = self._loading.get(key)
+        if loading is None:
+            work = Preparation(name, settings, video, self._cache, size, self._tools)
+            loading = self._begin(key, self._load(work, content, caller))
+        persona = await loading.wait()
         self._loaded[key] = persona
         return persona
 
     async def aclose(self) -> None:
         """Give up running preparations; nothing half done stays."""
         self._closing = True
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        self._worker.shutdown(wait=False)
+        for task in self._tasks:
+            if not task.cancelling():  # one that is tidying up must not be disturbed
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, key: tuple[str, ...], work: Coroutine[Any, Any, Persona]) -> _Loading:
+        task = asyncio.create_task(work)
+
+        def forget() -> None:
+            if self._loading.get(key) is loading:
+                del self._loading[key]
+
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: forget())
+        loading = self._loading[key] = _Loading(task, forget)
+        return loading
 
     def _content(
         self, video: Path, settings: PersonaSettings, width: int | None, height: int | None
@@ -169,27 +213,28 @@ class Catalogue:
         size = _size(video, width, height)
         return size, cache_key(video, settings, size, self._tools)
 
-    async def _load(
-        self, name: str, settings: PersonaSettings, video: Path, size: Size | None, content: str
-    ) -> Persona:
-        loop = asyncio.get_running_loop()
-        work: tuple[Any, ...] = (
-            *(name, settings, video, self._cache, size),
-            *(self._progress, self._tools),
-        )
+    async def _load(self, work: Preparation, content: str, caller: str) -> Persona:
+        try:
+            if not is_prepared(self._cache / content):
+                async with self._turns.of(caller):
+                    await self._prepare(work, content)
+            known = (work.name, work.settings, work.video, work.cache, work.size)
+            return await asyncio.to_thread(prepare, *known, tools=work.tools)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise PersonaError(CLOSING) from None
+            raise
+
+    async def _prepare(self, work: Preparation, content: str) -> None:
         if is_prepared(self._cache / content):
-            return await loop.run_in_executor(None, prepare, *work)
+            return  # another process was quicker while this one waited for its turn
         log.warning(
             "persona is not prepared yet: its first session waits",
-            persona=name,
-            remedy=f"voipavatar persona prepare --name {name}",
+            persona=work.name,
+            remedy=f"voipavatar persona prepare --name {work.name}",
         )
         self.preparations += 1
-        return await loop.run_in_executor(self._worker, prepare, *work)
-
-    def _progress(self, _: float) -> None:
-        if self._closing:
-            raise PersonaError("The service is shutting down.")
+        await work.run()
 
     def _info(self, name: str) -> PersonaInfo:
         try:
@@ -221,16 +266,10 @@ def _size(video: Path, width: int | None, height: int | None) -> Size | None:
     if width is None and height is None:
         return None
     try:
-        whole = probe_video(video)
+        whole = _probed(video, video.stat().st_mtime_ns)
     except MediaError as error:
         raise PersonaError(str(error)) from error
     width = width or round((height or whole.height) * whole.width / whole.height)
     height = height or round(width * whole.height / whole.width)
     size = (max(2, width & ~1), max(2, height & ~1))
     return None if size == (whole.width, whole.height) else size
-
-
-def _step_back() -> None:
-    """A niceness of its own for this thread, where the system has that."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND)

@@ -26,7 +26,7 @@ from app.rtc.speech_gate import USUAL, GateConfig
 from app.rtc.timing import Timing
 from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
 from app.tracing import NO_TRACING, Tracing
-from engine.errors import EngineError, PersonaError, ResourceShortage, StorageFault
+from engine.errors import EngineError, ResourceShortage
 from engine.persona import Persona
 from engine.pool import EnginePool
 from engine.shortage import out_of_descriptors
@@ -91,12 +91,8 @@ class RoomSession:
         try:
             async with AsyncExitStack() as exits:
                 await self._live(exits, on_ready)
-        except (StorageFault, ResourceShortage) as error:
-            self._end(shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT))
-        except PersonaError as error:
-            self._end(Outcome(FailureCode.PERSONA_INVALID, str(error)))
         except EngineError as error:
-            self._end(Outcome(FailureCode.ENGINE_ERROR, str(error)))
+            self._end(Outcome.of(error))
         except TokenRefused as error:
             self._end(self._refused(error, FailureCode.LIVEKIT_TOKEN_REJECTED))
         except asyncio.CancelledError:

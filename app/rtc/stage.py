@@ -76,7 +76,8 @@ def _loader(catalogue: Catalogue, pool: EnginePool) -> Callable[[SessionSpec], A
     admission = asyncio.Lock()
 
     async def load(spec: SessionSpec) -> Persona:
-        persona = await catalogue.load(spec.persona, spec.video.width, spec.video.height)
+        size = spec.video.width, spec.video.height
+        persona = await catalogue.load(spec.persona, *size, caller=spec.caller)
         async with admission:
             await asyncio.to_thread(pool.admit, persona)
         return persona

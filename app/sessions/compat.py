@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Literal, TypeGuard
 
 from fastapi import APIRouter, Response
@@ -11,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from app import errors
 from app.db.models import SessionRow
-from app.deps import Calls, RequestedAt
+from app.deps import Caller, Calls, RequestedAt
 from app.problems import describe
 from app.rtc.names import PUBLISH_ON_BEHALF
 from app.rtc.tokens import Claims, read_claims
@@ -32,6 +34,9 @@ from app.sessions.spec import EndReason, State
 router = APIRouter(prefix="/v1", tags=["compatible"])
 
 PATIENCE_S = 10.0  # with a session that is to make way; as long as the plugins wait for an answer
+
+
+Begin = Callable[[CreateSession], Awaitable[SessionRow]]
 
 
 class Launch(BaseModel):
@@ -66,21 +71,24 @@ class Launch(BaseModel):
 )
 @router.post("/session", status_code=201, deprecated=True)
 async def launch(
-    body: Launch, sessions: Calls, requested_at: RequestedAt, response: Response
+    body: Launch,
+    sessions: Calls,
+    requested_at: RequestedAt,
+    caller: Caller,
+    response: Response,
 ) -> SessionView:
     """Start an avatar that speaks for an agent, with a token that names both.
 
     Asked again for the same agent, answers 200 with the same session. Asked for another agent,
     the avatar that is live there makes way.
     """
-    row, created = await _start_or_find(sessions, body, requested_at)
+    begin = partial(sessions.create, requested_at=requested_at, caller=caller)
+    row, created = await _start_or_find(sessions, body, begin)
     response.status_code = 201 if created else 200
     return view(row)
 
 
-async def _start_or_find(
-    sessions: Sessions, body: Launch, requested_at: float
-) -> tuple[SessionRow, bool]:
+async def _start_or_find(sessions: Sessions, body: Launch, begin: Begin) -> tuple[SessionRow, bool]:
     token = body.token.get_secret_value()
     claims = read_claims(token)
     _check_agent(claims)
@@ -92,18 +100,18 @@ async def _start_or_find(
         livekit=LiveKitBody(url=body.url, token=body.token),
     )
     with suppress(errors.RoomConflict):
-        return await sessions.create(wanted, requested_at), True
+        return await begin(wanted), True
     # For a token that LiveKit would refuse nobody is sent away, nor shown.
     await sessions.preflight.ask(body.url, token, external=True)
     key = body.url, claims.room, claims.identity
     held = await sessions.holder(key)
     if _speaks_for(held, claims.agent):
         return held, False
-    return await _take_over(sessions, wanted, requested_at, key, claims.agent)
+    return await _take_over(sessions, wanted, begin, key, claims.agent)
 
 
 async def _take_over(
-    sessions: Sessions, wanted: CreateSession, requested_at: float, key: Key, agent: str | None
+    sessions: Sessions, wanted: CreateSession, begin: Begin, key: Key, agent: str | None
 ) -> tuple[SessionRow, bool]:
     """Send away whoever is there, and start. Whoever asks at the same time comes after that.
 
@@ -125,7 +133,7 @@ async def _take_over(
                 await sessions.ended(held.id, left)
             # Again, if somebody who did not find anyone there was quicker.
             with suppress(errors.RoomConflict):
-                return await sessions.create(wanted, requested_at), True
+                return await begin(wanted), True
 
 
 def _speaks_for(held: SessionRow | None, agent: str | None) -> TypeGuard[SessionRow]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from app import errors
 from app.db.models import SessionRow
-from app.deps import Calls, RequestedAt
+from app.deps import Caller, Calls, RequestedAt
 from app.problems import describe
 from app.sessions.schemas import (
     AudioView,
@@ -25,6 +25,7 @@ from app.sessions.schemas import (
     ViewerTokenRequest,
     Waiting,
 )
+from app.sessions.service import RETRY_AFTER_S
 from app.sessions.spec import FailureCode, State
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
@@ -38,6 +39,7 @@ _FAILURES: dict[str, type[errors.AppError]] = {
     FailureCode.PERSONA_INVALID: errors.PersonaInvalid,
     FailureCode.STORAGE_UNAVAILABLE: errors.StorageUnavailable,
     FailureCode.RESOURCES_EXHAUSTED: errors.ResourcesExhausted,
+    FailureCode.CAPACITY_EXHAUSTED: errors.CapacityExhausted,
 }
 _WAITING = tuple(dict.fromkeys(_FAILURES.values()))
 
@@ -75,9 +77,10 @@ async def create_session(
     waiting: Annotated[Waiting, Query()],
     sessions: Calls,
     requested_at: RequestedAt,
+    caller: Caller,
 ) -> SessionView:
     """Start an avatar in a room. `?wait=ready` answers when it is live, or why it is not."""
-    row = await sessions.create(body, requested_at)
+    row = await sessions.create(body, requested_at, caller)
     if waiting.wait:
         # It lives, and nobody else knows its id: better told as it was than not at all.
         with suppress(errors.Unhealthy):
@@ -163,4 +166,5 @@ def _or_problem(row: SessionRow) -> SessionRow:
     if row.state != State.FAILED:
         return row
     problem = _FAILURES.get(row.error_code or "", errors.Internal)
-    raise problem(f"{row.error_detail} (session {row.id})")
+    later_s = RETRY_AFTER_S if problem is errors.CapacityExhausted else None
+    raise problem(f"{row.error_detail} (session {row.id})", retry_after_s=later_s)

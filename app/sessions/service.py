@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -82,7 +82,9 @@ class Sessions:
         self._none_reserved.set()
         self.draining = False
 
-    async def create(self, wanted: CreateSession, requested_at: float) -> SessionRow:
+    async def create(
+        self, wanted: CreateSession, requested_at: float, caller: str = ""
+    ) -> SessionRow:
         """A row in `starting` and its task. Whatever is refused leaves neither."""
         self._require_open()
         session_id = f"ses_{secrets.token_hex(12)}"
@@ -101,7 +103,8 @@ class Sessions:
             with self._slot():
                 row = self._row(session_id, wanted, joining)
                 row = await self._store.insert(row)
-                self._spawn(_spec(row, joining, requested_at, public_only), row)
+                spec = _spec(row, joining, requested_at, public_only)
+                self._spawn(replace(spec, caller=caller), row)
         self._metrics.created.inc()
         self._reports.ring()
         return row

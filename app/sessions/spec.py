@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from engine.errors import StorageFault
+from engine.errors import (
+    CapacityExhausted,
+    EngineError,
+    PersonaError,
+    ResourceShortage,
+    StorageFault,
+)
 from engine.shortage import shortage_of
 
 
@@ -43,6 +49,7 @@ class FailureCode(StrEnum):
     LIVEKIT_UNREACHABLE = "livekit_unreachable"
     LIVEKIT_TOKEN_REJECTED = "livekit_token_rejected"
     PERSONA_INVALID = "persona_invalid"
+    CAPACITY_EXHAUSTED = "capacity_exhausted"
     ENGINE_ERROR = "engine_error"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     RESOURCES_EXHAUSTED = "resources_exhausted"
@@ -84,6 +91,7 @@ class SessionSpec:
     requested_at: float  # time.monotonic() when the request arrived
     external: bool = False  # the token came with the request; there is no other
     public_only: bool = False  # it may lead to public addresses alone: app/outbound
+    caller: str = field(default="", repr=False)  # whose turn it is to have a persona prepared
     waited_s: float = 0.0  # of the time to join, spent before its runner began
     audio: AudioSpec = AudioSpec()
     video: VideoSpec = VideoSpec()
@@ -96,6 +104,18 @@ class Outcome:
 
     reason: EndReason | FailureCode
     detail: str = ""
+
+    @classmethod
+    def of(cls, error: EngineError) -> Outcome:
+        """What a session ends with that the engine, or its persona, refused."""
+        if isinstance(error, StorageFault | ResourceShortage):
+            return shortage_outcome(error) or cls(FailureCode.INTERNAL, str(error))
+        code = FailureCode.ENGINE_ERROR
+        if isinstance(error, PersonaError):
+            code = FailureCode.PERSONA_INVALID
+        if isinstance(error, CapacityExhausted):
+            code = FailureCode.CAPACITY_EXHAUSTED
+        return cls(code, str(error))
 
     @property
     def state(self) -> State:

@@ -24,7 +24,9 @@ from engine.prepare.cache import (
     PICTURE_BYTES,
     SIZED,
     cache_key,
+    in_use,
     is_prepared,
+    keep_while_used,
     make_room,
     new_folder,
     require_room,
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 
 MIN_FRAMES = FPS  # a second; less is a twitch when it plays forwards and backwards
 LEAST_BOX = 32  # pixels of the source; a box from a detector is larger, unless it was shifted
+LONGEST_S = 600  # of a small video, of which MAX_BYTES would hold hours
 MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
 
 Progress = Callable[[float], None]  # 0 … 1
@@ -57,6 +60,7 @@ def prepare(
     progress: Progress | None = None,
     tools: Tools | None = None,
     least_box: int = LEAST_BOX,
+    unfinished: str | None = None,
 ) -> Persona:
     """The persona of a video, from the cache where it was prepared before.
 
@@ -69,6 +73,7 @@ def prepare(
         tools: networks that find faces and their regions; None: OpenCV, and a usual jaw.
         least_box: pixels of the least side of a face box, 2 or more; smaller ones look like
             nothing, but upstream takes them.
+        unfinished: name of the folder in the cache until it is complete.
 
     Raises:
         PersonaError: with the frame and the reason, where the video cannot become a persona.
@@ -81,14 +86,17 @@ def prepare(
         key = cache_key(video, settings, size, tools)
         folder = cache_dir / key
         if not is_prepared(folder):
-            with new_folder(folder) as unfinished, partial_work(cache_dir, key) as partial:
+            with new_folder(folder, unfinished) as new, partial_work(cache_dir, key) as partial:
                 build = _Build(settings, video, size, progress or _ignore, tools, partial)
-                build.into(unfinished, key, least_box)
+                build.into(new, key, least_box)
             make_room(cache_dir, folder)
         used(folder)
     except MediaError as error:
         raise PersonaError(str(error)) from error
-    return replace(load(folder), name=name, display_name=settings.display_name)
+    mark = in_use(folder)
+    persona = replace(load(folder), name=name, display_name=settings.display_name)
+    keep_while_used(persona, mark)
+    return persona
 
 
 def _ignore(_: float) -> None:
@@ -146,7 +154,8 @@ class _Build:
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array)
         if self._wanted:
-            (folder / SIZED).touch()
+            own = cache_key(self._video, self._settings, None, self._tools)
+            (folder / SIZED).write_text(own)
         manifest = json.dumps(self._manifest(key, count, crop, filled), indent=2)
         (folder / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         self._progress(1.0)
@@ -206,7 +215,7 @@ class _Build:
 
     def _check_length(self, frames: int) -> None:
         width, height = self._wanted or self._own_size()
-        longest = int(MAX_BYTES / (width * height * PICTURE_BYTES))
+        longest = min(LONGEST_S * FPS, int(MAX_BYTES / (width * height * PICTURE_BYTES)))
         if frames > longest:
             raise PersonaError(
                 f"{self._video.name} is too long: at {width}x{height}, a persona may have "

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import ResourceShortage, StorageFault
+from engine.persona import Persona
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
 from engine.shortage import shortage_of
@@ -24,11 +27,17 @@ FORMAT = 2
 SIZES_BYTES = 10 << 30
 """What may be kept at sizes that sessions asked for: anybody with a key can ask for a new one."""
 
+SIZES_EACH = 8
+"""Of these, how many of one persona; those that sessions show count, but are never removed."""
+
 PICTURE_BYTES = 4.5
 """Of each pixel of each frame: as BGR, and as I420."""
 
 MANIFEST = "manifest.json"
-SIZED = "sized"  # a file in each such folder; its time tells when the folder was last used
+SIZED = "sized"
+"""A file in each such folder. It holds the key of the video's own size, its time tells when the
+folder was last used, and whoever shows the persona holds a lock on it."""
+
 UNFINISHED = ".unfinished-"
 ABANDONED_S = 3600.0  # age after which an unfinished folder belongs to nobody any more
 
@@ -58,14 +67,20 @@ def is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def unfinished_name() -> str:
+    """Of a folder that nobody else has."""
+    return f"{UNFINISHED}{uuid.uuid4().hex}"
+
+
 @contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
+def new_folder(final: Path, unfinished: str | None = None) -> Iterator[Path]:
     """A folder to fill, which becomes `final` at once and whole, or not at all.
 
     Two processes may prepare the same persona: the first to finish wins, and both have the same.
+    `unfinished` names the folder meanwhile, for somebody who may have to remove it.
     """
     parent = final.parent
-    temporary = parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+    temporary = parent / (unfinished or unfinished_name())
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _sweep(parent)
@@ -108,23 +123,58 @@ def used(folder: Path) -> None:
             os.utime(folder / SIZED, ns=(now, now))
 
 
-def make_room(parent: Path, newest: Path, limit: int = SIZES_BYTES) -> None:
-    """Remove sizes that were not used for longest, while all of them take more than the limit.
+def in_use(folder: Path) -> int | None:
+    """An open file that keeps `make_room` from a persona while it is open, in any process.
 
-    The videos' own sizes stay, for their number is the operator's choice. Sessions that show a
-    removed persona go on: what they have mapped lives until they let go.
+    None where the folder is of a video's own size, or cannot be locked.
+    """
+    try:
+        mark = os.open(folder / SIZED, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(mark)
+        return None
+    return mark
+
+
+def keep_while_used(persona: Persona, mark: int | None) -> None:
+    """Close what `in_use` opened when nobody has the persona any more."""
+    if mark is not None:
+        weakref.finalize(persona, os.close, mark)
+
+
+def make_room(parent: Path, newest: Path, limit: int = SIZES_BYTES, most: int = SIZES_EACH) -> None:
+    """Remove the sizes that were not used for longest, while there are too many of them.
+
+    The newest one's persona may have `most`, and those of all personas `limit` bytes. What a
+    session shows stays, and so do the videos' own sizes, whose number is the operator's choice.
     """
     with suppress(OSError):  # another process makes room at the same time
         marks = sorted(parent.glob(f"[!.]*/{SIZED}"), key=lambda mark: mark.stat().st_mtime_ns)
-        sizes = {mark.parent: _bytes(mark.parent) for mark in marks}
-        total = sum(sizes.values())
+        owners = {mark.parent: mark.read_text() for mark in marks}
+        sizes = {folder: _bytes(folder) for folder in owners}
+        total, owner = sum(sizes.values()), owners.get(newest)
+        too_many = sum(each == owner for each in owners.values()) - most
         for folder, taken in sizes.items():
-            if total <= limit:
-                break
-            if folder != newest:
-                gone = folder.rename(parent / f"{UNFINISHED}{uuid.uuid4().hex}")
-                shutil.rmtree(gone, ignore_errors=True)
+            surplus = too_many > 0 and owners[folder] == owner
+            if folder != newest and (surplus or total > limit) and _removed(folder):
                 total -= taken
+                too_many -= owners[folder] == owner
+
+
+def _removed(folder: Path) -> bool:
+    """False where it is in use."""
+    with (folder / SIZED).open("rb") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        gone = folder.rename(folder.with_name(unfinished_name()))
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def _bytes(folder: Path) -> int:

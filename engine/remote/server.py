@@ -6,11 +6,13 @@ import itertools
 import logging
 import socket
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from engine.backends.base import Backend
 from engine.backoff import Backoff
@@ -28,6 +30,7 @@ from engine.types import EngineStats, Rendered
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
+RECENT = 16  # personas kept for streams that will follow; those that are shown live by themselves
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before another connection is taken after one was refused
 
 
@@ -51,7 +54,8 @@ class EngineServer:
         self._guests: set[Guest] = set()
         self._owners: dict[int, tuple[Guest, int]] = {}  # runner's stream -> guest, guest's stream
         self._numbers = itertools.count()
-        self._personas: dict[str, Persona] = {}
+        self._personas: WeakValueDictionary[str, Persona] = WeakValueDictionary()
+        self._recent: deque[Persona] = deque(maxlen=RECENT)
         self._admission = ThreadPoolExecutor(1, "admit")
         self._over = threading.Event()
         self._crowded = 0  # of guests that have left
@@ -199,6 +203,8 @@ class EngineServer:
         return self._runner
 
     def _persona(self, folder: str) -> Persona:
-        if folder not in self._personas:
-            self._personas[folder] = load_persona(Path(folder))
-        return self._personas[folder]
+        persona = self._personas.get(folder)
+        if persona is None:
+            persona = self._personas[folder] = load_persona(Path(folder))
+        self._recent.append(persona)
+        return persona

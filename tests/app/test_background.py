@@ -20,6 +20,7 @@ from app.hosts.hosts import Host, Hosts
 from app.personas.service import Catalogue
 from app.sessions.spec import EndReason, FailureCode, Limits, SessionSpec
 from engine.errors import BackendUnavailable
+from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietRunner
 from tests.limits import no_more_files
 
@@ -42,7 +43,7 @@ def _spec(persona: str = "ada") -> SessionSpec:
 class ReadyPersonas(Catalogue):
     """Nothing has to be prepared."""
 
-    async def load(self, *_: object) -> None:  # type: ignore[override]
+    async def load(self, *_: object, **__: object) -> None:  # type: ignore[override]
         return None
 
 
@@ -94,8 +95,7 @@ async def test_stop_wakes_a_session_that_waits_for_a_place(tmp_path: Path) -> No
         raise AssertionError("there is nobody to be ready")
 
     running = asyncio.create_task(session.run(on_ready))
-    while not hosts._changed._waiters:  # noqa: ASYNC110 - it has no event of its own
-        await asyncio.sleep(0.001)
+    await until(lambda: bool(hosts._changed._waiters))
     session.stop(EndReason.DELETED)
     session.stop(EndReason.SHUTDOWN)
     async with asyncio.timeout(20):

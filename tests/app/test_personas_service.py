@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def catalogue(folder: Path, tmp_path: Path) -> Catalogue:
-    return Catalogue(folder, tmp_path / "cache")
+async def catalogue(folder: Path, tmp_path: Path) -> AsyncIterator[Catalogue]:
+    catalogue = Catalogue(folder, tmp_path / "cache")
+    yield catalogue
+    await catalogue.aclose()
 
 
 def write_block(folder: Path, name: str, keys: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -220,15 +221,39 @@ def test_sizes_that_were_asked_for_give_way_to_newer_ones(video: Path, tmp_path:
         given = settings(face_box=BOX)
         return prepare("ada", given, video, tmp_path, size=(size[0], size[1]) if size else None)
 
-    own, first, second = at(), at(128, 128), at(130, 130)
-    again = at(128, 128)
-    assert again.key == first.key
-    third = at(132, 132)
-    taken = sum(file.stat().st_size for file in third.folder.iterdir())
-    make_room(tmp_path, third.folder, limit=2 * taken)
+    own, first = at().key, at(128, 128).key
+    at(130, 130)
+    assert at(128, 128).key == first
+    third = at(132, 132).folder
+    taken = sum(file.stat().st_size for file in third.iterdir())
+    make_room(tmp_path, third, limit=2 * taken)
     left = {folder.name for folder in tmp_path.iterdir()}
-    assert left == {own.key, first.key, third.key}  # the second was not used for longest
-    assert second.frames[0].any()  # who shows it goes on
+    assert left == {own, first, third.name}  # the second was not used for longest
+    make_room(tmp_path, third, most=1)
+    assert {folder.name for folder in tmp_path.iterdir()} == {own, third.name}
+
+
+def test_a_size_that_is_shown_stays(video: Path, tmp_path: Path) -> None:
+    shown = prepare("ada", settings(face_box=BOX), video, tmp_path, size=(128, 128))
+    newest = prepare("ada", settings(face_box=BOX), video, tmp_path, size=(130, 130)).folder
+    make_room(tmp_path, newest, limit=0, most=1)
+    assert shown.folder.exists()
+    folder = shown.folder
+    del shown
+    gc.collect()
+    make_room(tmp_path, newest, limit=0, most=1)
+    assert not folder.exists()
+
+
+def test_one_personas_sizes_do_not_count_for_another(video: Path, tmp_path: Path) -> None:
+    def at(side: int, **more: Any) -> Path:
+        given = settings(face_box=BOX, **more)
+        return prepare("ada", given, video, tmp_path, size=(side, side)).folder
+
+    other = at(128, extra_margin=3)
+    older, newest = at(128), at(130)
+    make_room(tmp_path, newest, most=1)
+    assert (other.exists(), older.exists(), newest.exists()) == (True, False, True)
 
 
 @pytest.mark.parametrize("damage", ["manifest.json", "boxes.npy", "masks.npy"])

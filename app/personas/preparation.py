@@ -1,0 +1,139 @@
+"""Prepares a persona in a process of its own, which ends at once when nobody wants it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import errors
+from engine.errors import BackendUnavailable, EngineError, PersonaError
+from engine.prepare.cache import unfinished_name
+from engine.prepare.crop import Size
+from engine.prepare.settings import PersonaSettings
+from engine.prepare.tools import Tools
+from engine.shortage import blame
+
+log = logging.getLogger(__name__)
+
+SILENCE_S = 120.0  # without progress, after which a decoder hangs
+LONGEST_LINE = 1 << 20
+OURS = ("VOIPAVATAR_", "LIVEKIT_", "OTEL_")  # variables that a decoder of foreign files needs not
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What `engine.prepare.build.prepare` is called with."""
+
+    name: str
+    settings: PersonaSettings
+    video: Path
+    cache: Path
+    size: Size | None
+    tools: Tools
+
+    async def run(self, progress: Callable[[float], None] | None = None) -> None:
+        """Until it is in the cache. Cancelled, its process is killed and nothing half done stays.
+
+        Raises:
+            EngineError: whatever `prepare` raises, or PersonaError where its process crashed.
+        """
+        unfinished = unfinished_name()
+        process = await _start()
+        try:
+            await self._follow(process, unfinished, progress)
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            if process.stdin is not None:
+                process.stdin.close()
+            await process.wait()
+            leftover = self.cache / unfinished
+            await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
+
+    async def _follow(
+        self,
+        process: asyncio.subprocess.Process,
+        unfinished: str,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(self._job(unfinished)).encode() + b"\n")
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                raise PersonaError(
+                    f"The preparation of {self.video.name} stood still and was given up."
+                ) from None
+            if not line:
+                raise self._crashed(await process.wait())
+            if self._hear(json.loads(line), progress):
+                return
+
+    def _hear(self, message: dict[str, Any], progress: Callable[[float], None] | None) -> bool:
+        """True when it is done. Raises what it failed with."""
+        if "log" in message:
+            level = logging.getLevelName(message["log"].upper())
+            log.log(level, "%s", message["text"])
+        if "failed" in message:
+            raise _error(message["failed"], message["message"], message["remedy"])
+        if "progress" in message and progress is not None:
+            progress(message["progress"])
+        return "done" in message
+
+    def _crashed(self, status: int) -> EngineError:
+        if status == -signal.SIGKILL:
+            return EngineError(
+                f"The preparation of {self.video.name} was killed, perhaps for want of memory."
+            )
+        return PersonaError(
+            f"{self.video.name} cannot be prepared: what reads it crashed (status {status})."
+        )
+
+    def _job(self, unfinished: str) -> dict[str, Any]:
+        tools = (self.tools.landmarks_path, self.tools.parser_path)
+        return {
+            "name": self.name,
+            "settings": asdict(self.settings),
+            "video": str(self.video.absolute()),
+            "cache": str(self.cache.absolute()),
+            "size": self.size,
+            "tools": [path and str(path.absolute()) for path in tools],
+            "unfinished": unfinished,
+        }
+
+
+async def _start() -> asyncio.subprocess.Process:
+    """Raises EngineError where the system gives no process."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.prepare"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the service
+        )
+    except (OSError, RuntimeError) as error:
+        raise blame(error, EngineError(f"No process could be started: {error}.")) from error
+
+
+def _error(kind: str, message: str, remedy: str) -> EngineError:
+    if kind == BackendUnavailable.__name__:
+        return BackendUnavailable(message, remedy)
+    found = getattr(errors, kind, EngineError)
+    known = isinstance(found, type) and issubclass(found, EngineError)
+    return found(message) if known else EngineError(message)

@@ -1,0 +1,73 @@
+"""Who prepares next: one at a time, callers in turn, so that nobody waits for all of another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from engine.errors import CapacityExhausted
+
+MOST, MOST_EACH = 32, 8  # that may wait: in all, and of one caller
+
+
+class Turns:
+    """A lock whose waiters are served caller by caller, each caller's own in their order."""
+
+    def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
+        self._most, self._most_each = most, most_each
+        self._busy = False
+        self._served = ""  # whose turn it is, or was last
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # callers in turn
+
+    @asynccontextmanager
+    async def of(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn and hold it. Raises CapacityExhausted when too many wait already."""
+        if self._busy:
+            await self._wait(caller)
+        self._busy, self._served = True, caller
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    async def _wait(self, caller: str) -> None:
+        if len(self) >= self._most or len(self._waiting.get(caller, ())) >= self._most_each:
+            raise CapacityExhausted(
+                "Too many personas and sizes wait to be prepared; try again when some are ready."
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # it was given just now
+            else:
+                self._forget(caller, turn)
+            raise
+
+    def _forget(self, caller: str, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(caller)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[caller]
+
+    def _pass_on(self) -> None:
+        """The next caller's first is next; that caller goes to the end."""
+        while self._waiting:
+            others = (each for each in self._waiting if each != self._served)
+            caller = next(others, self._served)
+            queue = self._waiting.pop(caller)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[caller] = queue
+            if not turn.done():
+                turn.set_result(None)  # `_busy` stays: nobody gets in between
+                return
+        self._busy = False
