@@ -28,11 +28,12 @@ def readiness_checks(
 ) -> dict[str, Check]:
     """By what they look at."""
     return {
+        # The first two open nothing, and can be told when nothing can be opened.
+        "the processes of sessions": lambda: _worker(engine),
         "sessions that another process left": lambda: _settled(instance),
         "the database": database.ping,
         "the data folder": lambda: asyncio.to_thread(require_writable, settings.data_dir),
         "the personas": lambda: require_any_persona(catalogue),
-        "the processes of sessions": lambda: _worker(engine),
     }
 
 

@@ -80,7 +80,7 @@ def test_the_service_understands_its_environment(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
     assert settings.database == (
-        f"postgresql+asyncpg://voipavatar:{SECRETS['POSTGRES_PASSWORD']}@127.0.0.1:5432/voipavatar"
+        f"postgresql://voipavatar:{SECRETS['POSTGRES_PASSWORD']}@127.0.0.1:5432/voipavatar"
     )
     assert settings.livekit_url == "ws://127.0.0.1:7880"
     assert settings.livekit_api_secret.get_secret_value() == SECRETS["LIVEKIT_API_SECRET"]
