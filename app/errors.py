@@ -6,8 +6,8 @@ AppError
 ├── Forbidden 403          ├── PayloadTooLarge 413       ├── StartTimeout 504
 ├── SessionNotFound 404    ├── CapacityExhausted 503     ├── Unhealthy 503
 ├── PersonaNotFound 404    │   ├── StorageUnavailable    ├── Draining 503
-├── PersonaInvalid 422     │   └── ResourcesExhausted    ├── SessionOver 409
-                                                         └── Internal 500
+├── PersonaInvalid 422     │   └── ResourcesExhausted    ├── ClockSkew 503
+├── SessionOver 409                                      └── Internal 500
 """
 
 from __future__ import annotations
@@ -113,6 +113,10 @@ class ResourcesExhausted(Unhealthy):
     """No file descriptor, memory, thread or connection is left."""
 
     code, title = "resources_exhausted", "The service is short of resources"
+
+
+class ClockSkew(AppError):
+    status, code, title = 503, "clock_skew", "The clock is wrong"
 
 
 class Draining(AppError):

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from app.deps import All
-from app.errors import AppError, Draining, Unhealthy
+from app.errors import AppError, ClockSkew, Draining, Unhealthy
 from app.health import ASK_S
 from app.problems import describe
 from app.sessions.repository import SessionRepository
@@ -34,8 +34,8 @@ async def health(services: All) -> HealthStatus:
     return HealthStatus()
 
 
-@router.head("/ready", responses=describe(Unhealthy, Draining))
-@router.get("/ready", responses=describe(Unhealthy, Draining))
+@router.head("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
+@router.get("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
 async def ready(services: All) -> ReadyStatus:
     """200 while a session could begin now; else the first thing that is missing."""
     if services.sessions.draining:

@@ -13,6 +13,7 @@ from app.errors import ResourcesExhausted, StorageUnavailable, Unhealthy, shorta
 from app.health import Check
 from app.personas.rules import require_any_persona
 from app.personas.service import Catalogue
+from app.rtc.clocks import ClockCheck
 from app.sessions.instances import Instance
 from app.sessions.registry import Engine
 
@@ -34,6 +35,7 @@ def readiness_checks(
         "the database": database.ping,
         "the data folder": lambda: asyncio.to_thread(require_writable, settings.data_dir),
         "the personas": lambda: require_any_persona(catalogue),
+        "the clock": ClockCheck(settings),
     }
 
 

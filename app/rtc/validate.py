@@ -16,10 +16,12 @@ from app.outbound.dial import CannotConnect, NotPublic
 from app.outbound.fetch import Answer, CertificateRefused, NotSpoken, get
 from app.outbound.proxies import ProxyUnusable, current_proxies
 from app.outbound.targets import NOT_PUBLIC
+from app.rtc.clocks import ahead_s, require_good_clock, require_time_left
 
 PATIENCE_S = 3.0  # contract.md: at most
 NO_ROOM = b"room does not exist"  # livekit-server 1.13, where rooms are not made by joining
 ENOUGH = 256  # bytes of the body, to find that in
+REFUSED = (400, 401, 403)
 OURS = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 THEIRS = "Make it with an API key and secret of that server."
 
@@ -35,6 +37,7 @@ async def ask_livekit(
         Forbidden: `public_only`, and the URL leads to an address that is not.
         LiveKitUnreachable: nothing that speaks LiveKit answered in time.
         LiveKitTokenRejected: it refused; `ours` tells whose keys to look at.
+        ClockSkew: it refused a token of ours, since the clocks differ.
         ResourcesExhausted: there is no socket to ask with.
     """
     where = "LIVEKIT_URL" if ours else "the URL"
@@ -58,6 +61,11 @@ async def ask_livekit(
             f"LiveKit at {livekit_url} did not answer ({reason}). "
             + ("Start it, or set LIVEKIT_URL." if ours else "Look at the URL.")
         ) from None
+    if answer.status in REFUSED:
+        if ours:
+            require_good_clock(ahead_s(answer.headers), livekit_url)
+        else:
+            require_time_left(token, answer.headers)
     _judge(answer, livekit_url, where, ours)
 
 
@@ -84,7 +92,7 @@ def _judge(answer: Answer, livekit_url: str, where: str, ours: bool) -> None:
             f"LiveKit at {livekit_url} has no room of that name, and makes none for those who "
             "join: create it first."
         )
-    if status in (400, 401, 403):
+    if status in REFUSED:
         raise LiveKitTokenRejected(
             f"LiveKit at {livekit_url} refused the token ({status}). {OURS if ours else THEIRS}"
         )

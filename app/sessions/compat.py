@@ -62,6 +62,7 @@ class Launch(BaseModel):
         200: {"model": SessionView},
         **describe(
             errors.CapacityExhausted,
+            errors.ClockSkew,
             errors.PersonaNotFound,
             errors.Forbidden,
             errors.LiveKitTokenRejected,

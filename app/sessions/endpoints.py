@@ -68,6 +68,7 @@ EXAMPLES: dict[str, Any] = {
     responses=describe(
         errors.RoomConflict,
         errors.CapacityExhausted,
+        errors.ClockSkew,
         errors.PersonaNotFound,
         *_WAITING,
     ),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.config import Settings
 from app.errors import LiveKitTokenRejected, ValidationFailed
 from app.rtc.names import PUBLISH_ON_BEHALF
-from app.rtc.tokens import LEEWAY_S, Claims, avatar_token, read_claims
+from app.rtc.tokens import Claims, avatar_token, read_claims
 from app.sessions.locks import Key
 from app.sessions.schemas import AudioBody, CreateSession, checked_name, livekit_address
 from app.sessions.spec import AudioSpec, Limits
@@ -94,6 +93,7 @@ def resolve_audio(
 
 
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:
+    """All but its time, of which LiveKit is the judge: our clock may be wrong."""
     if claims.room != wanted.room:
         raise LiveKitTokenRejected("The token is not for the room that `room` names.")
     _check_name(claims.identity, "identity")
@@ -115,12 +115,6 @@ def _check_claims(claims: Claims, wanted: CreateSession) -> None:
         raise LiveKitTokenRejected(
             "The token does not allow to publish picture and sound: set `canPublishSources` to "
             "`camera` and `microphone`, in lower case, or leave it out."
-        )
-    if claims.expires is not None and claims.expires + LEEWAY_S < time.time():
-        raise LiveKitTokenRejected("The token has expired: make a new one.")
-    if claims.begins is not None and claims.begins - LEEWAY_S > time.time():
-        raise LiveKitTokenRejected(
-            "The token is not valid yet: look at its `nbf`, and at the clocks of both machines."
         )
 
 
