@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import socket
 import subprocess
 import tempfile
 from dataclasses import replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import av
-import httpx
 
 from app.config import Settings
 from app.doctor.finding import Finding, State
@@ -66,18 +67,27 @@ def port(settings: Settings) -> Finding:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            return _taken(where, error)
+            return _taken(settings, where, error)
     return Finding("Port", "ok", f"{where} is free")
 
 
-def _taken(where: str, error: OSError) -> Finding:
-    try:
-        if httpx.get(f"http://{where}/health", trust_env=False).json() == {"status": "ok"}:
-            return Finding("Port", "ok", f"the service answers on {where}")
-    except (httpx.HTTPError, ValueError):
-        pass  # whatever it is, it isn't ours
+def _taken(settings: Settings, where: str, error: OSError) -> Finding:
+    if _is_ours(settings):
+        return Finding("Port", "ok", f"the service answers on {where}")
     detail = f"{where} cannot be taken now: {error.strerror}"
     return Finding("Port", "note", detail, "voipavatar serve --port <another>")
+
+
+def _is_ours(settings: Settings) -> bool:
+    """Reads no further than our own answer goes: any program may answer there."""
+    asking = HTTPConnection(settings.host, settings.port, timeout=5)
+    try:
+        asking.request("GET", "/health", headers={"Accept-Encoding": "identity"})
+        return bool(json.loads(asking.getresponse().read(100)) == {"status": "ok"})
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        asking.close()
 
 
 def livekit_server() -> Finding:

@@ -245,3 +245,27 @@ async def test_an_answer_of_something_else_is_a_connection_error(
         await api.look("ses_1")
     service.answers = []
     await api.aclose()
+
+
+async def test_a_redirect_is_not_followed_with_the_key(service: Service) -> None:
+    elsewhere = {"Location": f"{service.url}/elsewhere"}
+    service.answers = [(status, {}, elsewhere) for status in (301, 302, 307, 308)] * 3
+    api = Api(service.url, "key-1", QUICK)
+    for _ in range(4):
+        with pytest.raises(APIConnectionError, match="VOIPAVATAR_API_URL"):
+            await api.look("ses_1")
+    assert {path for _, path in service.asked} == {"/sessions/ses_1"}
+    service.answers = []
+    await api.aclose()
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_an_answer_without_measure_is_not_read(service: Service, status: int) -> None:
+    packed = {"Content-Encoding": "gzip"}
+    service.answers = [(status, {"state": "x" * 2_000_000}, {}), (status, {}, packed)]
+    api = Api(service.url, None, QUICK)
+    for _ in range(2):
+        with pytest.raises(APIConnectionError, match="cannot be used"):
+            await api.look("ses_1")
+    assert all(headers["Accept-Encoding"] == "identity" for headers in service.headers)
+    await api.aclose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIStatusError
 
+from .answers import AS_IT_IS, Answer, answer_of, code_of, read, refusal, retry_after
 from .log import logger
 
 END_S = 10.0  # by then a session that was told to end has ended
 CLOSE_S = 3.0  # longer than this nobody waits for a service that does not answer
 LOOK_S = 2.0
 CONFLICTS = 3  # so often a place that was made free may be gone again
-LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
 
-Answer = dict[str, Any]
 Place = tuple[str, str, str]  # LiveKit server, room, identity
 
 
@@ -51,7 +49,7 @@ class Api:
         """Raises VoipAvatarException for what can be no address or no key."""
         _check(url, key)
         self._url = url.rstrip("/")
-        self._headers = {"x-api-key": key} if key else {}
+        self._headers = AS_IT_IS | ({"x-api-key": key} if key else {})
         self._options = options
         self._http: aiohttp.ClientSession | None = None
         self._unsure: dict[Place, Doubt] = {}  # where a session of ours may be
@@ -71,7 +69,7 @@ class Api:
             try:
                 session = await self._retried(lambda: self._post(body, place, agent))
             except APIStatusError as error:
-                if _code(error) != "room_conflict":
+                if code_of(error) != "room_conflict":
                     raise
             else:
                 self._unsure.pop(place, None)
@@ -200,7 +198,7 @@ class Api:
             except APIError as error:
                 if not error.retryable or tried == self._options.max_retry:
                     raise
-                pause = _retry_after(error) or self._options.retry_interval
+                pause = retry_after(error) or self._options.retry_interval
                 logger.warning(
                     "the avatar service did not answer as it should, trying again",
                     extra={"attempt": tried + 1, "error": error.message, "pause_s": pause},
@@ -213,29 +211,22 @@ class Api:
     ) -> Answer:
         """Raises APIError, also where the answer is not one of ours: it lacks what it `needs`."""
         if self._http is None:
-            self._http = aiohttp.ClientSession(headers=self._headers)
+            self._http = aiohttp.ClientSession(headers=self._headers, auto_decompress=False)
         try:
             async with self._http.request(
                 method,
                 self._url + path,
                 json=body,
+                allow_redirects=False,  # the key is for this address alone
                 timeout=aiohttp.ClientTimeout(total=self._options.timeout),
             ) as response:
-                text = await response.text()
+                text = await read(response)
                 if not response.ok:
-                    raise _refusal(response, text)
-                return _answer(text, needs)
+                    raise refusal(response, text)
+                return answer_of(text, needs)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             message = f"{self._url} cannot be used: {error or type(error).__name__}"
             raise APIConnectionError(message) from error
-
-
-def _answer(text: str, needs: tuple[str, ...]) -> Answer:
-    """Raises ValueError."""
-    answer = json.loads(text)
-    if not isinstance(answer, dict) or not all(answer.get(key) is not None for key in needs):
-        raise ValueError("what answers there is no voipavatar service (see VOIPAVATAR_API_URL)")
-    return answer
 
 
 def _check(url: str, key: str | None) -> None:
@@ -270,31 +261,8 @@ async def _check_may_end(
     )
 
 
-def _refusal(response: aiohttp.ClientResponse, text: str) -> APIStatusError:
-    try:
-        problem = json.loads(text)
-        detail = str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        problem, detail = {}, text[:200] or str(response.reason)
-    return APIStatusError(
-        detail,
-        status_code=response.status,
-        request_id=response.headers.get("X-Request-Id"),
-        body={**problem, "retry_after": response.headers.get("Retry-After")},
-    )
-
-
 def _place(livekit_url: str, room: str, identity: str) -> Place:
     """What no two avatars share. An address has one form, as the service gives it."""
     parts = urlsplit(livekit_url)
     scheme = parts.scheme.lower().replace("http", "ws")
     return f"{scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}", room, identity
-
-
-def _code(error: APIStatusError) -> str | None:
-    return error.body.get("code") if isinstance(error.body, dict) else None
-
-
-def _retry_after(error: APIError) -> float | None:
-    given = error.body.get("retry_after") if isinstance(error.body, dict) else None
-    return min(float(given), LONGEST_PAUSE_S) if given and given.isdecimal() else None
