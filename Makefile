@@ -55,6 +55,6 @@ conformance: setup livekit-server ## the real livekit-agents against the service
 
 .PHONY: clean
 clean: ## remove the environment and every cache; data/ and models/ stay
-	rm -rf .venv .tools .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	rm -f demo.mp4 demo.json bench.html bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,7 +28,7 @@ class Services:
     metrics: Metrics
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     found: Services = request.state.services
     return found
 
@@ -36,15 +36,15 @@ def _services(request: Request) -> Services:
 All = Annotated[Services, Depends(_services)]
 
 
-def _sessions(services: All) -> Sessions:
+async def _sessions(services: All) -> Sessions:
     return services.sessions
 
 
-def _catalogue(services: All) -> Catalogue:
+async def _catalogue(services: All) -> Catalogue:
     return services.catalogue
 
 
-def _requested_at(request: Request) -> float:
+async def _requested_at(request: Request) -> float:
     arrived: float = request.state.requested_at
     return arrived
 

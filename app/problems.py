@@ -15,10 +15,13 @@ from starlette.routing import compile_path
 
 from app.errors import (
     AppError,
+    BadRequest,
     Draining,
     Forbidden,
+    HeadTooLarge,
     Internal,
     PayloadTooLarge,
+    RequestTimeout,
     ResourcesExhausted,
     StorageUnavailable,
     Unauthenticated,
@@ -34,6 +37,9 @@ MEDIA_TYPE = "application/problem+json"
 _EVERYWHERE: tuple[type[AppError], ...] = (
     Unauthenticated,
     Forbidden,
+    BadRequest,
+    RequestTimeout,
+    HeadTooLarge,
     PayloadTooLarge,
     ValidationFailed,
     Unhealthy,

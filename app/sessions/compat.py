@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
@@ -55,22 +55,21 @@ class Launch(BaseModel):
     )
 
 
-@router.post(
-    "/sessions",
-    status_code=201,
-    responses={
-        200: {"model": SessionView},
-        **describe(
-            errors.CapacityExhausted,
-            errors.ClockSkew,
-            errors.PersonaNotFound,
-            errors.Forbidden,
-            errors.LiveKitTokenRejected,
-            errors.LiveKitUnreachable,
-        ),
-    },
-)
-@router.post("/session", status_code=201, deprecated=True)
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": SessionView},
+    **describe(
+        errors.CapacityExhausted,
+        errors.ClockSkew,
+        errors.PersonaNotFound,
+        errors.Forbidden,
+        errors.LiveKitTokenRejected,
+        errors.LiveKitUnreachable,
+    ),
+}
+
+
+@router.post("/sessions", status_code=201, responses=_RESPONSES)
+@router.post("/session", status_code=201, responses=_RESPONSES, deprecated=True)
 async def launch(
     body: Launch,
     sessions: Calls,

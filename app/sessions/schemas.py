@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     JsonValue,
     SecretStr,
+    StrictBool,
     model_validator,
 )
 
@@ -52,6 +53,13 @@ def _small(value: JsonValue) -> JsonValue:
     return value
 
 
+def _number(value: object) -> object:
+    """Only where JSON has a number: pydantic alone takes `true` and `"1"` for 1."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    return value
+
+
 def livekit_address(value: str) -> str:
     """`ws` or `wss`, one form of the host, no path at the end: it is part of a key."""
     parts = urlsplit(value)  # raises ValueError by itself for a broken address
@@ -76,7 +84,9 @@ LiveKitUrl = Annotated[
     Field(json_schema_extra={"pattern": "^(ws|http)s?://.", "maxLength": 500}),
     AfterValidator(livekit_address),
 ]
-Even = Annotated[int, Field(ge=64, le=1920, multiple_of=2)]
+Number = BeforeValidator(_number)
+Even = Annotated[int, Number, Field(ge=64, le=1920, multiple_of=2)]
+Seconds = Annotated[float, Number]
 Empty = BeforeValidator(lambda value: None if value == "" else value)
 
 
@@ -88,7 +98,7 @@ class AudioBody(Body):
     source: Literal["auto", "track", "data_stream"] = "auto"
     participant: Name | None = Field(None, description="whose microphone to follow in `track`")
     agent: Name | None = Field(None, description="the agent's identity in `data_stream`")
-    barge_in: bool | None = Field(
+    barge_in: StrictBool | None = Field(
         None,
         description="in `data_stream`: whether people interrupt the avatar by beginning to speak "
         "(only `participant`, if given); else as the service is configured",
@@ -114,9 +124,9 @@ class VideoBody(Body):
 
 
 class LimitsBody(Body):
-    max_duration_s: float | None = Field(None, gt=0, le=7 * DAY_S, allow_inf_nan=False)
-    join_timeout_s: float = Field(_LIMITS.join_timeout_s, gt=0, le=300, allow_inf_nan=False)
-    participant_left_timeout_s: float = Field(
+    max_duration_s: Seconds | None = Field(None, gt=0, le=7 * DAY_S, allow_inf_nan=False)
+    join_timeout_s: Seconds = Field(_LIMITS.join_timeout_s, gt=0, le=300, allow_inf_nan=False)
+    participant_left_timeout_s: Seconds = Field(
         _LIMITS.participant_left_timeout_s, ge=0, le=DAY_S, allow_inf_nan=False
     )
 
@@ -138,18 +148,26 @@ class CreateSession(Body):
     )
 
 
+def _or_empty(schema: dict[str, Any]) -> None:
+    """`?limit=` is as good as none, and the page says so."""
+    plain = {name: schema.pop(name) for name in ("type", "minimum", "maximum") if name in schema}
+    schema.setdefault("anyOf", [plain]).append({"type": "string", "maxLength": 0})
+
+
 class Waiting(Body):
     """`?wait=ready&timeout=10`."""
 
-    wait: Annotated[Literal["ready"] | None, Empty] = None
+    wait: Annotated[Literal["ready"] | None, Empty] = Field(None, json_schema_extra=_or_empty)
     timeout: float = Field(10.0, gt=0, le=60, allow_inf_nan=False, description="seconds")
 
 
 class Listing(Body):
     """`?state=&limit=&cursor=`."""
 
-    state: Annotated[State | None, Empty] = None
-    limit: Annotated[int, BeforeValidator(lambda value: value or 50)] = Field(50, ge=1, le=200)
+    state: Annotated[State | None, Empty] = Field(None, json_schema_extra=_or_empty)
+    limit: Annotated[int, BeforeValidator(lambda value: value or 50)] = Field(
+        50, ge=1, le=200, json_schema_extra=_or_empty
+    )
     cursor: Annotated[str | None, Empty] = Field(None, max_length=500)
 
 
@@ -240,7 +258,7 @@ class SessionStats(BaseModel):
 class ViewerTokenRequest(Body):
     identity: Name | None = Field(None, description="made up when not given")
     name: Name | None = None
-    can_publish: bool = True
+    can_publish: StrictBool = True
 
 
 class ViewerToken(BaseModel):

@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.config import Settings
+from app.logging import configure_logging
 from app.server import listen, serve
-from tests.fixtures.api import QuietStage
+from tests.fixtures.api import QuietEngine, QuietStage
 
 
 @dataclass
@@ -45,6 +46,7 @@ def start(settings: Settings, *arguments: str) -> Child:
 
 
 async def main() -> None:
+    configure_logging("json", "warning")  # nobody reads our standard output any further
     fields = json.loads(sys.stdin.readline())
     fields |= {name: Path(fields[name]) for name in ("data_dir", "personas_dir", "models_dir")}
     fields["livekit_api_secret"] = SecretStr(fields["livekit_api_secret"])
@@ -52,7 +54,7 @@ async def main() -> None:
     listening = listen(settings)
     sys.stdout.write("http://{}:{}\n".format(*listening.getsockname()))
     sys.stdout.flush()
-    stage = QuietStage(stuck="stuck" in sys.argv)
+    stage = QuietStage(QuietEngine(capacity=100_000), stuck="stuck" in sys.argv)
     await serve(settings, listening, stage_factory=stage.open)
 
 
