@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 from app.process.signals import obey_as_init
 
 
 def main() -> None:
     """Signals first: to import the rest takes seconds on a slow machine."""
     obey_as_init()
-    from app.cli import main as command
-
+    try:
+        from app.cli import main as command
+    except ImportError as error:
+        if type(error).__name__ != "UnsupportedLiveKit":
+            raise
+        sys.exit(str(error))
     command()

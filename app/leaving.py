@@ -50,8 +50,11 @@ def at_exit(status: Callable[[], int]) -> None:
 
 def _called_back() -> bool:
     """Whether LiveKit's library was started, not only imported."""
-    module = sys.modules.get("livekit.rtc._ffi_client")
-    return module is not None and module.FfiClient._instance is not None
+    if "livekit.rtc" not in sys.modules:
+        return False
+    from app.rtc.livekit_private import library_started
+
+    return library_started()
 
 
 def _written() -> bool:

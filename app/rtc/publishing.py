@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Literal
 
 from livekit import rtc
-from livekit.rtc._proto.room_pb2 import AudioEncoding
+
+from app.rtc.livekit_private import AudioEncoding
 
 STREAM = "avatar"  # both tracks: lets rooms with sync_streams group them (livekit.md §2.6)
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from livekit import rtc
-from livekit.rtc import _ffi_client
-from livekit.rtc._proto import ffi_pb2
 
+from app.rtc import livekit_private
+from app.rtc.livekit_private import FfiEvent, FfiRequest
 from app.rtc.speech_in import Pcm
 
 Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
@@ -38,33 +38,29 @@ class Voice(rtc.AudioSource):
 
         Raises RuntimeError where LiveKit does not take it.
         """
-        if self._ffi_handle.disposed or not len(pcm):
+        if not len(pcm):
             return
-        samples = np.ascontiguousarray(pcm)
-        request = ffi_pb2.FfiRequest()
-        request.capture_audio_frame.source_handle = self._ffi_handle.handle
-        buffer = request.capture_audio_frame.buffer
-        buffer.data_ptr = samples.ctypes.data  # copied before the request returns
-        buffer.sample_rate, buffer.num_channels = self.sample_rate, 1
-        buffer.samples_per_channel = len(samples)
-        await _events().taken(request)
+        samples = np.ascontiguousarray(pcm)  # copied before the request returns
+        request = livekit_private.capture_request(self, samples.ctypes.data, len(samples))
+        if request is not None:
+            await _events().taken(request)
 
 
 class _Events:
     """Stands before the queue through which LiveKit's package hands its events to event loops."""
 
     def __init__(self) -> None:
-        queue = _ffi_client.FfiClient.instance.queue
+        queue = livekit_private.event_queue()
         self._pass_on = queue.put
         self._known = threading.local()
         self._lock = threading.Lock()
         self._waiting: dict[int, Waiter] = {}  # by the number of a request
         # While a request is made its number is not known yet, and the answer may be there before:
         self._asking = 0
-        self._early: dict[int, ffi_pb2.FfiEvent] = {}
+        self._early: dict[int, FfiEvent] = {}
         queue.put = self._put
 
-    async def taken(self, request: ffi_pb2.FfiRequest) -> None:
+    async def taken(self, request: FfiRequest) -> None:
         """Make a request to take sound, and wait until it has been done."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -72,7 +68,7 @@ class _Events:
             self._asking += 1
         number: int | None = None
         try:
-            response = _ffi_client.FfiClient.instance.request(request)
+            response = livekit_private.request(request)
             number = response.capture_audio_frame.async_id
         finally:
             early, of_others = self._asked(number, (loop, done))
@@ -82,22 +78,20 @@ class _Events:
             _settle(done, early)
         await done
 
-    def _asked(
-        self, number: int | None, waiter: Waiter
-    ) -> tuple[ffi_pb2.FfiEvent | None, list[ffi_pb2.FfiEvent]]:
+    def _asked(self, number: int | None, waiter: Waiter) -> tuple[FfiEvent | None, list[FfiEvent]]:
         """The answer if it is there already; and others' that were held back meanwhile."""
         with self._lock:
             self._asking -= 1
             early = None if number is None else self._early.pop(number, None)
             if number is not None and early is None:
                 self._waiting[number] = waiter
-            of_others: list[ffi_pb2.FfiEvent] = []
+            of_others: list[FfiEvent] = []
             if not self._asking:
                 of_others = list(self._early.values())
                 self._early.clear()
             return early, of_others
 
-    def _put(self, event: ffi_pb2.FfiEvent) -> None:
+    def _put(self, event: FfiEvent) -> None:
         """On a thread of LiveKit's."""
         if not hasattr(self._known, "stays"):
             # One more than is released when the call returns.
@@ -126,7 +120,7 @@ def _events() -> _Events:
     return _Events()
 
 
-def _settle(done: asyncio.Future[Any], event: ffi_pb2.FfiEvent) -> None:
+def _settle(done: asyncio.Future[Any], event: FfiEvent) -> None:
     if done.done():  # cancelled: nobody waits any more
         return
     error = event.capture_audio_frame.error

@@ -1,0 +1,133 @@
+"""Everything this service uses of the `livekit` package that is not its public interface.
+
+The package hides who sent a piece of a byte stream, and each piece of sound that it has taken is
+told to every room of the process. So we go one layer down, to what the package may change in any
+release: what is needed of it is looked for when this module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeAlias
+
+from livekit import rtc
+
+SUPPORTED = (1, 1, 21), (1, 3)  # from, and below; pyproject.toml says the same
+
+
+class UnsupportedLiveKit(ImportError):
+    """The installed `livekit` package is not one that this service can work with."""
+
+
+def _installed() -> str:
+    try:
+        return version("livekit")
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+def _unsupported(why: str) -> UnsupportedLiveKit:
+    oldest, newest = (".".join(map(str, each)) for each in SUPPORTED)
+    return UnsupportedLiveKit(
+        f"livekit {_installed()} is installed, and this voipavatar works with livekit "
+        f">={oldest},<{newest} ({why}): pip install 'livekit>={oldest},<{newest}', "
+        "or run make setup."
+    )
+
+
+def _check_version(installed: str) -> None:
+    numbers = tuple(int(part) for part in installed.split(".")[:3] if part.isdecimal())
+    oldest, newest = SUPPORTED
+    if not oldest <= numbers < newest:
+        raise _unsupported("another version")
+
+
+def _check_names(events: Any) -> None:
+    """Raises UnsupportedLiveKit for a field or method that is not there any more."""
+    for message, fields in (
+        (events.FfiEvent, ("capture_audio_frame", "room_event")),
+        (events.FfiRequest, ("capture_audio_frame", "dispose")),
+        (room_pb2.RoomEvent, ("byte_stream_opened", *STREAM_PACKETS)),
+        (room_pb2.ByteStreamOpened, ("participant_identity", "reader")),
+        (room_pb2.DataStreamChunkReceived, ("participant_identity", "chunk")),
+        (room_pb2.DataStreamTrailerReceived, ("participant_identity", "trailer")),
+    ):
+        for name in fields:
+            if name not in message.DESCRIPTOR.fields_by_name:
+                raise _unsupported(f"{message.DESCRIPTOR.name} has no {name}")
+    for owner, names in (
+        (rtc.Room, ("_on_room_event",)),
+        (_ffi_client.FfiClient, ("instance", "_instance", "queue", "request")),
+        (_ffi_client.FfiQueue, ("put", "subscribe", "unsubscribe")),
+        (_ffi_client.FfiHandle, ("dispose",)),
+    ):
+        for name in names:
+            if not hasattr(owner, name):
+                raise _unsupported(f"{owner.__name__} has no {name}")
+
+
+STREAM_PACKETS = ("stream_header_received", "stream_chunk_received", "stream_trailer_received")
+
+_check_version(_installed())
+try:
+    from livekit.rtc import _ffi_client
+    from livekit.rtc._proto import ffi_pb2, room_pb2
+    from livekit.rtc._proto.room_pb2 import AudioEncoding
+except ImportError as error:
+    raise _unsupported(str(error)) from error
+_check_names(ffi_pb2)
+
+FfiEvent: TypeAlias = ffi_pb2.FfiEvent
+FfiRequest: TypeAlias = ffi_pb2.FfiRequest
+RoomEvent: TypeAlias = room_pb2.RoomEvent
+ByteStreamOpened: TypeAlias = room_pb2.ByteStreamOpened
+Chunk: TypeAlias = room_pb2.DataStream.Chunk
+Trailer: TypeAlias = room_pb2.DataStream.Trailer
+__all__ = ["AudioEncoding"]  # and what is defined here
+
+
+def library_started() -> bool:
+    """Whether LiveKit's library runs in this process, not only imported."""
+    return _ffi_client.FfiClient._instance is not None
+
+
+def request(wanted: FfiRequest) -> Any:
+    """Ask the library for something, at once."""
+    return _ffi_client.FfiClient.instance.request(wanted)
+
+
+def event_queue() -> Any:
+    """Its `put` gets each event of the library, on the library's threads."""
+    return _ffi_client.FfiClient.instance.queue
+
+
+def capture_request(source: rtc.AudioSource, address: int, samples: int) -> FfiRequest | None:
+    """A request to take that much mono int16 sound at an address; None for a closed source."""
+    handle = source._ffi_handle
+    if handle.disposed:
+        return None
+    wanted = FfiRequest()
+    wanted.capture_audio_frame.source_handle = handle.handle
+    buffer = wanted.capture_audio_frame.buffer
+    buffer.data_ptr = address
+    buffer.sample_rate, buffer.num_channels = source.sample_rate, 1
+    buffer.samples_per_channel = samples
+    return wanted
+
+
+def tap_room(room: rtc.Room, take: Callable[[RoomEvent], bool]) -> None:
+    """`take` gets each event of a room before the room does, in order; the room does not get those
+    for which it returns True."""
+    known = room._on_room_event
+
+    def on_event(event: RoomEvent) -> None:
+        if not take(event):
+            known(event)
+
+    room._on_room_event = on_event  # type: ignore[method-assign]
+
+
+def drop_handle(handle: int) -> None:
+    """Let the library forget what it has kept for us under a number."""
+    _ffi_client.FfiHandle(handle).dispose()
