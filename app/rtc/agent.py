@@ -16,9 +16,11 @@ import numpy as np
 import structlog
 from livekit import rtc
 
+from app.rtc.byte_streams import ByteStream, ByteStreams
 from app.rtc.incoming import Backlog, Incoming, TooMuch
 from app.rtc.ledger import Finished, Started
 from app.rtc.notices import Notices
+from app.rtc.rejections import Rejections
 from app.rtc.speaker import Speaker
 from app.rtc.speech_in import Pcm
 
@@ -71,6 +73,8 @@ class AgentVoice:
         self._notices = Notices(agent)
         out.on_playback = self._notices.put
         self._room: rtc.Room | None = None
+        self._streams: ByteStreams | None = None
+        self._rejections = Rejections()
         self._backlog = Backlog()
         self._waiting: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
@@ -86,7 +90,8 @@ class AgentVoice:
         self._release_room()
         self._room = room
         self._notices.attach(room)
-        room.register_byte_stream_handler(AUDIO_TOPIC, self._on_stream)
+        self._streams = ByteStreams(room, AUDIO_TOPIC, self._on_stream)
+        self._rejections.attach(room)
         # Agents send these to everybody; without a handler each makes a line in the log (§2.7).
         room.register_byte_stream_handler("lk.agent.session", lambda reader, _: reader.close())
         room.register_text_stream_handler("lk.transcription", lambda reader, _: reader.close())
@@ -122,6 +127,9 @@ class AgentVoice:
             # A method left registered keeps the room and its tracks, and a thread of each, in
             # LiveKit's library for ever: measured with livekit 1.2.1, docs/agents.md.
             room.local_participant.unregister_rpc_method(CLEAR)
+        if self._streams is not None:
+            self._streams.break_off("the room was left")
+        self._rejections.close()
 
     @property
     def speaking(self) -> bool:
@@ -136,13 +144,14 @@ class AgentVoice:
         self._out.clear()
         self._refuse_waiting()  # after it, since they come after what was being heard
 
-    def _on_stream(self, reader: rtc.ByteStreamReader, sender: str) -> None:
+    def _on_stream(self, stream: ByteStream, sender: str) -> None:
         if sender != self._agent:
             log.warning("audio of somebody else refused", sender=sender)
-            reader.close()
+            stream.close()
+            self._rejections.reject(sender)
             return
         self._note_speaker()
-        self._waiting.append(Incoming(reader, self._backlog, LONGEST_S))
+        self._waiting.append(Incoming(stream, self._backlog, LONGEST_S))
         self._arrived.set()
         if self._patience is not None and self._patience.when() is not None:
             # A new header supersedes the open stream, once its last bytes are in.
@@ -151,6 +160,7 @@ class AgentVoice:
 
     async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
         if call.caller_identity != self._agent:
+            self._rejections.reject(call.caller_identity)
             return "reject"
         self._set_present(True)
         # It has spoken before, or would have nothing to clear: the same process, however connected.

@@ -7,14 +7,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-
-from livekit import rtc
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 MOST_BYTES = 2**27  # ten minutes at 48 kHz in stereo; other forms have more bytes a second
 
 
 class TooMuch(Exception):
     """More waits to be said than is kept: nothing of this stream is, from now on."""
+
+
+class Pieces(Protocol):
+    """A byte stream: `ByteStream`."""
+
+    attributes: dict[str, str]
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def close(self) -> None: ...
 
 
 class Backlog:
@@ -32,12 +42,12 @@ class Incoming:
         form: rate and channels; None where its header does not tell, and nothing of it is kept.
     """
 
-    def __init__(self, reader: rtc.ByteStreamReader, backlog: Backlog, most_s: float) -> None:
+    def __init__(self, reader: Pieces, backlog: Backlog, most_s: float) -> None:
         """`most_s`: seconds that may be in the backlog, with this stream."""
         self._reader = reader
         self._backlog = backlog
         self._most_s = most_s
-        self.attributes = reader.info.attributes
+        self.attributes = reader.attributes
         self.form = audio_form(self.attributes)
         self._pieces: deque[bytes] = deque()
         self._news = asyncio.Event()

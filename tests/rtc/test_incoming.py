@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +18,7 @@ class Reader:
     """A byte stream whose pieces have all come."""
 
     def __init__(self, pieces: list[bytes], attributes: dict[str, str]) -> None:
-        self.info = SimpleNamespace(attributes=attributes)
+        self.attributes = attributes
         self._pieces: Iterator[bytes] = iter(pieces)
         self.closed = False
 
@@ -40,7 +39,7 @@ def stream(
     pieces: list[bytes], backlog: Backlog, attributes: dict[str, str] = MONO
 ) -> tuple[Incoming, Reader]:
     reader = Reader(pieces, attributes)
-    return Incoming(reader, backlog, most_s=10), reader  # type: ignore[arg-type]
+    return Incoming(reader, backlog, most_s=10), reader
 
 
 async def come(reader: Reader) -> None:
