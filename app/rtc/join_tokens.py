@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
 from livekit import rtc
 
-log = structlog.get_logger(__name__)
+from app.rtc.livekit_private import token_of
 
 
 class JoinTokens:
@@ -39,9 +38,4 @@ class JoinTokens:
         return another
 
     def _keep(self, room: rtc.Room) -> None:
-        # The event has no argument, and the room no public name for it.
-        token = getattr(room, "_token", None)
-        if isinstance(token, str):
-            self._refreshed = token
-        else:
-            log.warning("this version of livekit hides the token that LiveKit has refreshed")
+        self._refreshed = token_of(room)

@@ -65,6 +65,8 @@ def _check_names(events: Any) -> None:
         for name in names:
             if not hasattr(owner, name):
                 raise _unsupported(f"{owner.__name__} has no {name}")
+    if "_token" not in rtc.Room.__init__.__code__.co_names:
+        raise _unsupported("Room has no _token")
 
 
 STREAM_PACKETS = ("stream_header_received", "stream_chunk_received", "stream_trailer_received")
@@ -126,6 +128,12 @@ def tap_room(room: rtc.Room, take: Callable[[RoomEvent], bool]) -> None:
             known(event)
 
     room._on_room_event = on_event  # type: ignore[method-assign]
+
+
+def token_of(room: rtc.Room) -> str | None:
+    """What LiveKit would take to join this room again: the token of the join, or, once it has sent
+    a newer one, that."""
+    return room._token
 
 
 def drop_handle(handle: int) -> None:
