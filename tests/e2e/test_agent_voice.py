@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from app.rtc import agent as agent_voice
+from app.rtc.agent import AgentVoice
 from app.rtc.measure.participant import LiveKitAccess
 from app.sessions.spec import AudioSpec, EndReason, Outcome
 from tests.e2e.conftest import PATIENT, Live
@@ -110,18 +111,29 @@ async def test_the_limit_is_one_of_each_segment(
 async def test_what_waits_to_be_said_is_limited_in_all(
     perform: Perform, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside what has been taken in: here 3 s of each, so that the third and fourth are refused."""
-    monkeypatch.setattr(agent_voice, "LONGEST_S", 3.0)
+    """Beside what has been taken in: here 5 s of each, so that the third and fourth are refused.
+
+    Each is sent once the one before has come as far as it will: streams that come at the same time
+    share the limit in the order of their pieces.
+    """
+    monkeypatch.setattr(agent_voice, "LONGEST_S", 5.0)
     await agent.join("flood")
-    await perform("flood", audio=STREAM)
-    for _ in range(4):
-        await agent.say(tone(2.9))
+    live = await perform("flood", audio=STREAM)
+    voice = live.session._ear
+    assert isinstance(voice, AgentVoice)
+    most = tone(4.9, 8_000)
+    await agent.say(most, 8_000)
+    await until(lambda: voice._out.accounts.open == 1 and voice._current is None, 0.01)
+    await agent.say(most, 8_000)
+    await until(lambda: voice._current is not None and voice._current._over, 0.01)
+    for _ in range(2):
+        await agent.say(most, 8_000)
     await agent.until_finished(4)
     await agent.say(tone(0.2))
     await agent.until_finished(5)
     assert [f["interrupted"] for f in agent.finished] == [False, False, True, True, False]
     positions = [f["playback_position"] for f in agent.finished]
-    assert positions == pytest.approx([2.9, 2.9, 0.0, 0.0, 0.2], abs=0.005)
+    assert positions == pytest.approx([4.9, 4.9, 0.0, 0.0, 0.2], abs=0.005)
     assert len(agent.started) == 3, "of what is refused nothing is heard"
 
 
