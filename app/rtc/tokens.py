@@ -75,7 +75,7 @@ def avatar_token(
         can_publish_data=audio.source == "data_stream",
     )
     return (
-        _maker(settings)
+        token_maker(settings)
         .with_kind("agent")
         .with_identity(identity)
         .with_name(identity)
@@ -94,18 +94,20 @@ def viewer_token(
     name: str | None,
     *,
     can_publish: bool,
+    can_publish_data: bool = False,
     limits: Limits = USUAL_LIMITS,
 ) -> tuple[str, datetime]:
-    """A person's way into the room, and when it ends."""
+    """A person's way into the room, and when it ends. Data is what packets that steer agents and
+    avatars are made of, so it is for those who ask."""
     grants = api.VideoGrants(
         room_join=True,
         room=room,
         can_publish=can_publish,
         can_subscribe=True,
-        can_publish_data=can_publish,
+        can_publish_data=can_publish_data,
     )
     expires = datetime.now(UTC).replace(microsecond=0) + VIEWER_TTL
-    maker = _maker(settings).with_identity(identity).with_name(name or identity)
+    maker = token_maker(settings).with_identity(identity).with_name(name or identity)
     maker = maker.with_ttl(VIEWER_TTL).with_grants(grants).with_room_config(room_config(limits))
     return maker.to_jwt(), expires
 
@@ -174,7 +176,8 @@ def _text(value: object) -> str:
     return value
 
 
-def _maker(settings: Settings) -> api.AccessToken:
+def token_maker(settings: Settings) -> api.AccessToken:
+    """Signs with our key. Raises LiveKitTokenRejected where there is none."""
     secret = settings.livekit_api_secret.get_secret_value()
     if not (settings.livekit_api_key and secret):
         raise LiveKitTokenRejected(

@@ -132,7 +132,13 @@ async def get_stats(session_id: str, sessions: Calls) -> SessionStats:
 
 @router.post(
     "/{session_id}/viewer-token",
-    responses=describe(errors.SessionNotFound, errors.LiveKitExternal, errors.SessionOver),
+    responses=describe(
+        errors.SessionNotFound,
+        errors.LiveKitExternal,
+        errors.LiveKitTokenRejected,
+        errors.LiveKitUnreachable,
+        errors.SessionOver,
+    ),
 )
 async def create_viewer_token(
     session_id: str, sessions: Calls, body: ViewerTokenRequest | None = None

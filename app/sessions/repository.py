@@ -45,6 +45,17 @@ class SessionRepository:
         )
         return found.first()
 
+    async def live_in(self, livekit_url: str, room: str) -> Sequence[SessionRow]:
+        """All sessions that are live in a room."""
+        found = await self._session.scalars(
+            select(SessionRow).where(
+                SessionRow.livekit_url == livekit_url,
+                SessionRow.room == room,
+                SessionRow.state.in_(LIVE),
+            )
+        )
+        return found.all()
+
     async def page(
         self, state: State | None, limit: int, cursor: str | None
     ) -> tuple[Sequence[SessionRow], str | None]:

@@ -256,9 +256,14 @@ class SessionStats(BaseModel):
 
 
 class ViewerTokenRequest(Body):
-    identity: Name | None = Field(None, description="made up when not given")
+    identity: Name | None = Field(
+        None, description="nobody's in the room, nor the agent's; made up when not given"
+    )
     name: Name | None = None
     can_publish: StrictBool = True
+    can_publish_data: StrictBool = Field(
+        False, description="typed chat, but also what agents and avatars may be steered with"
+    )
 
 
 class ViewerToken(BaseModel):

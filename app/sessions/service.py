@@ -18,15 +18,11 @@ from app.db.models import SessionRow
 from app.errors import (
     CapacityExhausted,
     Draining,
-    LiveKitExternal,
-    SessionOver,
     Unhealthy,
-    ValidationFailed,
 )
 from app.metrics import Metrics
 from app.personas.rules import require_persona
 from app.personas.service import Catalogue
-from app.rtc.tokens import viewer_token
 from app.sessions.join import Joining, plan_joining
 from app.sessions.locks import Key, KeyLocks
 from app.sessions.preflight import Preflight
@@ -44,6 +40,7 @@ from app.sessions.spec import (
     shortage_outcome,
 )
 from app.sessions.store import SessionStore, conflict
+from app.sessions.viewers import admit_viewer
 
 log = structlog.get_logger(__name__)
 
@@ -168,30 +165,7 @@ class Sessions:
 
     async def viewer_token(self, session_id: str, wanted: ViewerTokenRequest) -> ViewerToken:
         row = await self.get(session_id)
-        if row.external:
-            raise LiveKitExternal(
-                "The session came with a token of somebody else's LiveKit; ask there for another."
-            )
-        if row.state == State.ENDING or State(row.state).terminal:
-            raise SessionOver("The session is over, and nobody is in its room: start another.")
-        identity = wanted.identity or f"viewer-{secrets.token_hex(4)}"
-        if identity == row.identity:
-            raise ValidationFailed("`identity` is the avatar's own; it would be thrown out.")
-        token, expires_at = viewer_token(
-            self._settings,
-            row.room,
-            identity,
-            wanted.name,
-            can_publish=wanted.can_publish,
-            limits=Limits(**row.limits),
-        )
-        return ViewerToken(
-            token=token,
-            livekit_url=row.livekit_url,
-            room=row.room,
-            identity=identity,
-            expires_at=expires_at,
-        )
+        return await admit_viewer(self._settings, self._store, row, wanted)
 
     async def drain(self) -> None:
         """Take no more, and end all that live; those not gone in time are cut off."""

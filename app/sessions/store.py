@@ -81,6 +81,11 @@ class SessionStore:
         async with self._database.read() as session:
             return await SessionRepository(session).live_on(*key)
 
+    async def live_in(self, livekit_url: str, room: str) -> Sequence[SessionRow]:
+        """All sessions that are live in a room."""
+        async with self._database.read() as session:
+            return await SessionRepository(session).live_in(livekit_url, room)
+
     async def page(self, wanted: Listing) -> tuple[Sequence[SessionRow], str | None]:
         async with self._database.read() as session:
             repository = SessionRepository(session)

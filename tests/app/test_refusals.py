@@ -202,6 +202,11 @@ def test_the_grants_are_the_least(service_settings: Settings) -> None:
     assert not own.video.can_publish_data
     granted = {name for name, value in vars(own.video).items() if value is True}
     assert granted == {"room_join", "can_publish", "can_subscribe"}
+    token, _ = viewer_token(service_settings, "r", "ann", None, can_publish=True)
+    person = check.verify(token)
+    assert person.video is not None
+    assert person.video.can_publish
+    assert not person.video.can_publish_data, "what steers agents and avatars is data"
     token, _ = viewer_token(service_settings, "r", "ann", None, can_publish=False)
     person = check.verify(token)
     assert person.kind != "agent"
