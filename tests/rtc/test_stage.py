@@ -10,7 +10,7 @@ from app.sessions.spec import SessionSpec
 
 
 class Catalogue:
-    async def load(self, name: str, *_: Any) -> str:
+    async def load(self, name: str, *_: Any, caller: str) -> str:
         return name
 
 
