@@ -220,7 +220,7 @@ def _tell(console: Console, persona: Persona, source: VideoInfo, is_new: bool) -
     if is_new:
         console.print(
             "See it speak:  voipavatar render "
-            f"--persona {persona.name} --audio speech.wav --out {persona.name}.mp4",
+            f"--persona {persona.name} --audio speech.wav --out {persona.name}-speaks.mp4",
             markup=False,
             highlight=False,
             soft_wrap=True,
