@@ -39,8 +39,8 @@ WORST_LEVELS, MEAN_LEVELS = 4, 0.5
 """Between a file and PyTorch: half precision alone moves two or three levels (h200.md §1)."""
 
 REFERENCE_BATCH = 5
-OPSET = 21
-"""The first in which a group norm of half precision stays one operator."""
+OPSET = 20
+"""In 21 a group norm stays one operator, of which TensorRT 10.6 says that its scale is too long."""
 
 WIDTH = 384  # of a token
 
@@ -62,14 +62,14 @@ INPUTS = ("mel", "index", "valid", "latents")
 
 PROVEN = frozenset(
     {
-        *("Add", "Cast", "Clip", "Concat", "Conv", "Div", "Gather", "Gelu", "Gemm"),
-        *("GroupNormalization", "IsInf", "IsNaN", "LayerNormalization", "MatMul", "Mul", "Or"),
-        *("Max", "Range", "ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Slice"),
-        *("Softmax", "Split", "Squeeze", "Tanh", "Transpose", "Unsqueeze", "GatherND", "Expand"),
-        *("Sqrt", "Constant", "Where", "Less", "Sub", "Equal"),
+        *("Add", "Cast", "Clip", "Concat", "Conv", "Expand", "GatherND", "Gelu", "Gemm"),
+        *("InstanceNormalization", "IsInf", "IsNaN", "LayerNormalization", "MatMul", "Max", "Mul"),
+        *("Or", "Range", "ReduceSum", "Reshape", "Round", "Shape", "Sigmoid", "Slice", "Softmax"),
+        *("Split", "Squeeze", "Transpose", "Unsqueeze"),
+        *("Div", "Relu", "Tanh"),  # of the tiny decoder: compiled, but not run yet
     }
 )
-"""Operators that plans have run and that came out right."""
+"""Operators that plans have run, with TensorRT 10.6 on an H200."""
 
 
 class BadExport(EngineError):
