@@ -7,7 +7,7 @@ AppError
 ├── SessionNotFound 404    ├── CapacityExhausted 503     ├── Unhealthy 503
 ├── PersonaNotFound 404    │   ├── StorageUnavailable    ├── Draining 503
 ├── PersonaInvalid 422     │   └── ResourcesExhausted    ├── ClockSkew 503
-├── SessionOver 409                                      └── Internal 500
+├── SessionOver 409          ├── E2eeUnsupported 422      └── Internal 500
 """
 
 from __future__ import annotations
@@ -93,6 +93,10 @@ class LiveKitUnreachable(AppError):
 
 class LiveKitTokenRejected(AppError):
     status, code, title = 422, "livekit_token_rejected", "LiveKit refused the token"
+
+
+class E2eeUnsupported(AppError):
+    status, code, title = 422, "e2ee_unsupported", "The room is encrypted, and there is no key"
 
 
 class StartTimeout(AppError):

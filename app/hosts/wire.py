@@ -20,7 +20,7 @@ from app.sessions.spec import (
 
 _PLAIN = (
     *("id", "room", "persona", "identity", "livekit_url"),
-    *("requested_at", "external", "waited_s", "public_only"),
+    *("requested_at", "external", "waited_s", "public_only", "e2ee_key"),
 )
 
 

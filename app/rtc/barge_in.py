@@ -10,6 +10,7 @@ import structlog
 from livekit import rtc
 
 from app.rtc.agent import AgentVoice
+from app.rtc.decryption import Decrypted, unsure_frames
 from app.rtc.microphone import CAPACITY, FRAME_MS, is_avatar, on_change, voice_of
 from app.rtc.speech_gate import GateConfig, SpeechGate
 from app.rtc.speech_in import loudness
@@ -42,12 +43,14 @@ class BargeIn:
         self._config = config
         self._timing = timing
         self._room: rtc.Room | None = None
+        self._decrypted: Decrypted | None = None
         self._readers: dict[rtc.Track, asyncio.Task[None]] = {}
 
     def attach(self, room: rtc.Room) -> None:
         """Listen in a room just joined."""
         self._voice.attach(room)
         self._room = room
+        self._decrypted = Decrypted(room)
         on_change(room, lambda: self._review(room))
         self._review(room)
 
@@ -69,20 +72,22 @@ class BargeIn:
 
     def _review(self, room: rtc.Room) -> None:
         """Bring what is subscribed and read into line with who is there."""
-        if room is not self._room:
+        if room is not self._room or self._decrypted is None:
             return
         tracks: set[rtc.Track] = set()
         for participant in room.remote_participants.values():
-            voice = voice_of(participant) if self._counts(participant) else None
+            voice = voice_of(room, participant) if self._counts(participant) else None
             for publication in participant.track_publications.values():
                 if publication.subscribed != (publication is voice):
                     publication.set_subscribed(publication is voice)
-            if voice is not None and voice.track is not None:
-                tracks.add(voice.track)
+            if (track := self._decrypted.track_of(participant, voice)) is not None:
+                tracks.add(track)
         for gone in self._readers.keys() - tracks:
             self._readers.pop(gone).cancel()
         for track in tracks - self._readers.keys():
-            self._readers[track] = reader = asyncio.create_task(self._listen(track))
+            self._readers[track] = reader = asyncio.create_task(
+                self._listen(track, unsure_frames(room))
+            )
             reader.add_done_callback(partial(self._ended, track))
 
     def _ended(self, track: rtc.Track, reader: asyncio.Task[None]) -> None:
@@ -99,7 +104,7 @@ class BargeIn:
             return participant.identity == self._wanted
         return participant.kind in PEOPLE
 
-    async def _listen(self, track: rtc.Track) -> None:
+    async def _listen(self, track: rtc.Track, unsure: int) -> None:
         stream = rtc.AudioStream(
             track,
             capacity=CAPACITY,
@@ -110,6 +115,9 @@ class BargeIn:
         gate = SpeechGate(self._config)
         try:
             async for event in stream:
+                if unsure:
+                    unsure -= 1
+                    continue
                 level = loudness(np.frombuffer(event.frame.data, np.int16))
                 if gate.hear(level, FRAME_MS / 1000):
                     self._began_to_speak()

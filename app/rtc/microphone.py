@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from livekit import rtc
 
+from app.rtc.decryption import Decrypted, can_be_decoded, unsure_frames
 from app.rtc.names import AVATAR_ATTRIBUTES, AVATAR_TRACKS
 from app.rtc.speech_in import OUT_RATE, Pcm
 
@@ -48,6 +49,7 @@ class Microphone:
         self._wanted = wanted
         self._on_absence = on_absence
         self._room: rtc.Room | None = None
+        self._decrypted: Decrypted | None = None
         self._followed: str | None = None  # identity
         self._reading: tuple[rtc.Track, asyncio.Task[None]] | None = None  # and its reader
         self._absent = False  # the followed one left and is not back
@@ -55,6 +57,7 @@ class Microphone:
     def attach(self, room: rtc.Room) -> None:
         """Use a room just joined. Events only tell of changes, so look around once, too."""
         self._room = room
+        self._decrypted = Decrypted(room)
         on_change(room, lambda: self._review(room))
         self._review(room)
 
@@ -83,13 +86,15 @@ class Microphone:
         self._note_presence(speaker)
         for participant in room.remote_participants.values():
             for publication in participant.track_publications.values():
-                wanted = participant is speaker and publication is voice_of(participant)
+                wanted = participant is speaker and publication is voice_of(room, participant)
                 if publication.subscribed != wanted:
                     publication.set_subscribed(wanted)
-        track = _voice_track(speaker)
+        track = None
+        if speaker is not None and self._decrypted is not None:
+            track = self._decrypted.track_of(speaker, voice_of(room, speaker))
         # After a full reconnect the same microphone is another track object; the old one is mute.
         if track is not None and (self._reading is None or self._reading[0] is not track):
-            self._read(track)
+            self._read(track, unsure_frames(room))
 
     def _choose(self, room: rtc.Room) -> rtc.RemoteParticipant | None:
         people = [p for p in room.remote_participants.values() if not is_avatar(p)]
@@ -97,9 +102,9 @@ class Microphone:
             return next((p for p in people if p.identity == self._wanted), None)
         kept = [p for p in people if p.identity == self._followed]
         for candidates in (
-            [p for p in people if is_open(voice_of(p))],
+            [p for p in people if is_open(voice_of(room, p))],
             kept,  # nobody can be heard: who was followed last may be again, and is not absent
-            [p for p in people if voice_of(p) is not None],
+            [p for p in people if voice_of(room, p) is not None],
         ):
             agents = [p for p in candidates if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
             best = agents or candidates
@@ -116,13 +121,13 @@ class Microphone:
             self._absent = absent
             self._on_absence(absent)
 
-    def _read(self, track: rtc.Track) -> None:
+    def _read(self, track: rtc.Track, unsure: int) -> None:
         if self._reading is not None:
             self._reading[1].cancel()
-        task = asyncio.create_task(self._pass_on(track), name=f"microphone {track.sid}")
+        task = asyncio.create_task(self._pass_on(track, unsure), name=f"microphone {track.sid}")
         self._reading = (track, task)
 
-    async def _pass_on(self, track: rtc.Track) -> None:
+    async def _pass_on(self, track: rtc.Track, unsure: int) -> None:
         stream = rtc.AudioStream(
             track,
             capacity=CAPACITY,
@@ -133,6 +138,9 @@ class Microphone:
         self._speech.begin_segment(OUT_RATE, 1)
         try:
             async for event in stream:
+                if unsure:
+                    unsure -= 1
+                    continue
                 self._speech.push(np.frombuffer(event.frame.data, np.int16))
         finally:
             # A microphone that has taken over has begun a segment of its own, which goes on.
@@ -154,6 +162,7 @@ def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
         "track_unsubscribed",
         "track_muted",
         "track_unmuted",
+        "e2ee_state_changed",
         "reconnected",  # what was asked for while the connection was away got lost
     ):
         room.on(event, lambda *_: review())
@@ -166,14 +175,17 @@ def is_avatar(participant: rtc.RemoteParticipant) -> bool:
     return any(p.name in AVATAR_TRACKS for p in participant.track_publications.values())
 
 
-def voice_of(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication | None:
+def voice_of(
+    room: rtc.Room, participant: rtc.RemoteParticipant
+) -> rtc.RemoteTrackPublication | None:
     """The participant's microphone, an open one if there are several; a track of unknown source
-    will do, shared screens won't."""
+    will do, shared screens won't, nor what cannot be decoded."""
     voices = [
         publication
         for publication in participant.track_publications.values()
         if publication.kind == rtc.TrackKind.KIND_AUDIO
         and publication.source != rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+        and can_be_decoded(room, publication)
     ]
     voices.sort(key=lambda p: (p.muted, p.source != rtc.TrackSource.SOURCE_MICROPHONE))
     return next(iter(voices), None)
@@ -182,8 +194,3 @@ def voice_of(participant: rtc.RemoteParticipant) -> rtc.RemoteTrackPublication |
 def is_open(voice: rtc.RemoteTrackPublication | None) -> bool:
     """It is published and can be heard."""
     return voice is not None and not voice.muted
-
-
-def _voice_track(speaker: rtc.RemoteParticipant | None) -> rtc.Track | None:
-    publication = voice_of(speaker) if speaker is not None else None
-    return publication.track if publication is not None else None

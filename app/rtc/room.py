@@ -70,8 +70,12 @@ class AvatarRoom:
         renewable: bool = True,
         alone_s: float = ALONE_S,
         empty_s: float,
+        encryption: rtc.E2EEOptions | None = None,
     ) -> None:
         self._url = url
+        self._options = rtc.RoomOptions(
+            auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT_S, encryption=encryption
+        )
         self._tokens = JoinTokens(token, renewable=renewable)
         self._tracks = tracks
         self._joins = joins
@@ -93,8 +97,7 @@ class AvatarRoom:
             left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
             self._listen(room, left)
             try:
-                options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=CONNECT_TIMEOUT_S)
-                await _connect(room, room.connect(self._url, token, options))
+                await _connect(room, room.connect(self._url, token, self._options))
                 # From here on the room's first speaker may be heard, published or not.
                 self._on_joined(room)
                 await self._publish(room)

@@ -19,6 +19,7 @@ from app.rtc.agent import AgentVoice
 from app.rtc.av_out import AvOut, OutputConfig
 from app.rtc.barge_in import BargeIn
 from app.rtc.company import ALONE_S
+from app.rtc.encryption import Encryption
 from app.rtc.microphone import Microphone
 from app.rtc.refusal import JoinError, TokenRefused
 from app.rtc.room import AvatarRoom, LiveKitLost
@@ -177,6 +178,12 @@ class RoomSession:
         if stage.gateway is not None:
             admission = stage.gateway.admit(spec.livekit_url, public_only=spec.public_only)
             self._admission = exits.enter_context(admission)
+        encryption = Encryption(
+            spec.e2ee_key,
+            spec.audio.participant,
+            heard=lambda: out.timing.segments["started"] > 0,
+            on_unsupported=lambda why: self._end(Outcome(FailureCode.E2EE_UNSUPPORTED, why)),
+        )
         self.room = AvatarRoom(
             spec.livekit_url,
             spec.token,
@@ -184,7 +191,8 @@ class RoomSession:
             stage.joins,
             codec=stage.codec,
             pixels=persona.width * persona.height,
-            on_joined=ear.attach,
+            on_joined=encryption.before(ear.attach),
+            encryption=encryption.options,
             on_presence=out.timing.present,
             renewable=not spec.external,
             alone_s=stage.alone_s,

@@ -36,6 +36,7 @@ _FAILURES: dict[str, type[errors.AppError]] = {
     FailureCode.LIVEKIT_LOST: errors.LiveKitUnreachable,
     FailureCode.LIVEKIT_UNREACHABLE: errors.LiveKitUnreachable,
     FailureCode.LIVEKIT_TOKEN_REJECTED: errors.LiveKitTokenRejected,
+    FailureCode.E2EE_UNSUPPORTED: errors.E2eeUnsupported,
     FailureCode.PERSONA_INVALID: errors.PersonaInvalid,
     FailureCode.STORAGE_UNAVAILABLE: errors.StorageUnavailable,
     FailureCode.RESOURCES_EXHAUSTED: errors.ResourcesExhausted,

@@ -27,6 +27,7 @@ class Joining:
     audio: AudioSpec
     external: bool
     token: Callable[[], str] = field(repr=False)
+    e2ee_key: str | None = field(default=None, repr=False)
 
     @property
     def key(self) -> Key:
@@ -39,6 +40,7 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
     Raises LiveKitTokenRejected for a foreign token that cannot serve, ValidationFailed for audio
     that cannot be.
     """
+    e2ee_key = wanted.e2ee.key.get_secret_value() if wanted.e2ee is not None else None
     if wanted.livekit is None:
         identity = wanted.identity or IDENTITY
         audio = resolve_audio(wanted.audio, identity, wanted.audio.agent, settings.barge_in)
@@ -50,6 +52,7 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
             audio=audio,
             external=False,
             token=lambda: avatar_token(settings, session_id, wanted.room, identity, audio, limits),
+            e2ee_key=e2ee_key,
         )
     secret = wanted.livekit.token
     claims = read_claims(secret.get_secret_value())
@@ -64,6 +67,7 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
         audio=audio,
         external=True,
         token=secret.get_secret_value,
+        e2ee_key=e2ee_key,
     )
 
 

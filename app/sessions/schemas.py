@@ -110,6 +110,12 @@ class LiveKitBody(Body):
     token: SecretStr = Field(min_length=1, max_length=16_384, description="never shown again")
 
 
+class EncryptionBody(Body):
+    key: SecretStr = Field(
+        min_length=1, max_length=1024, description="that the room shares; never stored or shown"
+    )
+
+
 class VideoBody(Body):
     """Both or neither; without them the persona's own size."""
 
@@ -141,6 +147,7 @@ class CreateSession(Body):
     identity: Name | None = Field(None, description="`avatar`, or who `livekit.token` is for")
     audio: AudioBody = AudioBody()
     livekit: LiveKitBody | None = Field(None, description="somebody else's LiveKit")
+    e2ee: EncryptionBody | None = Field(None, description="for an end-to-end encrypted room")
     video: VideoBody = VideoBody()
     limits: LimitsBody = LimitsBody()
     metadata: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_small)] = Field(

@@ -242,6 +242,7 @@ def _spec(row: SessionRow, joining: Joining, requested_at: float, public_only: b
         livekit_url=row.livekit_url,
         token=joining.token,
         requested_at=requested_at,
+        e2ee_key=joining.e2ee_key,
         external=joining.external,
         public_only=public_only,
         audio=joining.audio,

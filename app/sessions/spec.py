@@ -48,6 +48,7 @@ class FailureCode(StrEnum):
     LIVEKIT_LOST = "livekit_lost"
     LIVEKIT_UNREACHABLE = "livekit_unreachable"
     LIVEKIT_TOKEN_REJECTED = "livekit_token_rejected"
+    E2EE_UNSUPPORTED = "e2ee_unsupported"
     PERSONA_INVALID = "persona_invalid"
     CAPACITY_EXHAUSTED = "capacity_exhausted"
     ENGINE_ERROR = "engine_error"
@@ -89,6 +90,7 @@ class SessionSpec:
     livekit_url: str
     token: Callable[[], str] = field(repr=False)
     requested_at: float  # time.monotonic() when the request arrived
+    e2ee_key: str | None = field(default=None, repr=False)  # of the room; kept nowhere else
     external: bool = False  # the token came with the request; there is no other
     public_only: bool = False  # it may lead to public addresses alone: app/outbound
     caller: str = field(default="", repr=False)  # whose turn it is to have a persona prepared

@@ -87,6 +87,7 @@ async def perform(
         limits: Limits | None = None,
         identity: str = "avatar",
         access: LiveKitAccess = livekit,
+        e2ee_key: str | None = None,
         token: str | None = None,
     ) -> Live:
         """`token`: the session has this one and no other."""
@@ -108,6 +109,7 @@ async def perform(
             ),
             requested_at=time.monotonic(),
             audio=heard,
+            e2ee_key=e2ee_key,
             external=token is not None,
             limits=bounds,
         )

@@ -32,6 +32,7 @@ class Agent:
 
     access: LiveKitAccess
     identity: str = "agent"
+    encryption: rtc.E2EEOptions | None = None
     room: rtc.Room = field(default_factory=rtc.Room)
     started: list[float] = field(default_factory=list)
     finished: list[dict[str, Any]] = field(default_factory=list)
@@ -45,7 +46,9 @@ class Agent:
             .with_grants(api.VideoGrants(room_join=True, room=name))
             .to_jwt()
         )
-        options = rtc.RoomOptions(auto_subscribe=False, connect_timeout=PATIENCE_S)
+        options = rtc.RoomOptions(
+            auto_subscribe=False, connect_timeout=PATIENCE_S, encryption=self.encryption
+        )
         await self.room.connect(self.access.url, token, options)
         self.room.local_participant.register_rpc_method("lk.playback_started", self._started)
         self.room.local_participant.register_rpc_method("lk.playback_finished", self._finished)
