@@ -22,7 +22,7 @@ from app.rtc.livekit_private import ByteStreamOpened, Chunk, RoomEvent, Trailer
 log = structlog.get_logger(__name__)
 
 LARGEST = 2**27  # bytes of a stream that says its size at the beginning
-MARK_OF_WHOLE_S = 0.2  # for packets that would show a stream not to be in its header alone
+QUIET_S = 0.2  # for packets that would show a stream not to be in its header alone
 
 
 class ByteStream:
@@ -178,6 +178,8 @@ class ByteStreams:
         """Of none that is open more will come."""
         for stream in list(self._open.values()):
             stream.break_off(why)
+        for task in self._wholes:  # the library may never tell them of an end
+            task.cancel()
 
     def _gone(self, identity: str) -> None:
         for (_, sender), stream in list(self._open.items()):
@@ -241,7 +243,7 @@ async def _in_header_alone(reader: rtc.ByteStreamReader, stream: ByteStream) -> 
         return
     finally:
         reader.close()
-    await asyncio.sleep(MARK_OF_WHOLE_S)
+    await asyncio.sleep(QUIET_S)
     if not stream.touched and not stream.tampered:
         stream.whole(content)
 
