@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine.config import EngineConfig, Stall
-from engine.features import LEAST_LEFT, POSITION_MS, Hearing
+from engine.audio.features import LEAST_LEFT, POSITION_MS, Hearing
+from engine.engine_config import EngineConfig, Stall
 
 
 class Settings(BaseSettings):

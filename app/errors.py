@@ -12,8 +12,8 @@ AppError
 
 from __future__ import annotations
 
-from engine.errors import StorageFault
-from engine.shortage import shortage_of
+from engine.core.engine_errors import StorageFault
+from engine.core.shortage import shortage_of
 
 
 class AppError(Exception):

@@ -12,30 +12,30 @@ import structlog
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from app import probes
-from app.background import repeat
+from app.api import agent_routes as compat
+from app.api import persona_routes as personas
+from app.api import probes
+from app.api import session_routes as sessions
+from app.api.deps import Services
+from app.api.health import Health
+from app.api.readiness import readiness_checks
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.deps import Services
-from app.edge import Edge
 from app.errors import Unhealthy
-from app.health import Health
-from app.metrics import Metrics
-from app.personas import endpoints as personas
-from app.personas.service import Catalogue
-from app.private_files import keep_private
-from app.problems import describe, install_problems
-from app.readiness import readiness_checks
-from app.runtime import Pulse, PulseCollector, pulse
-from app.sessions import compat
-from app.sessions import endpoints as sessions
+from app.http.middleware import Edge
+from app.http.problems import describe, install_problems
+from app.personas.catalogue import Catalogue
+from app.process.background import repeat
+from app.process.private_files import keep_private
+from app.session_types import SessionSpec
+from app.sessions.events import Reports
 from app.sessions.instances import BEAT_S, Instance
 from app.sessions.registry import Engine, Registry, Runner
-from app.sessions.reports import Reports
 from app.sessions.service import Sessions
-from app.sessions.spec import SessionSpec
-from engine.errors import PersonaError, ResourceShortage, StorageFault
+from app.telemetry.loop_lag import Pulse, PulseCollector, pulse
+from app.telemetry.prometheus import Metrics
+from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFault
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equip
 @asynccontextmanager
 async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Equipment]:
     """The engine pool, and sessions that join LiveKit. Raises BackendUnavailable."""
-    from app.hosts.stage import split_stage
-    from app.rtc.stage import open_stage, runner_on
+    from app.rtc.resources import open_stage, runner_on
+    from app.worker.runtime import split_stage
 
     try:
         # Seconds of work the first time; no session should have to wait for it.

@@ -1,5 +1,5 @@
 """Turns speech into faces for every session at once. Knows pictures; no rooms, SQL or HTTP."""
 
-from engine.cores import limit_libraries
+from engine.core.cores import limit_libraries
 
 limit_libraries()  # before numpy, OpenCV and torch are imported, which read their settings then

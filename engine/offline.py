@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 
-from engine.errors import EngineFault
-from engine.persona import Persona
-from engine.pool import EnginePool
-from engine.stream import Stream
-from engine.types import FRAME_S, SAMPLES_PER_FRAME, Pcm, Picture
+from engine.core.engine_errors import EngineFault
+from engine.core.persona import Persona
+from engine.core.types import FRAME_S, SAMPLES_PER_FRAME, Pcm, Picture
+from engine.serving.pool import EnginePool
+from engine.serving.stream import Stream
 
 IN_FLIGHT = 16  # pictures asked for and not yet taken: two of the largest batches of the CPU
 NO_HURRY_S = 3600.0  # offline nothing is late; deadlines only keep the order

@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app.config import Settings
-from app.db import models
+from app.db import tables as models
 from app.db.database import Database
 
 

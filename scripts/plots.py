@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from app.bench import svg
+from bench.report import svg
 
 MOST_POINTS = 300  # of a curve: more cannot be seen
 STYLE = (

@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 import structlog
 
-from app.leaving import at_exit
-from app.logging import Handler
+from app.process.exit import at_exit
+from app.telemetry.logging import Handler
 
 # Dozens of processes start here: what one of them has compiled, the others need not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

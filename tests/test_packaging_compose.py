@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from app.config import Settings
-from app.local import free_port
+from bench.devstack import free_port
 
 ROOT = Path(__file__).parents[1]
 SECRETS = {

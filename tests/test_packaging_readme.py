@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from app.local import LiveKit, Service, free_port, local_service
+from bench.devstack import LiveKit, Service, free_port, local_service
 from tests.videos import persona_frames, write_video
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from app.config import Settings
-from app.leaving import ended_by
-from app.private_files import private_files
+from app.process.exit import ended_by
+from app.process.private_files import private_files
 
 
 class _Commands(TyperGroup):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.output_files import refusal
+from app.cli.output_files import refusal
 
 
 def to_be_written(ctx: typer.Context, param: typer.CallbackParam, file: Path | None) -> Path | None:

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import auth
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.errors import AppError
+from app.http import auth
 
 Result = TypeVar("Result")
 

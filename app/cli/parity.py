@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.models import DEFAULT, plainly
-from app.cli.models import Folder as Models
+from app.cli.model_commands import DEFAULT, plainly
+from app.cli.model_commands import Folder as Models
 from app.config import Settings
 from engine.parity.checks import compare
 from engine.parity.vectors import BrokenVectors, Result
@@ -68,7 +68,7 @@ def parity(
 
 def _plans(models: Path, version: str, decoder: str) -> None:
     with plainly():
-        from engine.prepare import plan_set
+        from engine.parity import plan_set
 
         hearing = Settings().hearing()
         plans = plan_set.served_here(models, version, decoder, hearing)

@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli.files import Force
+from app.cli.output_files import refusal
 from app.config import Settings
-from app.logging import configure_logging
-from app.output_files import refusal
-from app.personas.service import Catalogue
-from app.private_files import callers_mode
-from engine.errors import EngineError
-from engine.media import MediaError, Mp4Writer, Pcm, read_audio
+from app.personas.catalogue import Catalogue
+from app.process.private_files import callers_mode
+from app.telemetry.logging import configure_logging
+from engine.core.engine_errors import EngineError
+from engine.core.persona import Persona
+from engine.core.types import FPS, SAMPLE_RATE
+from engine.media.video import MediaError, Mp4Writer, Pcm, read_audio
 from engine.offline import render
-from engine.persona import Persona
-from engine.pool import EnginePool
-from engine.types import FPS, SAMPLE_RATE
+from engine.serving.pool import EnginePool
 
 MAKER = "voipavatar render"  # in the film's comment: the command may replace it next time
 OUT_RATE = 48_000  # Hz of the sound in the file

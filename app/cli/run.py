@@ -13,14 +13,14 @@ from rich.console import Console
 
 from app.config import Settings
 from app.errors import AppError
-from app.logging import configure_logging
-from app.personas.service import Catalogue
-from app.rtc.stage import open_stage, runner_on
-from app.rtc.tokens import avatar_token
-from app.rtc.validate import ask_livekit
-from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome, SessionSpec, State
-from engine.errors import EngineError
-from engine.pool import EnginePool
+from app.personas.catalogue import Catalogue
+from app.rtc.resources import open_stage, runner_on
+from app.rtc.sdk.tokens import avatar_token
+from app.rtc.sdk.validate import ask_livekit
+from app.session_types import AudioSpec, EndReason, Limits, Outcome, SessionSpec, State
+from app.telemetry.logging import configure_logging
+from engine.core.engine_errors import EngineError
+from engine.serving.pool import EnginePool
 
 LIMITS = Limits(participant_left_timeout_s=300.0)  # time to open the room in a browser
 

@@ -9,10 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.measure.speech import SAMPLE
-from app.output_files import refusal
-from app.private_files import callers_mode
-from engine.new_file import NewFile
+from app.cli.output_files import refusal
+from app.process.private_files import callers_mode
+from bench.measure.speech import SAMPLE
+from engine.core.new_file import NewFile
 
 
 def register(app: typer.Typer) -> None:

@@ -30,10 +30,10 @@ def _serve(**chosen: Any) -> None:
     # Imported here: the other commands need no web server.
     from app.errors import AppError
     from app.http.descriptors import raise_descriptor_limit
-    from app.native_stderr import logged_stderr
+    from app.http.server import CannotServe, listen, serve
     from app.process.signals import EndedAtStart
-    from app.server import CannotServe, listen, serve
-    from engine.errors import EngineError
+    from app.telemetry.native_stderr import logged_stderr
+    from engine.core.engine_errors import EngineError
 
     try:
         settings = Settings(**chosen)

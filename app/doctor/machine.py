@@ -14,15 +14,17 @@ from pathlib import Path
 
 import av
 
+from app.api.readiness import PROBE
 from app.config import Settings
 from app.doctor.finding import Finding, State
-from app.local import SCRIPTS
-from app.private_files import keep_private
-from app.readiness import PROBE
-from engine import backends, choice, cores
-from engine.errors import BackendUnavailable
+from app.process.private_files import keep_private
+from bench.devstack import SCRIPTS
+from engine import backends
+from engine.core import cores
+from engine.core.engine_errors import BackendUnavailable
 from engine.models.layout import missing, needed
 from engine.prepare.tools import tools_in
+from engine.serving import choice
 
 NVIDIA = Path("/proc/driver/nvidia/version")
 

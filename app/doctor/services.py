@@ -15,11 +15,11 @@ from app.db.failures import SETTING, unusable
 from app.db.migrate import MIGRATIONS
 from app.doctor.finding import Finding
 from app.errors import AppError, LiveKitTokenRejected, Unhealthy
-from app.personas.service import Catalogue, PersonaInfo
-from app.rtc.tokens import avatar_token
-from app.rtc.validate import ask_livekit
-from app.sessions.spec import AudioSpec
-from engine.errors import EngineError
+from app.personas.catalogue import Catalogue, PersonaInfo
+from app.rtc.sdk.tokens import avatar_token
+from app.rtc.sdk.validate import ask_livekit
+from app.session_types import AudioSpec
+from engine.core.engine_errors import EngineError
 
 DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of livekit-server --dev"
 

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.errors import AppError, BadRequest, HeadTooLarge, RequestTimeout
-from app.problems import problem_response
+from app.http.problems import problem_response
 
 MAX_HEAD = 32 * 1024  # bytes, of trailers too
 MAX_PIPELINED = 32  # requests that wait for the one before them

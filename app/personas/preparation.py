@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import errors
-from engine.errors import BackendUnavailable, EngineError, PersonaError
+from engine.core import engine_errors as errors
+from engine.core.engine_errors import BackendUnavailable, EngineError, PersonaError
+from engine.core.shortage import blame
 from engine.prepare.cache import unfinished_name
 from engine.prepare.crop import Size
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
-from engine.shortage import blame
 
 log = logging.getLogger(__name__)
 

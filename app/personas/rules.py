@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from app.errors import PersonaInvalid, PersonaNotFound, Unhealthy, shortage_problem
-from app.personas.service import Catalogue
-from engine import errors
+from app.personas.catalogue import Catalogue
+from engine.core import engine_errors as errors
 
 
 async def require_persona(catalogue: Catalogue, name: str) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from engine.errors import CapacityExhausted
+from engine.core.engine_errors import CapacityExhausted
 
 MOST, MOST_EACH = 32, 8  # that may wait: in all, and of one caller
 

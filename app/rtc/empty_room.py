@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livekit import rtc
 
-from app.rtc.microphone import is_avatar
+from app.rtc.input.microphone import is_avatar
 
 # Neither a person nor an agent: it records what others do.
 NO_COMPANY = frozenset({rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS})

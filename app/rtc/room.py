@@ -13,11 +13,11 @@ from livekit import rtc
 
 from app.rtc.company import ALONE_S, Company
 from app.rtc.empty_room import EmptyRoomWatch, accompanied
-from app.rtc.join_tokens import JoinTokens
-from app.rtc.publishing import audio_options, video_options
-from app.rtc.refusal import JoinError, TokenRefused, refusal
-from app.sessions.spec import EndReason
-from engine.priority import going_along
+from app.rtc.output.publishing import audio_options, video_options
+from app.rtc.sdk.join_tokens import JoinTokens
+from app.rtc.sdk.refusal import JoinError, TokenRefused, refusal
+from app.session_types import EndReason
+from engine.core.priority import going_along
 
 log = structlog.get_logger(__name__)
 

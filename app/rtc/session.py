@@ -15,22 +15,22 @@ import structlog
 from livekit import rtc
 
 from app.outbound.gateway import Admission, Gateway
-from app.rtc.agent import AgentVoice
-from app.rtc.av_out import AvOut, OutputConfig
-from app.rtc.barge_in import BargeIn
 from app.rtc.company import ALONE_S
-from app.rtc.encryption import Encryption
-from app.rtc.microphone import Microphone
-from app.rtc.refusal import JoinError, TokenRefused
+from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.barge_in import BargeIn
+from app.rtc.input.microphone import Microphone
+from app.rtc.input.speech_gate import USUAL, GateConfig
+from app.rtc.output.av_out import AvOut, OutputConfig
+from app.rtc.output.timing import Timing
 from app.rtc.room import AvatarRoom, LiveKitLost
-from app.rtc.speech_gate import USUAL, GateConfig
-from app.rtc.timing import Timing
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
-from app.tracing import NO_TRACING, Tracing
-from engine.errors import EngineError, ResourceShortage
-from engine.persona import Persona
-from engine.pool import EnginePool
-from engine.shortage import out_of_descriptors
+from app.rtc.sdk.encryption import Encryption
+from app.rtc.sdk.refusal import JoinError, TokenRefused
+from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
+from app.telemetry.tracing import NO_TRACING, Tracing
+from engine.core.engine_errors import EngineError, ResourceShortage
+from engine.core.persona import Persona
+from engine.core.shortage import out_of_descriptors
+from engine.serving.pool import EnginePool
 
 log = structlog.get_logger(__name__)
 

@@ -13,13 +13,13 @@ import psutil
 import structlog
 from sqlalchemy import select, update
 
-from app.db.base import now
+from app.db.columns import now
 from app.db.database import Database
-from app.db.models import InstanceRow, SessionRow
+from app.db.tables import InstanceRow, SessionRow
 from app.errors import Unhealthy
-from app.sessions.reports import Reports
+from app.session_types import EndReason, FailureCode, Outcome
+from app.sessions.events import Reports
 from app.sessions.repository import SessionRepository
-from app.sessions.spec import EndReason, FailureCode, Outcome
 from app.sessions.state import LIVE
 
 log = structlog.get_logger(__name__)

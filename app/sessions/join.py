@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from app.config import Settings
 from app.errors import LiveKitTokenRejected, ValidationFailed
-from app.rtc.names import PUBLISH_ON_BEHALF
-from app.rtc.tokens import Claims, avatar_token, read_claims
+from app.rtc.sdk.names import PUBLISH_ON_BEHALF
+from app.rtc.sdk.tokens import Claims, avatar_token, read_claims
+from app.session_types import AudioSpec, Limits
 from app.sessions.locks import Key
 from app.sessions.schemas import AudioBody, CreateSession, checked_name, livekit_address
-from app.sessions.spec import AudioSpec, Limits
 
 IDENTITY = "avatar"
 NEEDED_SOURCES = frozenset({"camera", "microphone"})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.auth import list_keys
 from app.config import Settings
 from app.db.database import Database
+from app.http.auth import list_keys
 from app.outbound.targets import Targets
-from app.rtc.validate import ask_livekit
+from app.rtc.sdk.validate import ask_livekit
 
 
 class Preflight:

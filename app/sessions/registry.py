@@ -10,18 +10,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from app.db.base import now
-from app.db.models import SessionRow
+from app.db.columns import now
+from app.db.tables import SessionRow
 from app.errors import Unhealthy
-from app.sessions.spec import (
-    EndReason,
-    FailureCode,
-    Outcome,
-    SessionSpec,
-    State,
-    shortage_outcome,
-)
-from engine.types import EngineStats
+from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, State, shortage_outcome
+from engine.core.types import EngineStats
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +44,7 @@ class Runner(Protocol):
         ...
 
     def observations(self) -> dict[str, Any]:
-        """What was observed since the last call: `app.observed.Observed.drain`."""
+        """What was observed since the last call: `app.telemetry.histograms.Observed.drain`."""
         ...
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.base import now
-from app.db.models import SessionEventRow, SessionRow
+from app.db.columns import now
+from app.db.tables import SessionEventRow, SessionRow
 from app.errors import ValidationFailed
-from app.sessions.spec import EndReason, State
+from app.session_types import EndReason, State
 from app.sessions.state import LIVE, sources
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from app.outbound.addresses import canonical_url
-from app.sessions.spec import Limits, State
+from app.session_types import Limits, State
 
 MAX_NAME_BYTES = 256
 MAX_METADATA_BYTES = 4096

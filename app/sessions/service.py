@@ -12,24 +12,17 @@ from typing import Any
 import structlog
 
 from app.config import Settings
-from app.db.base import now
+from app.db.columns import now
 from app.db.database import Database
-from app.db.models import SessionRow
+from app.db.tables import SessionRow
 from app.errors import (
     CapacityExhausted,
     Draining,
     Unhealthy,
 )
-from app.metrics import Metrics
+from app.personas.catalogue import Catalogue
 from app.personas.rules import require_persona
-from app.personas.service import Catalogue
-from app.sessions.join import Joining, plan_joining
-from app.sessions.locks import Key, KeyLocks
-from app.sessions.preflight import Preflight
-from app.sessions.registry import Engine, Registry
-from app.sessions.reports import Reports
-from app.sessions.schemas import CreateSession, Listing, ViewerToken, ViewerTokenRequest
-from app.sessions.spec import (
+from app.session_types import (
     EndReason,
     FailureCode,
     Limits,
@@ -39,8 +32,15 @@ from app.sessions.spec import (
     VideoSpec,
     shortage_outcome,
 )
+from app.sessions.events import Reports
+from app.sessions.join import Joining, plan_joining
+from app.sessions.locks import Key, KeyLocks
+from app.sessions.preflight import Preflight
+from app.sessions.registry import Engine, Registry
+from app.sessions.schemas import CreateSession, Listing, ViewerToken, ViewerTokenRequest
 from app.sessions.store import SessionStore, conflict
 from app.sessions.viewers import admit_viewer
+from app.telemetry.prometheus import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.sessions.spec import State
+from app.session_types import State
 
 MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.READY, State.ENDING, State.ENDED, State.FAILED}),

@@ -13,16 +13,16 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from app.background import BackgroundTasks
 from app.db.database import Database
-from app.db.models import SessionRow
+from app.db.tables import SessionRow
 from app.errors import RoomConflict, SessionNotFound, Unhealthy
+from app.process.background import BackgroundTasks
+from app.session_types import EndReason, FailureCode, Outcome, State
+from app.sessions.events import Reports
 from app.sessions.locks import Key
 from app.sessions.registry import REPORT_AGAIN_S, Registry
-from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
 from app.sessions.schemas import Listing
-from app.sessions.spec import EndReason, FailureCode, Outcome, State
 
 log = structlog.get_logger(__name__)
 

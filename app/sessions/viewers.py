@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 
 from app.config import Settings
-from app.db.models import SessionRow
+from app.db.tables import SessionRow
 from app.errors import LiveKitExternal, SessionOver, ValidationFailed
-from app.rtc.presence import is_in_room
-from app.rtc.tokens import viewer_token
+from app.rtc.sdk.presence import is_in_room
+from app.rtc.sdk.tokens import viewer_token
+from app.session_types import Limits, State
 from app.sessions.schemas import ViewerToken, ViewerTokenRequest
-from app.sessions.spec import Limits, State
 from app.sessions.store import SessionStore
 
 

@@ -7,9 +7,9 @@ import importlib.util
 import logging
 from pathlib import Path
 
-from engine.backends.base import Backend
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable
+from engine.backends.backend import Backend
+from engine.core.engine_errors import BackendUnavailable
+from engine.engine_config import EngineConfig
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def load(config: EngineConfig) -> Backend:
-    """The backend that the settings name; `engine.choice` knows what `auto` means.
+    """The backend that the settings name; `engine.serving.choice` knows what `auto` means.
 
     It is not started yet, so a missing file or device may still show in its `start`.
 
@@ -54,7 +54,7 @@ def usable(config: EngineConfig) -> tuple[str, ...]:
 
 def identity_of_choice(config: EngineConfig, names: tuple[str, ...]) -> dict[str, str]:
     """All that the faster of these backends depends on."""
-    from engine.models.device import described
+    from engine.models.torch_device import described
 
     found = {
         **described(importlib.import_module("torch").device("cuda")),

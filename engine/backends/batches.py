@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from engine.audio.features import Features, Heard
 from engine.backends.torch_rung import Inputs, Outputs
-from engine.blend import Paste
-from engine.features import Features, Heard
-from engine.types import FrameJob
+from engine.core.types import FrameJob
+from engine.picture.blend import Paste
 
 if TYPE_CHECKING:
-    from engine.gpu_blend import GpuBlender, Patches
+    from engine.picture.gpu_blend import GpuBlender, Patches
 
 
 @dataclass(slots=True)

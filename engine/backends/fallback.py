@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from engine.types import FACE_SIZE, Faces, FrameJob
+from engine.core.types import FACE_SIZE, Faces, FrameJob
 
 
 def own_face(job: FrameJob) -> Faces:

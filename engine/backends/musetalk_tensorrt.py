@@ -10,8 +10,8 @@ from engine.backends.musetalk_torch import TorchBackend
 from engine.backends.plan_networks import PlanNetworks
 from engine.backends.torch_rung import Networks
 from engine.backends.trt import find_plans, flavour, load_tensorrt, rungs_within
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
+from engine.engine_config import EngineConfig
 
 
 class TensorRTBackend(TorchBackend):

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import torch
 
+from engine.audio.features import Features
 from engine.backends.batches import Slot
 from engine.backends.fallback import own_face
 from engine.backends.torch_rung import (
@@ -23,22 +24,21 @@ from engine.backends.torch_rung import (
     new_inputs,
     new_outputs,
 )
-from engine.blend import Patch
-from engine.config import EngineConfig
-from engine.errors import DeviceLost, EngineError, EngineFault
-from engine.features import Features
-from engine.latents import Latents
-from engine.models.device import choose_device, described, dtype_of, keep_kernels
+from engine.core.engine_errors import DeviceLost, EngineError, EngineFault
+from engine.core.persona import Persona
+from engine.core.types import Faces, FrameJob
+from engine.engine_config import EngineConfig
 from engine.models.failures import fault_of, refusal_of
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.models.pipeline import load_pipeline
-from engine.persona import Persona
-from engine.prepare.latents import encode_persona
-from engine.types import Faces, FrameJob
+from engine.models.torch_device import choose_device, described, dtype_of, keep_kernels
+from engine.picture.blend import Patch
+from engine.picture.encode_latents import encode_persona
+from engine.picture.latents import Latents
 
 if TYPE_CHECKING:
-    from engine.gpu_blend import GpuBlender
+    from engine.picture.gpu_blend import GpuBlender
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ SLOTS = 2
 
 
 class TorchBackend:
-    """See `engine.backends.base.Backend`.
+    """See `engine.backends.backend.Backend`.
 
     `submit` and `collect` are `run` in halves, for a caller that prepares a batch while another
     runs; at most two batches may be under way, collected in the order of their submission.
@@ -140,7 +140,7 @@ class TorchBackend:
         """What pastes faces where they are painted. A CPU pastes with OpenCV, like any backend."""
         if self.device.type != "cuda":
             return None
-        from engine.gpu_blend import GpuBlender  # Triton's kernels
+        from engine.picture.gpu_blend import GpuBlender  # Triton's kernels
 
         return GpuBlender(self.device)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from engine.backends.torch_rung import Inputs, Outputs
-from engine.errors import BackendUnavailable, EngineFault
+from engine.core.engine_errors import BackendUnavailable, EngineFault
+from engine.core.types import FACE_SIZE
 from engine.models.hearing import scaled
 from engine.musetalk.windows import STATES, window_length
-from engine.types import FACE_SIZE
 
 HALF = torch.float16
 HEARD = (STATES * window_length(), 384)

@@ -9,11 +9,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from engine.latents import SHAPE
+from engine.core.types import FACE_SIZE
 from engine.models.pipeline import Pipeline
 from engine.musetalk.mel import BANDS
 from engine.musetalk.windows import window_length
-from engine.types import FACE_SIZE
+from engine.picture.latents import SHAPE
 
 ALIGNED = 256
 """Bytes: what memory of a device begins at, so vector loads of a job's sound are aligned, too."""
@@ -23,7 +23,7 @@ WARM_UPS = 2
 
 
 class Inputs:
-    """What a batch is made of; shapes as in `engine.features.Heard`.
+    """What a batch is made of; shapes as in `engine.audio.features.Heard`.
 
     All of a job lies in one row of bytes, so that the first jobs of a batch are one copy: each
     call of the device's library costs the host as much as some kilobytes.

@@ -7,8 +7,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from engine.errors import BackendUnavailable
-from engine.features import Hearing
+from engine.audio.features import Hearing
+from engine.core.engine_errors import BackendUnavailable
 from engine.models.header import fingerprint
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from engine.backends import warp_sound
 from engine.backends.warp_mouth import draw
 from engine.backends.warp_rest import Floats, Mouth, lip_bend
-from engine.config import EngineConfig
-from engine.persona import Persona
-from engine.types import FACE_SIZE, Faces, FrameJob
+from engine.core.persona import Persona
+from engine.core.types import FACE_SIZE, Faces, FrameJob
+from engine.engine_config import EngineConfig
 
 KEPT = 400  # mouths at rest that stay in memory, 250 kB each
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.backends.warp_rest import MARGIN, SPARSE, Mouth, rise
 from engine.backends.warp_sound import Shape
-from engine.types import FACE_SIZE
+from engine.core.types import FACE_SIZE
 
 Bgr = NDArray[np.uint8]
 Floats = NDArray[np.floating]

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.persona import Persona
+from engine.core.types import FACE_SIZE
 from engine.musetalk.image import crop_face
-from engine.persona import Persona
-from engine.types import FACE_SIZE
 
 Bgr = NDArray[np.uint8]
 Floats = NDArray[np.floating]

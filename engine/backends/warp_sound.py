@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm
+from engine.core.types import SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm
 
 Floats = NDArray[np.floating]
 

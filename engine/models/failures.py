@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.errors import BackendUnavailable, DeviceLost, EngineError, EngineFault
+from engine.core.engine_errors import BackendUnavailable, DeviceLost, EngineError, EngineFault
 
 GIB = 2**30
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
 from engine.models.layout import NETWORKS
 
 FORMAT = "voipavatar-1"

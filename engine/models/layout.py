@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
 
 Kind = Literal["unet", "kl", "tiny", "whisper"]
 

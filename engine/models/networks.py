@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
 from engine.models.configs import Config
 from engine.models.header import RECONVERT, read_header
 from engine.models.layout import NETWORKS, Kind

@@ -30,7 +30,7 @@ class Pipeline:
     decoder: Decoder
 
     def listen(self, log: Tensor, floor: Tensor, index: Tensor, valid: Tensor) -> Tensor:
-        """(batch, 50, 384) what the UNet hears; shapes as in `engine.features.Heard`."""
+        """(batch, 50, 384) what the UNet hears; shapes as in `engine.audio.features.Heard`."""
         return whisper.placed(self.encoder(log, floor, index), valid, self.positions)
 
     def paint(self, tokens: Tensor, latents: Tensor, bad: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import FACE_SIZE, Faces
+from engine.core.types import FACE_SIZE, Faces
 
 SCALING_FACTOR = 0.18215
 """Of the latents; absent from the published JSON, where diffusers' default counts."""

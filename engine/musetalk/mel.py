@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import SAMPLE_RATE
+from engine.core.types import SAMPLE_RATE
 
 BANDS = 80
 FFT = 400  # samples of a frame

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.types import FPS, SAMPLE_RATE
+from engine.core.types import FPS, SAMPLE_RATE
 
 POSITION = 320
 """Samples at 16 kHz of one step of the Whisper encoder: 20 ms."""

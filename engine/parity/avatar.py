@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import Mp4Writer
-from engine.persona import Persona
+from engine.core.persona import Persona
+from engine.core.types import SAMPLE_RATE
+from engine.media.video import Mp4Writer
 from engine.prepare.build import MIN_FRAMES, prepare
 from engine.prepare.settings import PersonaSettings
-from engine.types import SAMPLE_RATE
 
 GRAY = 128
 

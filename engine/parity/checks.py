@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.parity import networks, pictures, sound
+from engine.parity import network_checks as networks
+from engine.parity import picture_checks as pictures
+from engine.parity import sound_checks as sound
 from engine.parity.vectors import BrokenVectors, Result
 
 Check = Callable[[Path], Iterator[Result]]

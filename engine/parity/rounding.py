@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.audio import FULL_SCALE
+from engine.audio.speech import FULL_SCALE
+from engine.core.types import Pcm
 from engine.musetalk import mel
-from engine.types import Pcm
 
 Mel = NDArray[np.floating]  # (80, rows)
 

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.clips import blank_persona, clip_jobs
-from engine.features import Features, Heard, Hearing
+from engine.audio.features import Features, Heard, Hearing
 from engine.models import networks, whisper
 from engine.models.configs import SMALL
 from engine.models.decoder import KlDecoder
@@ -24,9 +23,10 @@ from engine.models.pipeline import Pipeline
 from engine.models.unet import FastUNet
 from engine.musetalk.positional import positional_table
 from engine.musetalk.windows import STATES
-from engine.parity.sound import marked
+from engine.parity.clips import blank_persona, clip_jobs
+from engine.parity.sound_checks import marked
 from engine.parity.vectors import Vectors
-from engine.prepare.latents import encode_faces, prepare_latents
+from engine.picture.encode_latents import encode_faces, prepare_latents
 
 
 class TinyNetworks:

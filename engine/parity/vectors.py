@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.errors import EngineError
+from engine.core.engine_errors import EngineError
 
 EXACT = 0.0
 LEVEL = 1.0  # of 255

@@ -18,11 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from engine.errors import BackendUnavailable, EngineError
+from engine.core.engine_errors import BackendUnavailable, EngineError
+from engine.core.shortage import blame
 from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
-from engine.shortage import blame
 
 BACKGROUND = 10  # niceness: live sessions go first
 LEFT = 3  # exit status when whoever asked is gone

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from engine.errors import PersonaError
-from engine.media import Bgr, MediaError, VideoInfo, probe_video, read_video
+from engine.core.engine_errors import PersonaError
+from engine.core.persona import Persona, load
+from engine.core.types import FPS
+from engine.media.video import Bgr, MediaError, VideoInfo, probe_video, read_video
 from engine.musetalk.boxes import blend_squares, lengthened
-from engine.persona import Persona, load
 from engine.prepare.cache import (
     FORMAT,
     MANIFEST,
@@ -34,12 +35,11 @@ from engine.prepare.cache import (
 )
 from engine.prepare.crop import Crop, Size
 from engine.prepare.faces import LATEST_BYTES, check_inside
-from engine.prepare.masks import jaw_masks
+from engine.prepare.jaw_mask import jaw_masks
 from engine.prepare.mouth import MouthFinder
 from engine.prepare.partial import Partial, partial_work
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
-from engine.types import FPS
 
 log = logging.getLogger(__name__)
 

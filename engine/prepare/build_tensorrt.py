@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from engine.backends.trt import flavour
-from engine.errors import EngineError
+from engine.core.engine_errors import EngineError
 
 WORKSPACE = 8 << 30  # bytes that a tactic may use while it is tried
 LEVEL = 3  # of 0 … 5: how long the builder looks for faster kernels

@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from engine.errors import ResourceShortage, StorageFault
-from engine.persona import Persona
+from engine.core.engine_errors import ResourceShortage, StorageFault
+from engine.core.persona import Persona
+from engine.core.shortage import shortage_of
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
-from engine.shortage import shortage_of
 
 FORMAT = 2
 """Raised when what preparation writes changes, so that nobody reads an old folder."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import Bgr
+from engine.media.video import Bgr
 
 Size = tuple[int, int]  # width, height
 

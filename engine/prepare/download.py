@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-from engine.errors import EngineError
+from engine.core.engine_errors import EngineError
 from engine.models.published import Published, places
 from engine.prepare.weights import BrokenWeights, file_digest
 

@@ -20,9 +20,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from engine.errors import EngineError
-from engine.features import Hearing
-from engine.latents import SHAPE
+from engine.audio.features import Hearing
+from engine.core.engine_errors import EngineError
+from engine.core.types import Faces
 from engine.models import networks, whisper
 from engine.models.decoder import fast_decoder
 from engine.models.export_ops import ExportOps, bgr_last, not_finite
@@ -32,7 +32,7 @@ from engine.musetalk.image import SCALING_FACTOR
 from engine.musetalk.mel import BANDS
 from engine.musetalk.positional import positional_table
 from engine.musetalk.windows import STATES, window_length
-from engine.types import Faces
+from engine.picture.latents import SHAPE
 
 CHECKED_BATCHES = (1, 2, 7, 25, 50)
 WORST_LEVELS, MEAN_LEVELS = 4, 0.5
@@ -90,7 +90,7 @@ class Agreement:
 
 
 class Sound(nn.Module):  # type: ignore[misc]  # the libraries are Any to the type check
-    """From log-mel to what the UNet hears; inputs as in `engine.features.Heard`."""
+    """From log-mel to what the UNet hears; inputs as in `engine.audio.features.Heard`."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()

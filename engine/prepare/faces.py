@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import PersonaError
-from engine.media import Bgr
-from engine.types import FPS
+from engine.core.engine_errors import PersonaError
+from engine.core.types import FPS
+from engine.media.video import Bgr
 
 SEARCH_SIDE = 320  # pixels of the longer side that the cascade looks at: 10 ms a frame
 MARGIN = 0.12  # of the picture, repeated around it, so that a face cut by the edge is seen as one

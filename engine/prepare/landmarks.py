@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import Bgr
+from engine.media.video import Bgr
 from engine.musetalk.boxes import face_boxes
 from engine.prepare.faces import Box, FaceFinder
-from engine.prepare.sessions import open_session
+from engine.prepare.onnx_networks import open_session
 
 WIDTH, HEIGHT = 288, 384
 PADDING = 1.25  # of the person's box, by which it is enlarged

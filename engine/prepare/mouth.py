@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import Bgr
+from engine.media.video import Bgr
 from engine.prepare.faces import smoothed
 
 FACE_WIDTH = 160  # pixels to which the face is scaled for the search

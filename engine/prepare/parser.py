@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media import Bgr
+from engine.media.video import Bgr
 from engine.musetalk.boxes import blend_squares
 from engine.musetalk.masks import blend_mask, square_crop
 from engine.musetalk.parsing import SIZE, parser_input, parser_mask
+from engine.prepare.onnx_networks import open_session
 from engine.prepare.partial import Records
-from engine.prepare.sessions import open_session
 from engine.prepare.settings import PersonaSettings
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, get_args
 
-from engine.errors import PersonaError
+from engine.core.engine_errors import PersonaError
 from engine.musetalk.boxes import EXTRA_MARGIN
 from engine.musetalk.parsing import CHEEK_WIDTH, PARSING_MODE, ParsingMode
 

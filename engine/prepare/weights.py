@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.errors import EngineError
+from engine.core.engine_errors import EngineError
 from engine.models import networks
 from engine.models.configs import Config
 from engine.models.header import FORMAT, read_header

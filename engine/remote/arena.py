@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from engine.types import Picture
+from engine.core.types import Picture
 
 SIZE = 2 << 30
 """Bytes of an arena; what was never written costs nothing. A session of 512 x 512 holds some

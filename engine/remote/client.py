@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.backoff import Backoff
-from engine.errors import (
+from engine.core.backoff import Backoff
+from engine.core.engine_errors import (
     BackendUnavailable,
     EngineError,
     EngineFault,
@@ -23,16 +23,16 @@ from engine.errors import (
     ResourceShortage,
     StorageFault,
 )
-from engine.painter import Deliver
-from engine.persona import Persona
-from engine.priority import DEVICE, going_first
-from engine.remote import messages
+from engine.core.persona import Persona
+from engine.core.priority import DEVICE, going_first
+from engine.core.types import EngineStats, FrameJob, Picture, Rendered
+from engine.remote import protocol as messages
 from engine.remote.arena import ArenaView
 from engine.remote.link import HEAD, Link
-from engine.remote.messages import Kind, pack_job, pack_json, unpack_pictures
-from engine.remote.sound import SoundSender
-from engine.types import EngineStats, FrameJob, Picture, Rendered
-from engine.warmup import Measured
+from engine.remote.protocol import Kind, pack_job, pack_json, unpack_pictures
+from engine.remote.sound_transfer import SoundSender
+from engine.serving.frame_renderer import Deliver
+from engine.serving.warmup import Measured
 
 log = logging.getLogger(__name__)
 

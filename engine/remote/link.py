@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator
 
-from engine.priority import DEVICE, going_first
+from engine.core.priority import DEVICE, going_first
 
 HEAD = struct.Struct("<BI")
 

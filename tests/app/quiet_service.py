@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.config import Settings
-from app.logging import configure_logging
-from app.server import listen, serve
+from app.http.server import listen, serve
+from app.telemetry.logging import configure_logging
 from tests.fixtures.api import QuietEngine, QuietStage
 
 

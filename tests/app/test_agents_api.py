@@ -11,8 +11,8 @@ from livekit import api as livekit_api
 
 from app import main
 from app.config import Settings
-from app.local import LiveKit
-from app.sessions.spec import AudioSpec
+from app.session_types import AudioSpec
+from bench.devstack import LiveKit
 from tests.fixtures.api import Api, Serve
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from starlette.datastructures import Headers
 from typer.testing import CliRunner
 
-from app import auth
 from app.cli import app as command
 from app.db.database import Database
-from app.db.models import ApiKeyRow
+from app.db.tables import ApiKeyRow
 from app.errors import Forbidden, Unauthenticated
+from app.http import auth
 from tests.fixtures.api import Api
 
 FREE = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")

@@ -11,15 +11,15 @@ from typing import NoReturn
 
 import pytest
 
-from app.background import BackgroundTasks, repeat
 from app.config import Settings
-from app.hosts.channel import Channel
-from app.hosts.child import Child
-from app.hosts.hosted import HostedSession
-from app.hosts.hosts import Host, Hosts
-from app.personas.service import Catalogue
-from app.sessions.spec import EndReason, FailureCode, Limits, SessionSpec
-from engine.errors import BackendUnavailable
+from app.personas.catalogue import Catalogue
+from app.process.background import BackgroundTasks, repeat
+from app.session_types import EndReason, FailureCode, Limits, SessionSpec
+from app.worker.channel import Channel
+from app.worker.hosted import HostedSession
+from app.worker.process import Child
+from app.worker.session_hosts import Host, Hosts
+from engine.core.engine_errors import BackendUnavailable
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietRunner
 from tests.limits import no_more_files

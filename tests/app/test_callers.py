@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import auth
 from app.config import Settings
 from app.db.database import Database
+from app.http import auth
 from app.http.caller import forwarded
 from tests.fixtures.api import Api, Serve
 

@@ -13,8 +13,8 @@ import pytest
 from livekit.api import AccessToken, VideoGrants, access_token
 
 from app.config import Settings
-from app.local import LiveKit, free_port
-from app.rtc import clocks
+from app.rtc.sdk import clocks
+from bench.devstack import LiveKit, free_port
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, Serve
 from tests.fixtures.refusals import BODY, refused

@@ -22,7 +22,7 @@ from app.db.database import Database
 from app.db.migrate import MIGRATIONS, migrate
 from app.doctor import services
 from app.errors import StorageUnavailable, Unhealthy
-from app.local import free_port
+from bench.devstack import free_port
 from tests.fixtures.database import execute
 from tests.fixtures.outage import Outage
 

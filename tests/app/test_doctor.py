@@ -19,7 +19,7 @@ from app.db.migrate import migrate
 from app.doctor import machine, services
 from app.doctor.examine import examine
 from app.doctor.finding import Finding
-from app.local import LiveKit, free_port, local_livekit
+from bench.devstack import LiveKit, free_port, local_livekit
 from tests.fixtures.api import Api
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from app.config import Settings
-from app.hosts.wire import spec_body, spec_of
-from app.sessions.spec import FailureCode, Outcome
+from app.session_types import FailureCode, Outcome
+from app.worker.messages import spec_body, spec_of
 from tests.fixtures.api import Api
 
 KEY = "the-key-that-they-share-\N{KEY}"

@@ -14,11 +14,11 @@ import pytest
 from livekit.api import AccessToken, VideoGrants
 
 from app.config import Settings
-from app.local import LiveKit, free_port
-from app.rtc import validate
-from app.rtc.names import PUBLISH_ON_BEHALF
-from app.rtc.tokens import avatar_token, viewer_token
-from app.sessions.spec import AudioSpec
+from app.rtc.sdk import validate
+from app.rtc.sdk.names import PUBLISH_ON_BEHALF
+from app.rtc.sdk.tokens import avatar_token, viewer_token
+from app.session_types import AudioSpec
+from bench.devstack import LiveKit, free_port
 from tests.fixtures.api import Api, Serve
 from tests.fixtures.refusals import BODY, refused
 
@@ -53,7 +53,7 @@ async def test_foreign_tokens_that_livekit_would_refuse(
         assert "canSubscribe" in problem["detail"]
     wrong = foreign(livekit_server, good) | {"identity": "somebody-else"}
     await refused(clean, wrong, 422, code)
-    monkeypatch.setattr("app.rtc.tokens.AVATAR_TTL", timedelta(minutes=-5))
+    monkeypatch.setattr("app.rtc.sdk.tokens.AVATAR_TTL", timedelta(minutes=-5))
     expired = avatar_token(clean.settings, "s", "r", "theirs", AudioSpec())
     problem = await refused(clean, foreign(livekit_server, expired), 422, code)
     assert "expired" in problem["detail"]

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import select, update
 
 from app.config import Settings
-from app.db.base import now
+from app.db.columns import now
 from app.db.database import Database
-from app.db.models import InstanceRow, SessionEventRow, SessionRow
-from app.metrics import Metrics
+from app.db.tables import InstanceRow, SessionEventRow, SessionRow
 from app.sessions import instances
+from app.sessions.events import Reports
 from app.sessions.instances import Instance
-from app.sessions.reports import Reports
 from app.sessions.repository import SessionRepository
+from app.telemetry.prometheus import Metrics
 from tests.app import quiet_service
 from tests.fixtures.api import Serve
 from tests.fixtures.database import session_row

@@ -14,8 +14,8 @@ from typing import Literal
 import pytest
 import structlog
 
-from app.log_lines import LONGEST, Repeats, escaped, json_line
-from app.logging import configure_logging
+from app.telemetry.log_lines import LONGEST, Repeats, escaped, json_line
+from app.telemetry.logging import configure_logging
 
 Style = Literal["json", "console"]
 STYLES: list[Style] = ["json", "console"]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from app.db.database import Database
 from app.db.migrate import MIGRATIONS, migrate
 from app.errors import Unhealthy
-from app.local import free_port
+from bench.devstack import free_port
 
 
 def _config(connection: Connection) -> Config:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from app.metrics import COUNTED, HISTOGRAMS
-from app.observed import EDGES, Observed
+from app.telemetry.histograms import EDGES, Observed
+from app.telemetry.prometheus import COUNTED, HISTOGRAMS
 from tests.fixtures.api import Api
 
 

@@ -12,7 +12,7 @@ import hypothesis
 import hypothesis.strategies as st
 
 from app.errors import AppError
-from app.rtc.tokens import read_claims
+from app.rtc.sdk.tokens import read_claims
 from app.sessions.repository import parse_cursor
 from app.sessions.schemas import livekit_address
 from tests.fixtures.api import Api

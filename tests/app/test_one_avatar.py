@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from app.api import agent_routes as compat
 from app.config import Settings
-from app.local import LiveKit
-from app.rtc import validate
-from app.rtc.tokens import avatar_token
-from app.sessions import compat
+from app.rtc.sdk import validate
+from app.rtc.sdk.tokens import avatar_token
+from app.session_types import AudioSpec
+from app.sessions.events import Reports
 from app.sessions.locks import KeyLocks
-from app.sessions.reports import Reports
-from app.sessions.spec import AudioSpec
+from bench.devstack import LiveKit
 from tests.app.test_agents_api import launch
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
 from tests.fixtures.refusals import BODY

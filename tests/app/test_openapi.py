@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app import auth
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
+from app.http import auth
 from tests.app import quiet_service
 
 EXAMPLES = 8  # a route and phase: half a minute in all

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from app import auth
 from app.config import Settings
 from app.db.database import Database
 from app.errors import Unhealthy
-from app.metrics import Metrics
+from app.http import auth
+from app.session_types import FailureCode, Outcome
 from app.sessions import instances, store
+from app.sessions.events import Reports
 from app.sessions.instances import Instance
-from app.sessions.reports import Reports
-from app.sessions.spec import FailureCode, Outcome
+from app.telemetry.prometheus import Metrics
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietStage, Serve
 from tests.fixtures.outage import Outage

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.demo.film import Film
-from app.output_files import refusal, write_json, write_page, write_text
-from engine.media import MediaError, Mp4Writer
-from engine.new_file import NewFile
+from app.cli.output_files import refusal, write_json, write_page, write_text
+from bench.demo.film import Film
+from engine.core.new_file import NewFile
+from engine.media.video import MediaError, Mp4Writer
 from tests.videos import grey, tone, write_sound, write_video
 
 MAKER = "voipavatar demo"

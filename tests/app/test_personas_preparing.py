@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.personas.catalogue import Catalogue
 from app.personas.preparation import Preparation
-from app.personas.service import Catalogue
 from app.personas.turns import MOST_EACH
-from engine.errors import CapacityExhausted, PersonaError, ResourceShortage
+from engine.core.engine_errors import CapacityExhausted, PersonaError, ResourceShortage
 from tests.app.test_personas_service import catalogue, folder
 from tests.e2e.waiting import until
 from tests.limits import no_more_files

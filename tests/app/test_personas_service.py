@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.personas.config import FILE
+from app.personas.catalogue import Catalogue
 from app.personas.edit import with_block, write_file
-from app.personas.service import Catalogue
-from engine.errors import PersonaError, PersonaNotFound
+from app.personas.manifest import FILE
+from engine.core.engine_errors import PersonaError, PersonaNotFound
 from tests.videos import grey, persona_frames, write_video
 
 BOX = "[80, 80, 180, 190]"  # by hand: nobody needs to look for the face here

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.private_files import callers_mode, keep_private, private_files
+from app.process.private_files import callers_mode, keep_private, private_files
 from tests.videos import persona_frames, write_video
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from app.config import Settings
-from app.logging import configure_logging
+from app.telemetry.logging import configure_logging
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
 
 

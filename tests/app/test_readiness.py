@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from app import readiness
+from app.api import readiness
+from app.api.health import Health
 from app.config import Settings
 from app.errors import Unhealthy
-from app.health import Health
-from engine.errors import StorageFault
+from engine.core.engine_errors import StorageFault
 from engine.prepare.cache import require_room
 from tests.fixtures.api import Api, QuietEngine, Serve
 from tests.fixtures.outage import Outage
@@ -96,7 +96,7 @@ async def test_on_a_disk_that_is_too_small_for_a_persona(
 
 
 async def test_a_check_that_hangs_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.health.ASK_S", 0.05)
+    monkeypatch.setattr("app.api.health.ASK_S", 0.05)
     health = Health(QuietEngine(), {"the moon": lambda: asyncio.sleep(3600)})
     with pytest.raises(Unhealthy, match="The check of the moon took"):
         await health.require_readiness()

@@ -10,9 +10,9 @@ import pytest
 import structlog
 from livekit.api import AccessToken, VideoGrants
 
-from app.logging import configure_logging
-from app.redact import HIDDEN, without_answers, without_tokens
-from app.rtc.refusal import UNKNOWN, JoinError, TokenRefused, refusal
+from app.rtc.sdk.refusal import UNKNOWN, JoinError, TokenRefused, refusal
+from app.telemetry.logging import configure_logging
+from app.telemetry.redact import HIDDEN, without_answers, without_tokens
 
 GRANTS = VideoGrants(room_join=True, room="r")
 TOKEN = AccessToken("key", "s" * 32).with_identity("i").with_grants(GRANTS).to_jwt()
@@ -34,7 +34,7 @@ def test_tokens_are_taken_out_and_the_rest_stays(place: str, token: str) -> None
         "engine: signal failure: client error: 503 Service Unavailable",
         "eyes-of-a-persona.example.org",
         "livekit_ffi::room_apis::server::room - error while connecting to a room",
-        "app.rtc.measure.participant, tests.e2e.test_room_life",
+        "bench.clients.participant, tests.e2e.test_room_life",
     ],
 )
 def test_other_words_stay(text: str) -> None:

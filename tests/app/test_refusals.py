@@ -9,8 +9,8 @@ from typing import Any
 from livekit.api import TokenVerifier
 
 from app.config import Settings
-from app.rtc.tokens import avatar_token, viewer_token
-from app.sessions.spec import AudioSpec, Limits
+from app.rtc.sdk.tokens import avatar_token, viewer_token
+from app.session_types import AudioSpec, Limits
 from tests.fixtures.api import Api, Serve
 from tests.fixtures.refusals import BODY, refused
 
@@ -153,8 +153,8 @@ async def test_our_own_keys_that_livekit_refuses(serve: Serve, service_settings:
 
 
 async def test_a_viewer_token_lets_a_person_in(serve: Serve, service_settings: Settings) -> None:
-    from app.rtc.tokens import read_claims
-    from app.rtc.validate import ask_livekit
+    from app.rtc.sdk.tokens import read_claims
+    from app.rtc.sdk.validate import ask_livekit
 
     api = await serve(service_settings)
     session = await api.create("their room")

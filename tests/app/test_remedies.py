@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.local import LiveKit
-from app.rtc.names import PUBLISH_ON_BEHALF
+from app.rtc.sdk.names import PUBLISH_ON_BEHALF
+from bench.devstack import LiveKit
 from tests.app.test_agents_api import launch
 from tests.app.test_foreign_tokens import agents_token, claims, foreign, signed
 from tests.fixtures.api import Api

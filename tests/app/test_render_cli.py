@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from engine.media import read_video
-from engine.persona import ping_pong
+from engine.core.persona import ping_pong
+from engine.media.video import read_video
 from tests.videos import grey, persona_frames, tone, write_sound, write_video
 
 SECONDS = 1.3
@@ -86,7 +86,7 @@ def test_prepare_encodes_the_frames_where_the_networks_are(
     assert made.exit_code == 0, made.output
     assert "latents for MuseTalk are ready" in made.output
     assert len(list((tmp_path / "data").rglob("latents-*.npy"))) == 1
-    monkeypatch.setitem(sys.modules, "engine.prepare.latents", None)
+    monkeypatch.setitem(sys.modules, "engine.picture.encode_latents", None)
     told = voipavatar(tmp_path, *run)
     assert told.exit_code == 0, told.output
     assert "voipavatar models latents eve" in told.output

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine import pool
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
+from engine.engine_config import EngineConfig
+from engine.serving import pool
 
 
 def test_an_engine_that_is_not_installed_is_told_before_anybody_is_asked(

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.measure.speech import SAMPLE
+from bench.measure.speech import SAMPLE
 
 
 def voipavatar(*words: object, **env: str) -> Result:

@@ -16,13 +16,13 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from app import auth, server
 from app.cli import app as command
 from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.local import free_port
-from app.server import CannotServe, listen
+from app.http import auth, server
+from app.http.server import CannotServe, listen
+from bench.devstack import free_port
 from tests.app import quiet_service
 from tests.fixtures.api import QuietStage, Serve
 

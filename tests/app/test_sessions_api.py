@@ -11,8 +11,8 @@ from sqlalchemy import select, update
 
 from app.config import Settings
 from app.db.database import Database
-from app.db.models import SessionEventRow, SessionRow
-from app.sessions.spec import EndReason, FailureCode, Outcome
+from app.db.tables import SessionEventRow, SessionRow
+from app.session_types import EndReason, FailureCode, Outcome
 from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
 
 BODY = {"room": "r", "persona": "default"}

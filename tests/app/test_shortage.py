@@ -13,16 +13,16 @@ import pytest
 
 from app.db.database import Database
 from app.errors import ResourcesExhausted, StorageUnavailable, shortage_problem
-from app.personas.config import read_blocks
-from app.personas.service import Catalogue
-from app.rtc.validate import ask_livekit
-from engine.errors import PersonaError, ResourceShortage, StorageFault
-from engine.media import MediaError, Mp4Writer, probe_video, read_audio
-from engine.persona import load
+from app.personas.catalogue import Catalogue
+from app.personas.manifest import read_blocks
+from app.rtc.sdk.validate import ask_livekit
+from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFault
+from engine.core.persona import load
+from engine.core.shortage import out_of_descriptors, shortage_of
+from engine.media.video import MediaError, Mp4Writer, probe_video, read_audio
 from engine.prepare.build import prepare
 from engine.prepare.cache import new_folder
 from engine.prepare.settings import parse_settings
-from engine.shortage import out_of_descriptors, shortage_of
 from tests.limits import no_more_files
 
 PERSONAS = Path(__file__).parents[2] / "personas"

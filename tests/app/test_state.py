@@ -8,11 +8,11 @@ from itertools import product
 import pytest
 from sqlalchemy import select
 
-from app.db.base import now
+from app.db.columns import now
 from app.db.database import Database
-from app.db.models import InstanceRow, SessionEventRow, SessionRow
+from app.db.tables import InstanceRow, SessionEventRow, SessionRow
+from app.session_types import State
 from app.sessions.repository import SessionRepository
-from app.sessions.spec import State
 from app.sessions.state import LIVE, MOVES, sources
 from tests.fixtures.database import session_row
 

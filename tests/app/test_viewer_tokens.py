@@ -10,9 +10,9 @@ from livekit import rtc
 
 from app.config import Settings
 from app.errors import LiveKitUnreachable
-from app.rtc.measure.participant import LiveKitAccess, join
-from app.rtc.presence import is_in_room
-from app.rtc.tokens import read_claims
+from app.rtc.sdk.presence import is_in_room
+from app.rtc.sdk.tokens import read_claims
+from bench.clients.participant import LiveKitAccess, join
 from tests.fixtures.api import Api
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.local import LiveKit
-from app.personas.service import Catalogue
-from app.rtc.av_out import OutputConfig
-from app.rtc.measure.participant import LiveKitAccess
+from app.personas.catalogue import Catalogue
+from app.rtc.output.av_out import OutputConfig
+from app.rtc.sdk.tokens import avatar_token
 from app.rtc.session import RoomSession, Stage
-from app.rtc.tokens import avatar_token
-from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome, SessionSpec
-from engine.config import EngineConfig
-from engine.persona import Persona
-from engine.pool import EnginePool
+from app.session_types import AudioSpec, EndReason, Limits, Outcome, SessionSpec
+from bench.clients.participant import LiveKitAccess
+from bench.devstack import LiveKit
+from engine.core.persona import Persona
+from engine.engine_config import EngineConfig
+from engine.serving.pool import EnginePool
 from tests.e2e.scripted import Agent
 from tests.e2e.waiting import PATIENCE_S
 

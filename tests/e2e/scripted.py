@@ -13,7 +13,7 @@ import numpy as np
 from livekit import api, rtc
 from numpy.typing import NDArray
 
-from app.rtc.measure.participant import LiveKitAccess
+from bench.clients.participant import LiveKitAccess
 from tests.e2e.waiting import PATIENCE_S
 
 AVATAR = "avatar"

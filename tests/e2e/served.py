@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 
-from app.local import Service
-from app.rtc.measure.participant import LiveKitAccess
+from bench.clients.participant import LiveKitAccess
+from bench.devstack import Service
 from tests.e2e.waiting import until
 
 SIZE = 256
@@ -67,6 +67,6 @@ def processes(service: Service, role: str) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(service.child.pid).children():
         with suppress(psutil.NoSuchProcess):  # it ends just now
-            if child.cmdline()[2:4] == ["app.hosts", role]:
+            if child.cmdline()[2:4] == ["app.worker", role]:
                 found.append((child.create_time(), child))
     return [child for _, child in sorted(found, key=lambda each: each[0])]

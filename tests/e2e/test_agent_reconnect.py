@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from livekit import rtc
 
-from app.rtc import agent as agent_voice
-from app.rtc.agent import AgentVoice
-from app.rtc.measure.participant import LiveKitAccess
-from app.sessions.spec import AudioSpec, EndReason, Limits, Outcome
+from app.rtc.input import agent_stream as agent_voice
+from app.rtc.input.agent_stream import AgentVoice
+from app.session_types import AudioSpec, EndReason, Limits, Outcome
+from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import Agent, tone
 from tests.e2e.waiting import PATIENCE_S, until

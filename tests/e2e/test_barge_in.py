@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from app.rtc import barge_in
-from app.rtc.measure.participant import LiveKitAccess
-from app.rtc.measure.speaker import Speaker
-from app.rtc.measure.viewer import Viewer
-from app.sessions.spec import AudioSpec
+from app.rtc.input import barge_in
+from app.session_types import AudioSpec
+from bench.clients.participant import LiveKitAccess
+from bench.clients.speaker import Speaker
+from bench.clients.viewer import Viewer
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
 from tests.e2e.waiting import speaking, until

@@ -11,9 +11,9 @@ from datetime import timedelta
 import pytest
 from livekit import api, rtc
 
-from app.local import local_livekit
-from app.rtc.measure.participant import LiveKitAccess, join
-from app.sessions.spec import EndReason, Outcome
+from app.session_types import EndReason, Outcome
+from bench.clients.participant import LiveKitAccess, join
+from bench.devstack import local_livekit
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.waiting import until
 

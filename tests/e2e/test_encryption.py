@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from livekit import rtc
 
-from app.rtc.measure.participant import LiveKitAccess
-from app.sessions.spec import AudioSpec, FailureCode
+from app.session_types import AudioSpec, FailureCode
+from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
 from tests.e2e.waiting import PATIENCE_S, until

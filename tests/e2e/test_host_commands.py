@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.hosts.engine import EngineProcess
-from app.hosts.hosts import HostedSession, Hosts
-from app.local import LiveKit, prepare_persona
-from app.personas.service import Catalogue
-from app.rtc.tokens import avatar_token
-from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec, VideoSpec
+from app.personas.catalogue import Catalogue
+from app.rtc.sdk.tokens import avatar_token
+from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec, VideoSpec
+from app.worker.engine_process import EngineProcess
+from app.worker.session_hosts import HostedSession, Hosts
+from bench.devstack import LiveKit, prepare_persona
 from tests.e2e.served import SIZE
 from tests.e2e.waiting import PATIENCE_S
 

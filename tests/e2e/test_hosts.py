@@ -14,16 +14,16 @@ import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from app.hosts.child import plain, settings_of
-from app.hosts.engine import EngineProcess
-from app.hosts.hosted import HostedSession
-from app.hosts.hosts import Hosts
-from app.local import LiveKit, Service, local_service, prepare_persona
-from app.personas.service import Catalogue
-from app.rtc.measure.participant import LiveKitAccess
-from app.rtc.measure.speaker import Speaker
-from app.rtc.tokens import avatar_token
-from app.sessions.spec import AudioSpec, EndReason, Outcome, SessionSpec
+from app.personas.catalogue import Catalogue
+from app.rtc.sdk.tokens import avatar_token
+from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec
+from app.worker.engine_process import EngineProcess
+from app.worker.hosted import HostedSession
+from app.worker.process import plain, settings_of
+from app.worker.session_hosts import Hosts
+from bench.clients.participant import LiveKitAccess
+from bench.clients.speaker import Speaker
+from bench.devstack import LiveKit, Service, local_service, prepare_persona
 from tests.e2e.collector import Collector, values
 from tests.e2e.scripted import tone
 from tests.e2e.served import SIZE, begun, ended, has_left, metric, processes

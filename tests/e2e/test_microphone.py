@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from livekit import api, rtc
 
-from app.rtc.measure.participant import LiveKitAccess
-from app.rtc.measure.speaker import Speaker
-from app.rtc.measure.viewer import Viewer
-from app.sessions.spec import AudioSpec, EndReason, Outcome
+from app.session_types import AudioSpec, EndReason, Outcome
+from bench.clients.participant import LiveKitAccess
+from bench.clients.speaker import Speaker
+from bench.clients.viewer import Viewer
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import tone
 from tests.e2e.waiting import speaking, until

@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from app.config import Settings
-from app.measure.mouth import MouthRegion
-from app.personas.service import Catalogue
-from app.rtc.measure.participant import LiveKitAccess
-from app.rtc.measure.speaker import Speaker
-from app.rtc.measure.viewer import Viewer
+from app.personas.catalogue import Catalogue
+from app.rtc.resources import open_stage
 from app.rtc.session import Stage
-from app.rtc.stage import open_stage
-from app.sessions.spec import Limits
-from engine.persona import Persona
+from app.session_types import Limits
+from bench.clients.participant import LiveKitAccess
+from bench.clients.speaker import Speaker
+from bench.clients.viewer import Viewer
+from bench.measure.mouth import MouthRegion
+from engine.core.persona import Persona
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import tone
 from tests.e2e.waiting import PATIENCE_S, until

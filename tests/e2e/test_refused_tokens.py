@@ -14,12 +14,12 @@ from livekit import api
 from structlog.testing import capture_logs
 
 from app.errors import LiveKitTokenRejected
-from app.local import local_livekit
 from app.rtc import room as avatar_room
-from app.rtc.measure.participant import LiveKitAccess
+from app.rtc.sdk.validate import ask_livekit
 from app.rtc.session import RoomSession, Stage
-from app.rtc.validate import ask_livekit
-from app.sessions.spec import EndReason, FailureCode, Outcome, SessionSpec
+from app.session_types import EndReason, FailureCode, Outcome, SessionSpec
+from bench.clients.participant import LiveKitAccess
+from bench.devstack import local_livekit
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.entrance import Entrance
 from tests.e2e.waiting import PATIENCE_S, until

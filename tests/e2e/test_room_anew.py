@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from livekit import api, rtc
 
-from app.rtc.measure.participant import LiveKitAccess, join
 from app.rtc.session import Stage
-from app.sessions.spec import EndReason, Outcome
+from app.session_types import EndReason, Outcome
+from bench.clients.participant import LiveKitAccess, join
 from tests.e2e.conftest import Live
 from tests.e2e.entrance import Entrance
 from tests.e2e.waiting import until

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from livekit import api, rtc
 
-from app.local import local_livekit
 from app.rtc import room as avatar_room
-from app.rtc.measure.participant import LiveKitAccess
-from app.rtc.measure.speaker import Speaker
-from app.rtc.measure.viewer import Viewer
-from app.sessions.spec import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
+from app.session_types import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
+from bench.clients.participant import LiveKitAccess
+from bench.clients.speaker import Speaker
+from bench.clients.viewer import Viewer
+from bench.devstack import local_livekit
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import tone
 from tests.e2e.waiting import PATIENCE_S, speaking, until

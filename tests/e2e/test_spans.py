@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from app.rtc import agent as agent_voice
+from app.rtc.input import agent_stream as agent_voice
 from app.rtc.session import Stage
-from app.sessions.spec import AudioSpec, EndReason, SessionSpec
-from app.tracing import MISSING, NO_TRACING, WRONG, open_tracing
+from app.session_types import AudioSpec, EndReason, SessionSpec
+from app.telemetry.tracing import MISSING, NO_TRACING, WRONG, open_tracing
 from tests.e2e.collector import Collector, values
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
@@ -108,7 +108,7 @@ def spec() -> SessionSpec:
 
 
 async def test_what_is_amiss_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "app.spans", raising=False)
+    monkeypatch.delitem(sys.modules, "app.telemetry.spans", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)  # as if not installed
     for endpoint, sentence in (("http://127.0.0.1:9", MISSING), ("collector:4318", WRONG)):
         with structlog.testing.capture_logs() as logs:
@@ -120,8 +120,8 @@ async def test_what_is_amiss_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPat
 def test_without_a_collector_nothing_of_the_sdk_is_imported() -> None:
     program = (
         "import asyncio, sys, threading\n"
-        "import app.main, app.rtc.stage\n"
-        "from app.tracing import open_tracing\n"
+        "import app.main, app.rtc.resources\n"
+        "from app.telemetry.tracing import open_tracing\n"
         "async def main():\n"
         "    async with open_tracing(''):\n"
         "        pass\n"

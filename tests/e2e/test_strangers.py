@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from app.rtc.agent import AgentVoice
-from app.rtc.livekit_private import FfiRequest, request
-from app.rtc.measure.participant import LiveKitAccess
-from app.sessions.spec import AudioSpec
+from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.sdk.livekit_private import FfiRequest, request
+from app.session_types import AudioSpec
+from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import AVATAR, Agent, tone
 from tests.e2e.waiting import until

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from app.rtc.measure.speaker import Speaker
+from bench.clients.speaker import Speaker
 
 PATIENCE_S = 30.0  # only what never happens takes so long
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.persona import Persona, load
 from engine.musetalk.boxes import blend_squares
-from engine.persona import Persona, load
-from engine.prepare.masks import jaw_masks
+from engine.prepare.jaw_mask import jaw_masks
 
 WIDTH, HEIGHT = 322, 286
 SKIN, LIPS, LINE = (140, 170, 215), (90, 90, 190), (40, 40, 80)

@@ -23,7 +23,7 @@ import av
 import cv2
 import numpy as np
 
-from engine.errors import PersonaError
+from engine.core.engine_errors import PersonaError
 from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
 from tests.videos import persona_frames

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from engine.backends.base import Backend
-from engine.config import EngineConfig, Stall
-from engine.pool import EnginePool
-from engine.stream import Stream
-from engine.types import Pcm, Picture
+from engine.backends.backend import Backend
+from engine.core.types import Pcm, Picture
+from engine.engine_config import EngineConfig, Stall
+from engine.serving.pool import EnginePool
+from engine.serving.stream import Stream
 from tests.engine.drawn import drawn_persona
 
 SOON = 30.0  # seconds: a deadline that a busy test machine keeps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.types import SAMPLE_RATE, Pcm
+from engine.core.types import SAMPLE_RATE, Pcm
 
 
 def speech_like(samples: int, seed: int = 0) -> Pcm:

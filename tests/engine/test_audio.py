@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import Speech
-from engine.types import Pcm
+from engine.audio.speech import Speech
+from engine.core.types import Pcm
 
 LEFT, RIGHT = 1600, 320
 OWN = 640

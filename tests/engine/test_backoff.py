@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.backoff import Backoff
+from engine.core.backoff import Backoff
 
 
 def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success() -> None:

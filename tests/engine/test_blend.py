@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.blend import Canvas, blended, even, painted_region
+from engine.picture.blend import Canvas, blended, even, painted_region
 from tests.engine.drawn import HEIGHT, WIDTH, drawn_persona
 
 VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk" / "d_blending.npz"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.blend import Bgr, Canvas
-from engine.compose import Composer
-from engine.persona import Persona
-from engine.types import FrameJob, Picture
+from engine.core.persona import Persona
+from engine.core.types import FrameJob, Picture
+from engine.picture.blend import Bgr, Canvas
+from engine.picture.compose import Composer
 from tests.engine.drawn import drawn_persona
 
 WHITE = np.full((256, 256, 3), 255, np.uint8)

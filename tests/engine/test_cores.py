@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import cores
-from engine.config import EngineConfig
-from engine.pool import EnginePool
-from engine.warmup import Measured
+from engine.core import cores
+from engine.engine_config import EngineConfig
+from engine.serving.pool import EnginePool
+from engine.serving.warmup import Measured
 
 EIGHT = set(range(8))
 V1, V2 = "cgroup cgroup rw,{}", "cgroup2 cgroup2 rw"
@@ -181,7 +181,7 @@ def test_admission_promises_what_the_quota_holds(
         def start(self) -> Measured:
             return Measured(0.01, 2000.0, 0.0054)
 
-    monkeypatch.setattr("engine.pool.usable_cores", lambda tick_s: quota)
+    monkeypatch.setattr("engine.serving.pool.usable_cores", lambda tick_s: quota)
     pool = EnginePool(EngineConfig(), painter=lambda _: Fast())  # type: ignore[arg-type,return-value]
     pool.start()
     assert pool.capacity == held
@@ -190,7 +190,7 @@ def test_admission_promises_what_the_quota_holds(
 def test_libraries_start_no_more_threads_than_there_are_cores() -> None:
     """In a process of its own: they read it once."""
     program = (
-        "import os; from pathlib import Path; import engine.cores as cores\n"
+        "import os; from pathlib import Path; import engine.core.cores as cores\n"
         "os.cpu_count = lambda: 64\n"
         "cores.usable_cores = lambda: 1.5\n"
         "cores.limit_libraries()\n"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.compose import Composer
-from engine.config import EngineConfig
-from engine.device import Device
-from engine.errors import EngineFault
-from engine.pool import EnginePool
-from engine.scheduler import Batch
-from engine.types import Faces, FrameJob
+from engine.core.engine_errors import EngineFault
+from engine.core.types import Faces, FrameJob
+from engine.engine_config import EngineConfig
+from engine.picture.compose import Composer
+from engine.serving.batches_in_flight import Device
+from engine.serving.pool import EnginePool
+from engine.serving.scheduler import Batch
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import PERSONA, ask, running, shown, talk, until
 
@@ -124,7 +124,8 @@ async def test_a_stream_that_closes_while_its_jobs_run_leaves_nothing_behind(
 ) -> None:
     composers: list[Composer] = []
     monkeypatch.setattr(
-        "engine.runner.Composer", lambda *given: composers.append(Composer(*given)) or composers[-1]
+        "engine.serving.device_thread.Composer",
+        lambda *given: composers.append(Composer(*given)) or composers[-1],
     )
     backend = Overlapping()
     async with running(backend) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.errors import BackendUnavailable, DeviceLost, EngineFault
+from engine.core.engine_errors import BackendUnavailable, DeviceLost, EngineFault
 from engine.models.failures import fault_of, refusal_of
 
 ORDINAL = """CUDA error: invalid device ordinal

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.audio import Speech, Window
-from engine.clips import clip_jobs
-from engine.features import Features, Hearing
+from engine.audio.features import Features, Hearing
+from engine.audio.speech import Speech, Window
+from engine.core.types import SAMPLES_PER_FRAME, FrameJob, Pcm
 from engine.musetalk import windows
 from engine.musetalk.mel import log_mel
-from engine.types import SAMPLES_PER_FRAME, FrameJob, Pcm
+from engine.parity.clips import clip_jobs
 from tests.engine.speech import speech_like
 from tests.engine.whole import clip_tokens
 

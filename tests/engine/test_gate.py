@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.engine.musetalk import gates_of
+from engine.audio.features import Hearing
 from engine.backends.musetalk_torch import TorchBackend
-from engine.bench_musetalk import gates_of
-from engine.config import EngineConfig
-from engine.features import Hearing
+from engine.engine_config import EngineConfig
 from engine.models.hearing import FastEncoder
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.blend import FULL, Canvas, Paste
-from engine.gpu_blend import GpuBlender
+from engine.core.persona import Persona
+from engine.core.types import FACE_SIZE
 from engine.musetalk.boxes import blend_squares
-from engine.persona import Persona
-from engine.prepare.masks import jaw_masks
-from engine.types import FACE_SIZE
+from engine.picture.blend import FULL, Canvas, Paste
+from engine.picture.gpu_blend import GpuBlender
+from engine.prepare.jaw_mask import jaw_masks
 from tests.engine.drawn import drawn_persona
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread", "interpreter")
@@ -84,7 +84,7 @@ def test_personas_that_were_not_used_for_long_are_forgotten(
 ) -> None:
     small, edge = pastes[0], pastes[1]
     blender = GpuBlender(torch.device("cpu"), BLOCK)
-    monkeypatch.setattr("engine.gpu_blend.KEPT", 1)
+    monkeypatch.setattr("engine.picture.gpu_blend.KEPT", 1)
     blender.admit(small.persona)
     assert blender.launch(torch.from_numpy(faces), [edge]) is None
     blender.admit(edge.persona)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.config import EngineConfig
-from engine.errors import EngineFault
-from engine.line import Line
-from engine.types import Faces, FrameJob
+from engine.core.engine_errors import EngineFault
+from engine.core.types import Faces, FrameJob
+from engine.engine_config import EngineConfig
+from engine.serving.device_queue import Line
 from tests.engine.drawn import drawn_persona
 
 ONE = drawn_persona()

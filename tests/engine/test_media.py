@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.media import MediaError, Mp4Writer, probe_video, read_audio, read_video
+from engine.media.video import MediaError, Mp4Writer, probe_video, read_audio, read_video
 from tests.videos import grey, tone, write_sound, write_video
 
 UNTURNED = bytes.fromhex("00010000" + "00000000" * 3 + "00010000" + "00000000" * 3 + "40000000")

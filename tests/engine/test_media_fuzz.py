@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
-from engine.media import MediaError, probe_video, read_audio, read_video
-from engine.media_limits import MAX_PIXELS, declared_size
+from engine.core.engine_errors import PersonaError
+from engine.media.header_limits import MAX_PIXELS, declared_size
+from engine.media.video import MediaError, probe_video, read_audio, read_video
 from engine.prepare.build import prepare
 from engine.prepare.settings import PersonaSettings
 from tests.engine.fuzzing import FRAMES, KINDS, SIDE, sample

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
 from engine.models import networks
 from engine.models.configs import SMALL
 from engine.models.header import fingerprint

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.config import EngineConfig
-from engine.errors import EngineFault
+from engine.core.engine_errors import EngineFault
+from engine.core.persona import Persona
+from engine.core.types import Faces, FrameJob, Pcm, Picture
+from engine.engine_config import EngineConfig
 from engine.offline import CLOSING, render
-from engine.persona import Persona
-from engine.pool import EnginePool
 from engine.prepare.build import prepare
 from engine.prepare.settings import parse_settings
-from engine.types import Faces, FrameJob, Pcm, Picture
+from engine.serving.pool import EnginePool
 from tests.videos import persona_frames, tone, write_video
 
 CONFIG = EngineConfig(backend="warp", max_streams=1)

@@ -13,16 +13,21 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine import blend, features
-from engine.features import Features
+from engine.audio import features
+from engine.audio.features import Features
 from engine.models import decoder, whisper
 from engine.musetalk import boxes, image, masks, mel, parsing, positional, windows
-from engine.parity import checks, networks, pictures, sound, tiny
+from engine.parity import checks, tiny
+from engine.parity import network_checks as networks
+from engine.parity import picture_checks as pictures
+from engine.parity import sound_checks as sound
 from engine.parity.checks import CHECKS, Check, compare
 from engine.parity.vectors import BrokenVectors, Comparison, Result
-from engine.prepare import build, latents, settings
-from engine.prepare import masks as jaw
-from engine.scheduler import Scheduler
+from engine.picture import blend
+from engine.picture import encode_latents as latents
+from engine.prepare import build, settings
+from engine.prepare import jaw_mask as jaw
+from engine.serving.scheduler import Scheduler
 
 VECTORS = Path(__file__).parents[1] / "fixtures" / "musetalk"
 

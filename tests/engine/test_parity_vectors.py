@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from engine.musetalk import boxes, mel
-from engine.parity import checks, networks, pictures, sound
+from engine.parity import checks
+from engine.parity import network_checks as networks
+from engine.parity import picture_checks as pictures
+from engine.parity import sound_checks as sound
 from engine.parity.vectors import BrokenVectors, Vectors
 from tests.engine.whole import clip_tokens
 

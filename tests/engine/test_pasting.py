@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from engine.audio.features import Hearing
 from engine.backends.musetalk_torch import TorchBackend
 from engine.backends.warp import WarpBackend
-from engine.blend import Canvas, Patch
-from engine.config import EngineConfig
-from engine.features import Hearing
-from engine.gpu_blend import GpuBlender
-from engine.persona import Persona
-from engine.types import SAMPLES_PER_FRAME, Faces, FrameJob
-from engine.warmup import blank_persona
+from engine.core.persona import Persona
+from engine.core.types import SAMPLES_PER_FRAME, Faces, FrameJob
+from engine.engine_config import EngineConfig
+from engine.picture.blend import Canvas, Patch
+from engine.picture.gpu_blend import GpuBlender
+from engine.serving.warmup import blank_persona
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import ask, running, shown, talk
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
-from engine.latents import latents_name, stored_latents
-from engine.persona import Persona, load
+from engine.core.engine_errors import PersonaError
+from engine.core.persona import Persona, load
+from engine.picture.latents import latents_name, stored_latents
 from tests.engine.drawn import drawn_persona
 
 COUNT = 4

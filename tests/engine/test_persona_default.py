@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from engine.media import probe_video, read_video
+from engine.media.video import probe_video, read_video
 from tests.videos import DEFAULT
 
 

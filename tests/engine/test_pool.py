@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.config import EngineConfig, Stall
-from engine.errors import CapacityExhausted, PersonaError
-from engine.persona import Persona
-from engine.pool import EnginePool
+from engine.core.engine_errors import CapacityExhausted, PersonaError
+from engine.core.persona import Persona
+from engine.engine_config import EngineConfig, Stall
+from engine.serving.pool import EnginePool
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import (
     PERSONA,

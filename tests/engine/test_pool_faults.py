@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.compose import Composer
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, DeviceLost, EngineFault, PersonaError
-from engine.persona import Persona
-from engine.pool import EnginePool
-from engine.restarts import Restarts
-from engine.stream import Stream
-from engine.types import Faces, FrameJob, Rendered
+from engine.core.engine_errors import BackendUnavailable, DeviceLost, EngineFault, PersonaError
+from engine.core.persona import Persona
+from engine.core.types import Faces, FrameJob, Rendered
+from engine.engine_config import EngineConfig
+from engine.picture.compose import Composer
+from engine.serving.pool import EnginePool
+from engine.serving.restarts import Restarts
+from engine.serving.stream import Stream
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
 
@@ -104,7 +104,7 @@ async def test_a_fault_that_stays_is_told_to_every_session(backend: Failing, rea
 async def test_a_backend_that_was_given_up_is_tried_again_and_serves_those_who_come_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("engine.serving.restarts.FIRST_PAUSE_S", 0.05)
     backend = Failing(fails=2)
     async with running(backend) as pool:
         first = pool.open_stream(PERSONA)
@@ -138,8 +138,8 @@ async def test_pauses_grow_while_a_backend_does_not_start_and_it_says_that_it_is
         waits.append(self._backoff._pause_s)
         wait(self, for_good=for_good)
 
-    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr("engine.restarts.LONGEST_PAUSE_S", 0.04)
+    monkeypatch.setattr("engine.serving.restarts.FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr("engine.serving.restarts.LONGEST_PAUSE_S", 0.04)
     monkeypatch.setattr(Restarts, "wait", noted)
     backend = Away(fails=1)
     async with running(backend) as pool:
@@ -205,7 +205,7 @@ async def test_a_lost_device_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
                 raise DeviceLost("The device is lost to this process; start it again.")
             return super().run(jobs)
 
-    monkeypatch.setattr("engine.restarts.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("engine.serving.restarts.FIRST_PAUSE_S", 0.01)
     backend = Lost()
     async with running(backend) as pool:
         stream = pool.open_stream(PERSONA)

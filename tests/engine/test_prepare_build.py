@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError, StorageFault
+from engine.core.engine_errors import PersonaError, StorageFault
+from engine.core.persona import Persona, load, ping_pong
 from engine.musetalk.boxes import blend_squares
-from engine.persona import Persona, load, ping_pong
 from engine.prepare.build import prepare
 from engine.prepare.cache import UNFINISHED, make_room
 from engine.prepare.settings import PersonaSettings, parse_settings

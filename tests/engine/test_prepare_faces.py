@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
+from engine.core.engine_errors import PersonaError
 from engine.prepare.faces import FaceFinder, smoothed
 from engine.prepare.mouth import MouthFinder, find_mouth
 from tests.videos import Bgr, persona_frames

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
-from engine.latents import latents_name
-from engine.persona import Persona
-from engine.prepare import latents
-from engine.prepare.latents import prepare_latents
-from engine.types import Faces
+from engine.core.engine_errors import PersonaError
+from engine.core.persona import Persona
+from engine.core.types import Faces
+from engine.picture import encode_latents as latents
+from engine.picture.encode_latents import prepare_latents
+from engine.picture.latents import latents_name
 from tests.engine.drawn import drawn_persona
 from tests.engine.pools import PATIENCE
 

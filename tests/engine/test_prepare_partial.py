@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import PersonaError
+from engine.core.engine_errors import PersonaError
+from engine.core.persona import Persona
 from engine.models.published import LANDMARKS, PARSER
-from engine.persona import Persona
 from engine.prepare.build import prepare
 from engine.prepare.faces import FaceFinder
 from engine.prepare.landmarks import Landmarks

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import PersonaError
+from engine.core.engine_errors import PersonaError
 from engine.prepare.settings import parse_settings
 
 

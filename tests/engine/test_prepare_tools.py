@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.errors import BackendUnavailable, PersonaError
+from engine.core.engine_errors import BackendUnavailable, PersonaError
 from engine.models.published import LANDMARKS, PARSER
 from engine.musetalk.boxes import blend_squares, lengthened
 from engine.musetalk.masks import blend_mask, square_crop

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from engine.priority import DEVICE, LOOP, THREADS, going_along, going_first
+from engine.core.priority import DEVICE, LOOP, THREADS, going_along, going_first
 
 
 def policy() -> int:

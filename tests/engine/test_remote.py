@@ -17,15 +17,15 @@ from socket import socket as Socket  # noqa: N812
 import numpy as np
 import pytest
 
-from engine.backends.base import Backend
+from engine.backends.backend import Backend
 from engine.backends.warp import WarpBackend
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault, PersonaError
-from engine.persona import Persona
-from engine.pool import EnginePool
+from engine.core.engine_errors import BackendUnavailable, EngineFault, PersonaError
+from engine.core.persona import Persona
+from engine.engine_config import EngineConfig
 from engine.remote.arena import PAGE, Arena, ArenaView
 from engine.remote.client import RemotePainter
-from engine.remote.server import EngineServer
+from engine.remote.engine_server import EngineServer
+from engine.serving.pool import EnginePool
 from tests.engine.drawn import kept
 from tests.engine.pools import (
     PATIENCE,

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import Speech
-from engine.remote.sound import SoundReceiver, SoundSender
+from engine.audio.speech import Speech
+from engine.remote.sound_transfer import SoundReceiver, SoundSender
 
 LEFT, RIGHT = 1600, 900  # not multiples of a picture's 640
 

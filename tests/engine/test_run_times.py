@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine import run_times, warmup
 from engine.backends.warp import WarpBackend
-from engine.config import EngineConfig
-from engine.run_times import RunTime
-from engine.scheduler import Scheduler
-from engine.types import Faces, FrameJob
+from engine.core.types import Faces, FrameJob
+from engine.engine_config import EngineConfig
+from engine.serving import run_times, warmup
+from engine.serving.run_times import RunTime
+from engine.serving.scheduler import Scheduler
 
 RUNGS = (1, 2, 4)
 

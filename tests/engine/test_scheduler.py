@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.scheduler import HAND_OVER_S, Scheduler
+from engine.serving.scheduler import HAND_OVER_S, Scheduler
 
 RUNGS = (1, 2, 4, 8)
 

@@ -7,17 +7,17 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from app.measure.mouth import MouthRegion, openings
-from app.measure.speech import SAMPLE, read_wav
-from app.measure.sync import pearson
-from engine.config import EngineConfig
+from bench.measure.mouth import MouthRegion, openings
+from bench.measure.speech import SAMPLE, read_wav
+from bench.measure.sync import pearson
+from engine.audio.silence import SilenceGate
+from engine.core.persona import Persona
+from engine.core.types import SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm
+from engine.engine_config import EngineConfig
 from engine.offline import render
-from engine.persona import Persona
-from engine.pool import EnginePool
 from engine.prepare.build import prepare
 from engine.prepare.settings import parse_settings
-from engine.silence import SilenceGate
-from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, Pcm
+from engine.serving.pool import EnginePool
 from tests.videos import SIDE, persona_frames, write_video
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from app.cli import app
-from engine import backends, choice
+from engine import backends
+from engine.audio.features import Hearing
 from engine.backends.trt import (
     PLANS,
     find_plans,
@@ -22,10 +23,9 @@ from engine.backends.trt import (
     plan_names,
     rungs_within,
 )
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable
-from engine.features import Hearing
-from engine.parity.plans import proof_of
+from engine.core.engine_errors import BackendUnavailable
+from engine.engine_config import EngineConfig
+from engine.parity.plan_proofs import proof_of
 from engine.prepare.build_tensorrt import BuildFailed, Wish, build_plan
 from engine.prepare.export_onnx import (
     PARTS,
@@ -37,6 +37,7 @@ from engine.prepare.export_onnx import (
     require_proven,
     sample_inputs,
 )
+from engine.serving import choice
 
 pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.timeout(400)]
 

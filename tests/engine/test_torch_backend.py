@@ -15,20 +15,20 @@ import pytest
 import torch
 import triton
 
+from engine.audio.features import Hearing
 from engine.backends.musetalk_torch import TorchBackend
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable, EngineFault, PersonaError
-from engine.features import Hearing
-from engine.latents import latents_name
-from engine.models.device import keep_kernels
+from engine.core.engine_errors import BackendUnavailable, EngineFault, PersonaError
+from engine.core.persona import Persona
+from engine.core.types import FACE_SIZE, SAMPLES_PER_FRAME, FrameJob
+from engine.engine_config import EngineConfig
 from engine.models.header import fingerprint
 from engine.models.layout import NETWORKS
+from engine.models.torch_device import keep_kernels
 from engine.offline import render
-from engine.persona import Persona
-from engine.pool import EnginePool
-from engine.prepare.latents import prepare_latents
-from engine.types import FACE_SIZE, SAMPLES_PER_FRAME, FrameJob
-from engine.warmup import blank_persona
+from engine.picture.encode_latents import prepare_latents
+from engine.picture.latents import latents_name
+from engine.serving.pool import EnginePool
+from engine.serving.warmup import blank_persona
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -11,15 +11,15 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from engine.audio import Speech
+from engine.audio.speech import Speech
 from engine.backends import load
 from engine.backends.warp import WarpBackend
 from engine.backends.warp_sound import LEFT_CONTEXT, LOOKAHEAD, Shape, shapes
-from engine.config import EngineConfig
-from engine.errors import BackendUnavailable
+from engine.core.engine_errors import BackendUnavailable
+from engine.core.persona import Persona
+from engine.core.types import SAMPLE_RATE, Faces, FrameJob, Pcm
+from engine.engine_config import EngineConfig
 from engine.musetalk.image import crop_face
-from engine.persona import Persona
-from engine.types import SAMPLE_RATE, Faces, FrameJob, Pcm
 from tests.engine.drawn import drawn_persona
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "speech.wav"

@@ -16,12 +16,12 @@ import pytest
 from livekit import rtc
 
 from app.config import Settings
-from app.local import LiveKit
 from app.outbound import dial
 from app.outbound.gateway import Gateway, open_gateway
 from app.outbound.relay import Allowance
-from app.rtc.refusal import refusal
-from app.rtc.tokens import viewer_token
+from app.rtc.sdk.refusal import refusal
+from app.rtc.sdk.tokens import viewer_token
+from bench.devstack import LiveKit
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api
 from tests.fixtures.refusals import BODY, refused

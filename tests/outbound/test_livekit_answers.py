@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from app.auth import create_key
 from app.config import Settings
 from app.db.database import Database
-from app.local import LiveKit
+from app.http.auth import create_key
 from app.outbound import dial
-from app.rtc import validate
+from app.rtc.sdk import validate
+from bench.devstack import LiveKit
 from tests.fixtures.api import Api, Serve
 from tests.fixtures.refusals import BODY, refused
 from tests.outbound.servers import reply, server, unsigned

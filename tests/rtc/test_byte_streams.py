@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from livekit import rtc
 from livekit.rtc.event_emitter import EventEmitter
 
-from app.rtc import byte_streams, livekit_private
-from app.rtc.byte_streams import ByteStream, ByteStreams
-from app.rtc.livekit_private import RoomEvent
+from app.rtc.input import byte_streams
+from app.rtc.input.byte_streams import ByteStream, ByteStreams
+from app.rtc.sdk import livekit_private
+from app.rtc.sdk.livekit_private import RoomEvent
 
 TOPIC = "lk.audio_stream"
 

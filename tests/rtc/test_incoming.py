@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.rtc import incoming
-from app.rtc.incoming import Backlog, Incoming, TooMuch
+from app.rtc.input import incoming
+from app.rtc.input.incoming import Backlog, Incoming, TooMuch
 
 SECOND = bytes(2 * 48_000)
 MONO = {"sample_rate": "48000", "num_channels": "1"}

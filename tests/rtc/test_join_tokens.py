@@ -6,7 +6,7 @@ from itertools import count
 
 from livekit import rtc
 
-from app.rtc.join_tokens import JoinTokens
+from app.rtc.sdk.join_tokens import JoinTokens
 
 
 async def refreshed(tokens: JoinTokens, token: str) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rtc.ledger import Finished, Ledger, Started
-from engine.types import FRAME_S
+from app.rtc.output.playback_ledger import Finished, Ledger, Started
+from engine.core.types import FRAME_S
 
 
 def test_a_segment_heard_to_its_end() -> None:

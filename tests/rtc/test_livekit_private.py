@@ -55,4 +55,4 @@ def test_all_private_uses_are_in_one_file() -> None:
                 "_token",
             ):
                 found.add(path.relative_to(ROOT).as_posix())
-    assert found == {"app/rtc/livekit_private.py"}
+    assert found == {"app/rtc/sdk/livekit_private.py"}

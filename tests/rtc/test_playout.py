@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rtc.clock import OutputClock
-from app.rtc.playout import Chunk, Playout
-from engine.types import FRAME_S
+from app.rtc.output.clock import OutputClock
+from app.rtc.output.playout import Chunk, Playout
+from engine.core.types import FRAME_S
 
 PCM = np.zeros(1920, np.int16)
 LEAD = 0.06

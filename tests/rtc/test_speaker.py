@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.rtc.speaker import Speaker
+from app.rtc.input.agent_process import Speaker
 
 
 @pytest.mark.parametrize(

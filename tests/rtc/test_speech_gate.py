@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.rtc.speech_gate import GateConfig, SpeechGate
+from app.rtc.input.speech_gate import GateConfig, SpeechGate
 
 PIECE_S = 0.04
 LOUD, BETWEEN, QUIET = 0.05, 0.015, 0.001

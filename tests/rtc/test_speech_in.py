@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.rtc.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, loudness
+from app.rtc.output.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, loudness
 
 
 def tone(rate: int, channels: int, seconds: float = 1.0) -> np.ndarray:

@@ -5,8 +5,8 @@ import threading
 import time
 from typing import Any
 
-from app.rtc.stage import _loader
-from app.sessions.spec import SessionSpec
+from app.rtc.resources import _loader
+from app.session_types import SessionSpec
 
 
 class Catalogue:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rtc.timing import Timing
+from app.rtc.output.timing import Timing
 
 
 def test_a_window_of_ten_seconds() -> None:

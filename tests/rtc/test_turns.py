@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.rtc.accounts import Accounts
-from app.rtc.ledger import Finished, Started
-from app.rtc.turns import PAUSE_TICKS, Turn
-from engine.types import FRAME_S
+from app.rtc.output.accounts import Accounts
+from app.rtc.output.playback_ledger import Finished, Started
+from app.telemetry.turns import PAUSE_TICKS, Turn
+from engine.core.types import FRAME_S
 
 PCM = np.zeros(1920, np.int16)
 TRIM = 0.035

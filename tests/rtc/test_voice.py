@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 from livekit.rtc import _ffi_client
 
-from app.rtc.voice import Voice
+from app.rtc.output.audio_source import Voice
 
 RATE = 48_000
 PIECE = np.zeros(RATE // 25, np.int16)

@@ -1,0 +1,64 @@
+"""What must hold for a session to begin; `/ready` runs these checks and answers with the first
+that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from app.api.health import Check
+from app.config import Settings
+from app.db.database import Database
+from app.errors import ResourcesExhausted, StorageUnavailable, Unhealthy, shortage_problem
+from app.personas.catalogue import Catalogue
+from app.personas.rules import require_any_persona
+from app.rtc.sdk.clocks import ClockCheck
+from app.sessions.instances import Instance
+from app.sessions.registry import Engine
+
+PROBE = b"voipavatar" * 1000  # more than a block, which a file without content does not need
+
+
+def readiness_checks(
+    settings: Settings,
+    database: Database,
+    catalogue: Catalogue,
+    instance: Instance,
+    engine: Engine,
+) -> dict[str, Check]:
+    """By what they look at."""
+    return {
+        # The first two open nothing, and can be told when nothing can be opened.
+        "the processes of sessions": lambda: _worker(engine),
+        "sessions that another process left": lambda: _settled(instance),
+        "the database": database.ping,
+        "the data folder": lambda: asyncio.to_thread(require_writable, settings.data_dir),
+        "the personas": lambda: require_any_persona(catalogue),
+        "the clock": ClockCheck(settings),
+    }
+
+
+def require_writable(folder: Path) -> None:
+    """Raises StorageUnavailable unless a file can be written there now."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(PROBE)
+    except OSError as error:
+        if isinstance(problem := shortage_problem(error), ResourcesExhausted):
+            raise problem from error
+        raise StorageUnavailable(
+            f"The data folder {folder} cannot be written ({error.strerror}). Make room, or set "
+            "VOIPAVATAR_DATA_DIR to a folder that can be."
+        ) from error
+
+
+async def _worker(engine: Engine) -> None:
+    if (reason := engine.no_worker) is not None:
+        raise Unhealthy(reason)
+
+
+async def _settled(instance: Instance) -> None:
+    if not instance.settled:
+        raise Unhealthy("Sessions that another process may have left are still looked into.")

@@ -1,0 +1,275 @@
+"""The personas of this service: what is configured, and each loaded once for all sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from app.config import Settings
+from app.personas.manifest import FILE, read_blocks, settings_of, video_of
+from app.personas.preparation import Preparation
+from app.personas.turns import Turns
+from engine.core.engine_errors import (
+    EngineError,
+    PersonaError,
+    PersonaNotFound,
+    ResourceShortage,
+    StorageFault,
+)
+from engine.core.persona import Persona
+from engine.media.video import MediaError, VideoInfo, probe_video
+from engine.prepare.build import prepare
+from engine.prepare.cache import cache_key, is_prepared, require_room
+from engine.prepare.crop import Size
+from engine.prepare.settings import NEWEST, PersonaSettings
+from engine.prepare.tools import Tools, tools_in
+
+log = structlog.get_logger(__name__)
+
+CLOSING = "The service is shutting down."
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaInfo:
+    """A persona as `GET /personas` shows it."""
+
+    name: str
+    display_name: str
+    engine: str  # auto | warp | torch | tensorrt
+    width: int | None = None  # of its video; None where `problem` says why it cannot be used
+    height: int | None = None
+    prepared: bool = False  # at its own size; else the first session prepares it
+    problem: str | None = None  # a sentence
+
+
+class _Loading:
+    """A persona that is being loaded, and how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[Persona], forget: Callable[[], None]) -> None:
+        self._task = task
+        self._forget = forget
+        self._waiting = 0
+
+    async def wait(self) -> Persona:
+        """Whoever gives up leaves the others their persona; the last one ends the work."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._forget()  # who asks from now on begins anew
+                self._task.cancel()
+
+
+class Catalogue:
+    """Reads personas.yaml as it is at each call, so that an edit counts at once."""
+
+    def __init__(
+        self,
+        personas_dir: Path,
+        cache_dir: Path,
+        models_dir: Path | None = None,
+        version: str = NEWEST,
+        own_dir: Path | None = None,
+    ) -> None:
+        """`own_dir` holds a personas.yaml of this service's own, beside the one that came with it.
+
+        `cache_dir` keeps what was prepared; it may be deleted at any time.
+
+        Networks in `models_dir` find faces and their regions, where they are. `version` of
+        MuseTalk decides what a persona's settings leave open.
+        """
+        self._version = version
+        self._tools = Tools() if models_dir is None else tools_in(models_dir)
+        self._dir = personas_dir
+        self._own = own_dir
+        self._cache = cache_dir
+        self._loaded: WeakValueDictionary[tuple[str, ...], Persona] = WeakValueDictionary()
+        self._loading: dict[tuple[str, ...], _Loading] = {}
+        self._tasks: set[asyncio.Task[Persona]] = set()
+        self._turns = Turns()
+        self._closing = False
+        self.preparations = 0  # begun since the start; for the metrics
+
+    @classmethod
+    def of(cls, settings: Settings) -> Catalogue:
+        """The one that the service, and each of its commands, has by its settings."""
+        return cls(
+            settings.personas_dir,
+            settings.data_dir / "personas",
+            settings.models_dir,
+            settings.musetalk_version,
+            settings.own_personas,
+        )
+
+    def sources(self, name: str) -> list[Path]:
+        """The files that a persona is made of, which nothing may overwrite. Raises PersonaError."""
+        return [video_of(self.settings(name), self._dir)]
+
+    def names(self) -> list[str]:
+        return list(read_blocks(self._dir, self._own))
+
+    def settings(self, name: str) -> PersonaSettings:
+        """Raises PersonaNotFound, or PersonaError where its block or its video is of no use."""
+        blocks = read_blocks(self._dir, self._own)
+        if name not in blocks:
+            known = ", ".join(blocks) or "none"
+            raise PersonaNotFound(f"No persona is named {name!r}. {FILE} has: {known}.")
+        settings = settings_of(name, blocks[name], self._dir, self._version)
+        if not video_of(settings, self._dir).is_file():
+            raise PersonaError(
+                f"The video of persona {name} does not exist: {settings.video_path}. "
+                f"Paths in {FILE} start at its own folder."
+            )
+        return settings
+
+    async def listing(self) -> list[PersonaInfo]:
+        """Every configured persona. Raises PersonaError where the file itself is broken."""
+        return await asyncio.to_thread(lambda: [self._info(name) for name in self.names()])
+
+    def require_usable(self) -> None:
+        """Returns when some persona is prepared, or could be; blocks while their videos are read.
+
+        Raises PersonaError or StorageFault, of the first persona.
+        """
+        reasons: list[EngineError] = []
+        for name in self.names():
+            try:
+                settings = self.settings(name)
+                video = video_of(settings, self._dir)
+                whole = _probed(video, video.stat().st_mtime_ns)
+                if not is_prepared(self._cache / cache_key(video, settings, None, self._tools)):
+                    require_room(self._cache, whole.frames, whole.width, whole.height)
+                return
+            except EngineError as error:
+                reasons.append(error)
+        raise reasons[0] if reasons else PersonaError(f"{FILE} in {self._dir} names none.")
+
+    async def load(
+        self,
+        name: str,
+        width: int | None = None,
+        height: int | None = None,
+        *,
+        caller: str = "",
+    ) -> Persona:
+        """The persona at a size; its own where none is given, its shape where one side is.
+
+        The first call prepares it, in a process, for seconds; calls for the same one share that.
+        It ends when all of them were cancelled. Callers have their turns to prepare.
+
+        Raises:
+            PersonaNotFound: no such name.
+            PersonaError: it cannot be used; the message says why.
+            CapacityExhausted: too many wait to be prepared.
+            EngineError: it could not be prepared, through no fault of its own.
+        """
+        settings = self.settings(name)
+        video = video_of(settings, self._dir)
+        size, content = await asyncio.to_thread(self._content, video, settings, width, height)
+        key = (name, settings.display_name, content)
+        if (known := self._loaded.get(key)) is not None:
+            return known
+        loading = self._loading.get(key)
+        if loading is None:
+            work = Preparation(name, settings, video, self._cache, size, self._tools)
+            loading = self._begin(key, self._load(work, content, caller))
+        persona = await loading.wait()
+        self._loaded[key] = persona
+        return persona
+
+    async def aclose(self) -> None:
+        """Give up running preparations; nothing half done stays."""
+        self._closing = True
+        for task in self._tasks:
+            if not task.cancelling():  # one that is tidying up must not be disturbed
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, key: tuple[str, ...], work: Coroutine[Any, Any, Persona]) -> _Loading:
+        task = asyncio.create_task(work)
+
+        def forget() -> None:
+            if self._loading.get(key) is loading:
+                del self._loading[key]
+
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: forget())
+        loading = self._loading[key] = _Loading(task, forget)
+        return loading
+
+    def _content(
+        self, video: Path, settings: PersonaSettings, width: int | None, height: int | None
+    ) -> tuple[Size | None, str]:
+        size = _size(video, width, height)
+        return size, cache_key(video, settings, size, self._tools)
+
+    async def _load(self, work: Preparation, content: str, caller: str) -> Persona:
+        try:
+            if not is_prepared(self._cache / content):
+                async with self._turns.of(caller):
+                    await self._prepare(work, content)
+            known = (work.name, work.settings, work.video, work.cache, work.size)
+            return await asyncio.to_thread(prepare, *known, tools=work.tools)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise PersonaError(CLOSING) from None
+            raise
+
+    async def _prepare(self, work: Preparation, content: str) -> None:
+        if is_prepared(self._cache / content):
+            return  # another process was quicker while this one waited for its turn
+        log.warning(
+            "persona is not prepared yet: its first session waits",
+            persona=work.name,
+            remedy=f"voipavatar persona prepare --name {work.name}",
+        )
+        self.preparations += 1
+        await work.run()
+
+    def _info(self, name: str) -> PersonaInfo:
+        try:
+            settings = self.settings(name)
+            video = video_of(settings, self._dir)
+            whole = probe_video(video)
+            return PersonaInfo(
+                name=name,
+                display_name=settings.display_name,
+                engine=settings.engine,
+                width=whole.width,
+                height=whole.height,
+                prepared=is_prepared(self._cache / cache_key(video, settings, None, self._tools)),
+            )
+        except (StorageFault, ResourceShortage):
+            raise  # nothing about this persona
+        except EngineError as error:
+            return PersonaInfo(name, name, "auto", problem=str(error))
+
+
+@lru_cache(maxsize=64)
+def _probed(video: Path, _changed: int) -> VideoInfo:
+    """Remembered until the file changes: probes of `/ready` come every few seconds."""
+    return probe_video(video)
+
+
+def _size(video: Path, width: int | None, height: int | None) -> Size | None:
+    """The output size that was asked for: even, as I420 wants it; None for the video's own."""
+    if width is None and height is None:
+        return None
+    try:
+        whole = _probed(video, video.stat().st_mtime_ns)
+    except MediaError as error:
+        raise PersonaError(str(error)) from error
+    width = width or round((height or whole.height) * whole.width / whole.height)
+    height = height or round(width * whole.height / whole.width)
+    size = (max(2, width & ~1), max(2, height & ~1))
+    return None if size == (whole.width, whole.height) else size

@@ -1,0 +1,1 @@
+"""Where a session's speech comes from: a microphone, or an agent's stream."""

@@ -1,0 +1,131 @@
+"""Lets people interrupt an agent's avatar by speaking. Their voices are only listened to."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import numpy as np
+import structlog
+from livekit import rtc
+
+from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.decryption import Decrypted, unsure_frames
+from app.rtc.input.microphone import CAPACITY, FRAME_MS, is_avatar, on_change, voice_of
+from app.rtc.input.speech_gate import GateConfig, SpeechGate
+from app.rtc.output.speech_in import loudness
+from app.rtc.output.timing import Timing
+from engine.core.types import SAMPLE_RATE
+
+log = structlog.get_logger(__name__)
+
+PEOPLE = frozenset(
+    {
+        rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD,
+        rtc.ParticipantKind.PARTICIPANT_KIND_SIP,  # on the telephone
+    }
+)
+
+
+class BargeIn:
+    """An `Ear` around an agent's voice: falls silent when a person begins to speak.
+
+    With `wanted` only that identity counts, else every person in the room. Neither the agent nor
+    any avatar is listened to.
+    """
+
+    def __init__(
+        self, voice: AgentVoice, wanted: str | None, agent: str, config: GateConfig, timing: Timing
+    ) -> None:
+        self._voice = voice
+        self._wanted = wanted
+        self._agent = agent
+        self._config = config
+        self._timing = timing
+        self._room: rtc.Room | None = None
+        self._decrypted: Decrypted | None = None
+        self._readers: dict[rtc.Track, asyncio.Task[None]] = {}
+
+    def attach(self, room: rtc.Room) -> None:
+        """Listen in a room just joined."""
+        self._voice.attach(room)
+        self._room = room
+        self._decrypted = Decrypted(room)
+        on_change(room, lambda: self._review(room))
+        self._review(room)
+
+    async def take_leave(self) -> None:
+        await self._voice.take_leave()
+
+    async def aclose(self) -> None:
+        """Call after the room was left."""
+        self._room = None
+        readers = list(self._readers.values())
+        self._readers.clear()
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        await self._voice.aclose()
+
+    def interrupt(self) -> None:
+        self._voice.interrupt()
+
+    def _review(self, room: rtc.Room) -> None:
+        """Bring what is subscribed and read into line with who is there."""
+        if room is not self._room or self._decrypted is None:
+            return
+        tracks: set[rtc.Track] = set()
+        for participant in room.remote_participants.values():
+            voice = voice_of(room, participant) if self._counts(participant) else None
+            for publication in participant.track_publications.values():
+                if publication.subscribed != (publication is voice):
+                    publication.set_subscribed(publication is voice)
+            if (track := self._decrypted.track_of(participant, voice)) is not None:
+                tracks.add(track)
+        for gone in self._readers.keys() - tracks:
+            self._readers.pop(gone).cancel()
+        for track in tracks - self._readers.keys():
+            self._readers[track] = reader = asyncio.create_task(
+                self._listen(track, unsure_frames(room))
+            )
+            reader.add_done_callback(partial(self._ended, track))
+
+    def _ended(self, track: rtc.Track, reader: asyncio.Task[None]) -> None:
+        """A fault is told, and does not last: the next change in the room begins anew."""
+        if self._readers.get(track) is reader:
+            del self._readers[track]
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            log.error("a person is not listened to any more", exc_info=error)
+
+    def _counts(self, participant: rtc.RemoteParticipant) -> bool:
+        if participant.identity == self._agent or is_avatar(participant):
+            return False
+        if self._wanted is not None:
+            return participant.identity == self._wanted
+        return participant.kind in PEOPLE
+
+    async def _listen(self, track: rtc.Track, unsure: int) -> None:
+        stream = rtc.AudioStream(
+            track,
+            capacity=CAPACITY,
+            sample_rate=SAMPLE_RATE,
+            num_channels=1,
+            frame_size_ms=FRAME_MS,
+        )
+        gate = SpeechGate(self._config)
+        try:
+            async for event in stream:
+                if unsure:
+                    unsure -= 1
+                    continue
+                level = loudness(np.frombuffer(event.frame.data, np.int16))
+                if gate.hear(level, FRAME_MS / 1000):
+                    self._began_to_speak()
+        finally:
+            await stream.aclose()
+
+    def _began_to_speak(self) -> None:
+        if self._voice.speaking:
+            log.info("interrupted by a person who speaks")
+            self._timing.barged_in()
+            self._voice.interrupt()

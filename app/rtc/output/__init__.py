@@ -1,0 +1,1 @@
+"""What a session plays and shows, and what it reports of it."""

@@ -1,0 +1,1 @@
+"""LiveKit's names, tokens and refusals, and what we use of its package."""

@@ -1,0 +1,81 @@
+"""Rooms with end-to-end encryption: joined with their key, never decoded without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from livekit import rtc
+
+from app.rtc.input.decryption import is_sealed
+from app.rtc.input.microphone import is_avatar, on_change
+
+log = structlog.get_logger(__name__)
+
+NO_KEY = (
+    "The room is end-to-end encrypted, and the session has no key to it: start one with "
+    "`e2ee`: {`key`: …}, the key that the others share."
+)
+
+
+class Encryption:
+    """What a session may decode of its room.
+
+    Without the key, encrypted media sound as loud noise, and what an agent sends never arrives. So
+    nothing encrypted is decoded then, and a session for whom nothing else is there ends.
+    """
+
+    def __init__(
+        self,
+        key: str | None,
+        wanted: str | None,
+        *,
+        heard: Callable[[], bool],
+        on_unsupported: Callable[[str], None],
+    ) -> None:
+        """With `wanted` only that participant counts. `heard`: somebody was, so that what others
+        encrypt is no reason to end. `on_unsupported` is told why the session cannot serve."""
+        self._key = key
+        self._wanted = wanted
+        self._heard = heard
+        self._on_unsupported = on_unsupported
+        self._told: set[str] = set()  # publications
+        self._room: rtc.Room | None = None
+
+    @property
+    def options(self) -> rtc.E2EEOptions | None:
+        """To join with, as SDKs in all languages have them for a shared key by default."""
+        if self._key is None:
+            return None
+        shared = rtc.KeyProviderOptions(shared_key=self._key.encode())
+        return rtc.E2EEOptions(key_provider_options=shared)
+
+    def before(self, attach: Callable[[rtc.Room], None]) -> Callable[[rtc.Room], None]:
+        """Look around in a room just joined, then attach whoever listens in it."""
+
+        def both(room: rtc.Room) -> None:
+            self._room = room
+            on_change(room, lambda: self._review(room))
+            attach(room)
+            self._review(room)
+
+        return both
+
+    def _review(self, room: rtc.Room) -> None:
+        if room is not self._room or self._key is not None:
+            return
+        published = [
+            (participant, publication)
+            for participant in room.remote_participants.values()
+            if not is_avatar(participant)
+            for publication in participant.track_publications.values()
+        ]
+        for participant, publication in published:
+            if is_sealed(publication) and publication.sid not in self._told:
+                self._told.add(publication.sid)
+                log.warning(
+                    "an encrypted track is not decoded", identity=participant.identity, code="e2ee"
+                )
+        counting = [p for who, p in published if self._wanted in (None, who.identity)]
+        if counting and all(map(is_sealed, counting)) and not self._heard():
+            self._on_unsupported(NO_KEY)

@@ -1,0 +1,134 @@
+"""What a session is asked to be, and how it ended: values shared by rules, runner and room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from engine.core.engine_errors import (
+    CapacityExhausted,
+    EngineError,
+    PersonaError,
+    ResourceShortage,
+    StorageFault,
+)
+from engine.core.shortage import shortage_of
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    ENDING = "ending"
+    ENDED = "ended"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (State.ENDED, State.FAILED)
+
+
+class EndReason(StrEnum):
+    """Why a session reached `ended`."""
+
+    DELETED = "deleted"
+    MAX_DURATION = "max_duration"
+    PARTICIPANT_LEFT = "participant_left"
+    REMOVED = "removed"
+    ROOM_CLOSED = "room_closed"
+    SUPERSEDED = "superseded"
+    SHUTDOWN = "shutdown"
+
+
+class FailureCode(StrEnum):
+    """Why a session reached `failed`; also its `end_reason`."""
+
+    JOIN_TIMEOUT = "join_timeout"
+    LIVEKIT_LOST = "livekit_lost"
+    LIVEKIT_UNREACHABLE = "livekit_unreachable"
+    LIVEKIT_TOKEN_REJECTED = "livekit_token_rejected"
+    E2EE_UNSUPPORTED = "e2ee_unsupported"
+    PERSONA_INVALID = "persona_invalid"
+    CAPACITY_EXHAUSTED = "capacity_exhausted"
+    ENGINE_ERROR = "engine_error"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    RESOURCES_EXHAUSTED = "resources_exhausted"
+    LOST = "lost"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSpec:
+    source: Literal["track", "data_stream"] = "track"  # `auto` is resolved before
+    participant: str | None = None  # whose microphone to follow in `track`
+    agent: str | None = None  # whose byte stream to play in `data_stream`
+    barge_in: bool = False  # there, people who begin to speak interrupt it: `participant` or all
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    width: int | None = None  # None: the persona's own size
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_duration_s: float | None = None
+    join_timeout_s: float = 15.0
+    participant_left_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """Everything a runner needs. `token()` gives a LiveKit token to join or rejoin with."""
+
+    id: str
+    room: str
+    persona: str
+    identity: str
+    livekit_url: str
+    token: Callable[[], str] = field(repr=False)
+    requested_at: float  # time.monotonic() when the request arrived
+    e2ee_key: str | None = field(default=None, repr=False)  # of the room; kept nowhere else
+    external: bool = False  # the token came with the request; there is no other
+    public_only: bool = False  # it may lead to public addresses alone: app/outbound
+    caller: str = field(default="", repr=False)  # whose turn it is to have a persona prepared
+    waited_s: float = 0.0  # of the time to join, spent before its runner began
+    audio: AudioSpec = AudioSpec()
+    video: VideoSpec = VideoSpec()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session's task ended: with a reason, or with a failure and a sentence about it."""
+
+    reason: EndReason | FailureCode
+    detail: str = ""
+
+    @classmethod
+    def of(cls, error: EngineError) -> Outcome:
+        """What a session ends with that the engine, or its persona, refused."""
+        if isinstance(error, StorageFault | ResourceShortage):
+            return shortage_outcome(error) or cls(FailureCode.INTERNAL, str(error))
+        code = FailureCode.ENGINE_ERROR
+        if isinstance(error, PersonaError):
+            code = FailureCode.PERSONA_INVALID
+        if isinstance(error, CapacityExhausted):
+            code = FailureCode.CAPACITY_EXHAUSTED
+        return cls(code, str(error))
+
+    @property
+    def state(self) -> State:
+        return State.ENDED if isinstance(self.reason, EndReason) else State.FAILED
+
+
+def shortage_outcome(error: BaseException) -> Outcome | None:
+    """How a session ends for want of disk, descriptors, memory or threads; else None."""
+    shortage = shortage_of(error)
+    if shortage is None:
+        return None
+    storage = isinstance(shortage, StorageFault)
+    code = FailureCode.STORAGE_UNAVAILABLE if storage else FailureCode.RESOURCES_EXHAUSTED
+    return Outcome(code, str(shortage))

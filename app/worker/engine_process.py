@@ -1,0 +1,132 @@
+"""The engine's process, as the service sees it: kept alive, watched, counted."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from app.config import Settings
+from app.worker.process import LEAVE_S, Child
+from app.worker.session_hosts import Hosts
+from engine.core.backoff import Backoff
+from engine.core.engine_errors import reason_of
+from engine.core.types import EngineStats
+from engine.remote.client import RemotePainter
+from engine.serving.pool import EnginePool
+from engine.serving.restarts import RESTARTING
+
+log = structlog.get_logger(__name__)
+
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between one life of the engine and the next
+STARTING = "The engine's process is being started again."
+
+
+class EngineProcess:
+    """Starts the engine's process, and starts it again when it ends.
+
+    Sessions that lived on one that ended have failed (`engine_error`); new ones are taken as soon
+    as the next is warm.
+    """
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._settings = settings
+        self._path = path
+        self._child: Child | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self.refusal: str | None = None  # why it could not be started again
+        self.restarts = 0
+
+    async def start(self) -> None:
+        """Until it is warm. Raises BackendUnavailable, with the command that mends it."""
+        self._child = await self._born()
+        self._keeping = asyncio.create_task(self._keep(self._child), name="engine")
+
+    async def aclose(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._child is not None:
+            await self._child.aclose(LEAVE_S)
+
+    async def _born(self) -> Child:
+        return await Child.start("engine", "engine", self._settings, path=str(self._path))
+
+    async def _keep(self, child: Child) -> None:
+        while True:
+            try:
+                async for message in child.channel.messages():
+                    log.error("engine failed", detail=message["detail"])
+            except Exception:
+                log.exception("the engine's process sent nonsense and is ended")
+            try:
+                await child.aclose(LEAVE_S)
+            except Exception:
+                log.exception("the engine's process did not end in order")
+            log.error("engine process ended", pid=child.pid)
+            self._child = child = await self._started_again()
+            self.restarts += 1
+
+    async def _started_again(self) -> Child:
+        """The next engine process, however many attempts that takes."""
+        backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            await asyncio.sleep(backoff.next_s())
+            try:
+                child = await self._born()
+            except Exception as error:
+                self.refusal = reason_of(error)
+                log.error("engine process did not start; trying again", detail=self.refusal)
+            else:
+                self.refusal = None
+                return child
+
+
+class WatchedEngine:
+    """What the control plane asks of the engine, of hosts and engine together."""
+
+    def __init__(
+        self,
+        process: EngineProcess,
+        settings: Settings,
+        path: Path,
+        hosts: Hosts,
+    ) -> None:
+        self._process = process
+        self._hosts = hosts
+        self._pool = EnginePool(
+            settings.engine_config(), painter=lambda deliver: RemotePainter(path, deliver)
+        )
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._pool.start)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    @property
+    def backend_name(self) -> str:
+        return self._pool.backend_name
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    @property
+    def fault(self) -> str | None:
+        if (fault := self._pool.fault) is None or fault.startswith(RESTARTING):
+            return fault
+        return self._process.refusal or STARTING
+
+    @property
+    def no_worker(self) -> str | None:
+        return self._hosts.fault
+
+    def beat_age_s(self) -> float:
+        return max(self._pool.beat_age_s(), self._hosts.beat_age_s())
+
+    def stats(self) -> EngineStats:
+        stats = self._pool.stats()
+        stats.restarts += self._process.restarts
+        return stats

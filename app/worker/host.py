@@ -1,0 +1,144 @@
+"""A session host: some of the service's sessions on an event loop of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.config import Settings
+from app.personas.catalogue import Catalogue
+from app.process.background import repeat
+from app.rtc.resources import open_stage
+from app.rtc.session import RoomSession, Stage
+from app.session_types import EndReason, FailureCode, Outcome
+from app.telemetry.loop_lag import Pulse, pulse
+from app.worker.channel import Channel
+from app.worker.messages import outcome_body, spec_of
+from engine.core.cores import waiting_threads
+from engine.core.engine_errors import BackendUnavailable
+from engine.remote.client import RemotePainter
+from engine.serving.pool import EnginePool
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 0.5
+UNBOUNDED = 1000  # streams: how many there may be is decided before a session comes here
+FAULT = "The session ended by a fault of the service; its log says more."
+
+
+async def host(settings: Settings, channel: Channel, engine: str) -> None:
+    """Until the channel closes; then every session leaves its room."""
+    asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
+    catalogue = Catalogue.of(settings)
+    config = replace(settings.engine_config(), max_streams=UNBOUNDED)
+    pool = EnginePool(
+        config,
+        painter=lambda deliver: RemotePainter(Path(engine), deliver, realtime=config.realtime),
+    )
+    try:
+        async with AsyncExitStack() as exits:
+            stage = await exits.enter_async_context(open_stage(settings, catalogue, pool))
+            channel.send(did="started")
+            house = _House(settings, stage, channel)
+            found = exits.enter_context(pulse())
+            beating = asyncio.create_task(repeat("the beat", BEAT_S, lambda: house.beat(found)))
+            async for message in channel.messages():
+                await house.obey(message)
+            beating.cancel()
+            await house.leave(settings.drain_s)
+    except BackendUnavailable as error:
+        channel.send(did="refused", detail=str(error))
+    finally:
+        await catalogue.aclose()
+        await channel.aclose()
+
+
+class _House:
+    """The sessions of this process."""
+
+    def __init__(self, settings: Settings, stage: Stage, channel: Channel) -> None:
+        self._settings = settings
+        self._stage = stage
+        self._channel = channel
+        self._live: dict[str, tuple[RoomSession, asyncio.Task[None]]] = {}
+
+    async def obey(self, message: dict[str, Any]) -> None:
+        """Do what the service asks. A command that fails is one session's business: the process,
+        and every other session in it, goes on."""
+        try:
+            await self._do(message)
+        except Exception:
+            log.exception("command failed", command=message.get("do"), session_id=_id_of(message))
+            if message.get("do") == "start":
+                outcome = outcome_body(Outcome(FailureCode.INTERNAL, FAULT))
+                self._tell(_id_of(message), "ended", outcome=outcome)
+
+    async def _do(self, message: dict[str, Any]) -> None:
+        if message["do"] == "start":
+            spec = spec_of(message["spec"], self._settings)
+            session = RoomSession(spec, self._stage)
+            task = asyncio.create_task(self._live_through(spec.id, session), name=spec.id)
+            self._live[spec.id] = (session, task)
+            return
+        live = self._live.get(message["id"])
+        if live is None:
+            return  # it ended meanwhile, which has been told
+        session, task = live
+        match message["do"]:
+            case "stop":
+                session.stop(EndReason(message["reason"]))
+            case "cut":
+                task.cancel()
+            case "interrupt":
+                session.interrupt()
+            case "stats":
+                self._tell(message["id"], "stats", stats=await session.stats())
+
+    async def beat(self, found: Pulse) -> None:
+        """Show that the loop turns, and hand in what was observed meanwhile."""
+        self._channel.send(did="beat", pulse=asdict(found))
+        for session_id, (session, _) in list(self._live.items()):
+            self._tell(session_id, "observed", observations=session.observations())
+
+    async def leave(self, patience_s: float) -> None:
+        """Nobody asks for these sessions any more."""
+        for session, _ in self._live.values():
+            session.stop(EndReason.SHUTDOWN)
+        tasks = [task for _, task in self._live.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _live_through(self, session_id: str, session: RoomSession) -> None:
+        async def on_ready() -> None:
+            self._tell(session_id, "ready")
+
+        outcome = Outcome(EndReason.SHUTDOWN)
+        try:
+            outcome = await session.run(on_ready)
+        except Exception:
+            log.exception("session task failed", session_id=session_id)
+            outcome = Outcome(FailureCode.INTERNAL, FAULT)
+        finally:
+            self._live.pop(session_id, None)
+            last: dict[str, Any] = {}
+            try:
+                last = {"stats": await session.stats(), "observations": session.observations()}
+            except Exception:  # its end must be told all the same
+                log.exception("what an ended session measured is lost", session_id=session_id)
+            self._tell(session_id, "ended", outcome=outcome_body(outcome), **last)
+
+    def _tell(self, session_id: str, did: str, **more: Any) -> None:
+        self._channel.send(did=did, id=session_id, **more)
+
+
+def _id_of(message: dict[str, Any]) -> str:
+    """The session that a command is about, however malformed the command is."""
+    spec = message.get("spec")
+    return str(message.get("id") or (spec.get("id") if isinstance(spec, dict) else None))

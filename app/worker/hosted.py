@@ -1,0 +1,132 @@
+"""A session whose room is in another process, as the service sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from app.personas.catalogue import Catalogue
+from app.session_types import EndReason, FailureCode, Outcome, SessionSpec
+from app.telemetry.histograms import Observed
+from app.worker.messages import outcome_of
+from engine.core.engine_errors import EngineError
+from engine.core.persona import Persona
+
+if TYPE_CHECKING:
+    from app.worker.session_hosts import Host, Hosts
+
+STATS_S = 1.0
+NO_PLACE = "No process took the session in time."
+
+
+class HostedSession:
+    """A `Runner` whose room is in a host."""
+
+    def __init__(self, spec: SessionSpec, hosts: Hosts, catalogue: Catalogue) -> None:
+        loop = asyncio.get_running_loop()
+        self._hosts = hosts
+        self._catalogue = catalogue
+        self._host: Host | None = None
+        self._persona: Persona | None = None
+        self._asked: asyncio.Future[dict[str, Any]] | None = None
+        self._stats: dict[str, Any] = {}
+        self._observed = Observed()
+        self._stopped: asyncio.Future[EndReason] = loop.create_future()
+        self.spec = spec
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[Outcome] = loop.create_future()
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
+        """The whole life; when cancelled, the host cuts it off."""
+        began = time.monotonic()
+        try:
+            host = await self._placed()
+        except EngineError as error:
+            return Outcome.of(error)
+        except TimeoutError:
+            detail = f"{NO_PLACE} {self._hosts.fault or ''}".rstrip()
+            return Outcome(FailureCode.JOIN_TIMEOUT, detail)
+        if host is None:
+            return Outcome(self._stopped.result())
+        self._host = host
+        host.begin(self, waited_s=time.monotonic() - began)
+        try:
+            either: set[asyncio.Future[Any]] = {self.ready, self.ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self.ready.done():
+                await on_ready()
+            return await asyncio.shield(self.ended)
+        except asyncio.CancelledError:
+            host.tell("cut", self.spec.id)
+            raise
+
+    async def _placed(self) -> Host | None:
+        """The host that will run it; None if it was stopped first.
+
+        Raises EngineError, and TimeoutError when the time to join is over.
+        """
+
+        async def place() -> Host:
+            name, video = self.spec.persona, self.spec.video
+            # Held as long as the session lives, so that nobody removes it before the host has it.
+            self._persona = await self._catalogue.load(
+                name, video.width, video.height, caller=self.spec.caller
+            )
+            return await self._hosts.place()
+
+        placing = asyncio.create_task(place())
+        either: set[asyncio.Future[Any]] = {placing, self._stopped}
+        limit_s = self.spec.limits.join_timeout_s
+        try:
+            await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopped.done():
+                return None
+            if not placing.done():
+                raise TimeoutError
+            return placing.result()
+        finally:
+            placing.cancel()
+            await asyncio.gather(placing, return_exceptions=True)
+
+    def stop(self, reason: EndReason) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(reason)
+        if self._host is not None:
+            self._host.tell("stop", self.spec.id, reason=reason.value)
+
+    def interrupt(self) -> None:
+        if self._host is not None:
+            self._host.tell("interrupt", self.spec.id)
+
+    async def stats(self) -> dict[str, Any]:
+        """Of this moment; the last that are known once it has ended, or when nobody answers."""
+        if self._host is not None and not self.ended.done():
+            if self._asked is None or self._asked.done():
+                self._asked = asyncio.get_running_loop().create_future()
+                self._host.tell("stats", self.spec.id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STATS_S):
+                    await asyncio.shield(self._asked)
+        return self._stats
+
+    def observations(self) -> dict[str, Any]:
+        return self._observed.drain()
+
+    def told(self, message: dict[str, Any]) -> None:
+        """The host says what happened to it."""
+        self._observed.merge(message.get("observations", {}))
+        if "stats" in message:
+            self._stats = message["stats"]
+            if self._asked is not None and not self._asked.done():
+                self._asked.set_result(self._stats)
+        if message["did"] == "ready" and not self.ready.done():
+            self.ready.set_result(None)
+        if message["did"] == "ended":
+            self.end(outcome_of(message["outcome"]))
+
+    def end(self, outcome: Outcome) -> None:
+        if not self.ended.done():
+            self.ended.set_result(outcome)

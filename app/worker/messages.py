@@ -1,0 +1,64 @@
+"""What a session is asked to be and how it ended, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from app.config import Settings
+from app.rtc.sdk.tokens import avatar_token
+from app.session_types import (
+    AudioSpec,
+    EndReason,
+    FailureCode,
+    Limits,
+    Outcome,
+    SessionSpec,
+    VideoSpec,
+)
+from app.telemetry.loop_lag import Pulse, Spread
+
+_PLAIN = (
+    *("id", "room", "persona", "identity", "livekit_url"),
+    *("requested_at", "external", "waited_s", "public_only", "e2ee_key"),
+)
+
+
+def spec_body(spec: SessionSpec) -> dict[str, Any]:
+    """A token goes along only where it is the caller's; a host makes ours by itself."""
+    body: dict[str, Any] = {name: getattr(spec, name) for name in _PLAIN}
+    for name in ("audio", "video", "limits"):
+        body[name] = asdict(getattr(spec, name))
+    return body | {"token": spec.token() if spec.external else None}
+
+
+def spec_of(body: dict[str, Any], settings: Settings) -> SessionSpec:
+    fields = {name: body[name] for name in _PLAIN}
+    audio, limits, token = AudioSpec(**body["audio"]), Limits(**body["limits"]), body["token"]
+
+    def made() -> str:
+        names = body["id"], body["room"], body["identity"]
+        return avatar_token(settings, *names, audio, limits)
+
+    return SessionSpec(
+        **fields,
+        token=made if token is None else lambda: str(token),
+        audio=audio,
+        video=VideoSpec(**body["video"]),
+        limits=limits,
+    )
+
+
+def outcome_body(outcome: Outcome) -> dict[str, Any]:
+    return {"reason": outcome.reason.value, "detail": outcome.detail}
+
+
+def outcome_of(body: dict[str, Any]) -> Outcome:
+    reason = body["reason"]
+    ended = reason in set(EndReason)
+    return Outcome(EndReason(reason) if ended else FailureCode(reason), body["detail"])
+
+
+def pulse_of(body: dict[str, Any]) -> Pulse:
+    """From what `asdict` made of one."""
+    return Pulse(**{name: Spread(**spread) for name, spread in body.items()})

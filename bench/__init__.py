@@ -1,0 +1,1 @@
+"""Instruments: benchmarks, the demo, simulators, the conformance suite. The product imports none."""

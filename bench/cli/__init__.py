@@ -1,0 +1,1 @@
+"""The commands `bench`, `demo` and `conformance` of `voipavatar`."""

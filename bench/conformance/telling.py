@@ -1,0 +1,28 @@
+"""What is told to somebody: a report is for publication, and what a worker printed may not be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from app.telemetry.redact import TOKEN
+
+SECRETS = ("LIVEKIT_API_SECRET", "VOIPAVATAR_API_KEY")
+LEAST = 12  # characters: a shorter secret is a word that means something elsewhere
+
+
+def redacted(text: str) -> str:
+    """Without anybody's tokens, and without the secrets that this run was given."""
+    for name in SECRETS:
+        secret = os.environ.get(name, "")
+        if len(secret) >= LEAST:
+            text = text.replace(secret, f"<{name}>")
+    return TOKEN.sub("<token>", text)
+
+
+def tell(line: str, where: TextIO | None = None) -> None:
+    """To standard error unless told otherwise."""
+    where = where or sys.stderr
+    where.write(redacted(line) + "\n")
+    where.flush()

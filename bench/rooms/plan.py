@@ -1,0 +1,42 @@
+"""What is to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.rooms.limits import Limits, limits
+
+Source = Literal["microphone", "agent"]
+Receiver = Literal["count", "sdk", "decode"]
+
+
+class BenchError(Exception):
+    """The benchmark could not be run; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many rooms, who speaks in them and how, and who watches."""
+
+    sessions: int
+    seconds: float
+    persona: str = "default"
+    size: tuple[int, int] | None = None
+    duty: float = 1.0  # share of the time that is speech
+    source: Source = "microphone"
+    receiver: Receiver = "count"
+    interrupts: float = 0.3  # share of an agent's turns that it interrupts
+    limits: Limits = field(default_factory=limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What it is run on: settings of the service, and binaries from elsewhere."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    livekit_server: Path | None = None
+    people: Path | None = None
+    keep: Path | None = None  # folder for logs; None: a temporary one

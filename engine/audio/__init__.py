@@ -1,0 +1,1 @@
+"""Sound on its way to the networks."""

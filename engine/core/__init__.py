@@ -1,0 +1,1 @@
+"""Nouns, settings and errors that everything in the engine shares."""

@@ -1,0 +1,1 @@
+"""Media files: opened with care, read and written."""

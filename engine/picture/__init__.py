@@ -1,0 +1,1 @@
+"""Faces into pictures: personas, blending, composition."""

@@ -1,0 +1,44 @@
+"""A persona's latents as they are kept: one entry a frame, by the weights that made them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.engine_errors import PersonaError
+from engine.core.persona import Persona
+from engine.core.shortage import blame
+
+SHAPE = (8, 32, 32)
+"""Of a frame: the masked face's four channels, then the whole one's; scaled by 0.18215."""
+
+Latents = NDArray[np.float16]  # (frames, 8, 32, 32)
+
+
+def latents_name(fingerprint: str) -> str:
+    """Name of a persona's array of latents."""
+    return f"latents-{fingerprint}"
+
+
+def stored_latents(persona: Persona, fingerprint: str) -> Latents | None:
+    """The persona's latents, memory-mapped; None where nobody made them yet.
+
+    Raises PersonaError where they are damaged, or of other frames.
+    """
+    try:
+        stored = persona.array(latents_name(fingerprint))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError) as error:
+        raise blame(error, _damaged(persona, str(error))) from error
+    wanted = (len(persona.frames), *SHAPE)
+    if stored.shape != wanted or stored.dtype != np.float16:
+        raise _damaged(persona, f"{stored.dtype} of shape {stored.shape}, not {wanted}")
+    return np.asarray(stored)
+
+
+def _damaged(persona: Persona, reason: str) -> PersonaError:
+    return PersonaError(
+        f"The stored latents of {persona.name} are damaged ({reason}). "
+        f"Run `voipavatar models latents {persona.name}`."
+    )

@@ -1,0 +1,1 @@
+"""The pool: streams, scheduling, and the thread that owns a device."""
