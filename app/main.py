@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -28,12 +27,12 @@ from app.http.problems import describe, install_problems
 from app.personas.catalogue import Catalogue
 from app.process.background import repeat
 from app.process.private_files import keep_private
-from app.session_types import SessionSpec
+from app.runtime import Equipment, StageFactory
 from app.sessions.events import Reports
 from app.sessions.instances import BEAT_S, Instance
-from app.sessions.registry import Engine, Registry, Runner
+from app.sessions.registry import Registry
 from app.sessions.service import Sessions
-from app.telemetry.loop_lag import Pulse, PulseCollector, pulse
+from app.telemetry.loop_lag import PulseCollector, pulse
 from app.telemetry.prometheus import Metrics
 from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFault
 
@@ -43,18 +42,6 @@ SESSIONS_A_LOOP = 16
 """Bare publishers hold p99 lateness at 1.5 ms with so many in one process (livekit.md, head)."""
 
 DESCRIPTION = "Self-hosted lip-synced avatars for LiveKit rooms."
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What sessions run on."""
-
-    engine: Engine
-    make_runner: Callable[[SessionSpec], Runner]
-    pulses: Callable[[], Mapping[str, Pulse]] = dict  # of other processes, by name
-
-
-StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equipment]]
 
 
 @asynccontextmanager

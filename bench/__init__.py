@@ -1,1 +1,1 @@
-"""Instruments: benchmarks, the demo, simulators, the conformance suite. The product imports none."""
+"""Instruments: benchmarks, demo, simulators, conformance suite. The product imports none."""

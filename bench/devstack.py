@@ -23,9 +23,9 @@ import httpx
 from app.config import settings
 from app.personas.catalogue import Catalogue
 from app.process.private_files import callers_umask
+from app.shipped import SCRIPTS
 from engine.core.persona import Persona
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 LIVEKIT_START_S = 60.0
 SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
 STOP_S = 15.0  # the service drains its sessions for 10 s at most

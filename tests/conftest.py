@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import structlog
 
-from app.process.exit import at_exit
+from app.rtc.exit import at_exit
 from app.telemetry.logging import Handler
 
 # Dozens of processes start here: what one of them has compiled, the others need not.

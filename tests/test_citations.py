@@ -19,6 +19,8 @@ HOME = {
     "app/rtc": "livekit.md",
     "engine": "musetalk.md",
     "tests/engine": "musetalk.md",
+    "bench": "musetalk.md",
+    "tests/bench": "musetalk.md",
 }
 CODE = {".py", ".sh", ".go", ".toml", ".yaml", ".yml", ".mako", ".example", ""}
 NOT_CODE = ("requirements/", "LICENSE", "tests/test_citations.py")

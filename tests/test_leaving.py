@@ -100,7 +100,7 @@ def test_output_that_nobody_takes_is_an_error() -> None:
 
 def test_a_process_without_the_library_ends_as_any_other() -> None:
     program = (
-        "from app.process.exit import ended_by\n"
+        "from app.rtc.exit import ended_by\n"
         "class Stays:\n"
         "    def __del__(self): print('taken apart')\n"
         "stays = Stays()\n"

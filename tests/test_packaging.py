@@ -119,7 +119,7 @@ def test_the_console_script_is_installed() -> None:
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     assert "LiveKit" in shown.stdout
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="voipavatar")
-    assert entry.load() is main, "it would end as app.process.exit says that no process should"
+    assert entry.load() is main, "it would end as app.rtc.exit says that no process should"
 
 
 def test_the_base_install_stays_light() -> None:

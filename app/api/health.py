@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from app.errors import Unhealthy
-from app.sessions.registry import Engine
+from app.protocols import Engine
 
 BEAT_LIMIT_S = 2.0  # contract.md, Starting it
 ASK_S = 3.0

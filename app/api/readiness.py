@@ -13,9 +13,9 @@ from app.db.database import Database
 from app.errors import ResourcesExhausted, StorageUnavailable, Unhealthy, shortage_problem
 from app.personas.catalogue import Catalogue
 from app.personas.rules import require_any_persona
+from app.protocols import Engine
 from app.rtc.sdk.clocks import ClockCheck
 from app.sessions.instances import Instance
-from app.sessions.registry import Engine
 
 PROBE = b"voipavatar" * 1000  # more than a block, which a file without content does not need
 

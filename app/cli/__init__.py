@@ -1,8 +1,13 @@
-"""The `voipavatar` command. Each module of this package adds its own commands."""
+"""The `voipavatar` command. Each module of this package adds its own commands.
+
+The instruments (`bench`, `demo`, `conformance`) are in the package `bench`, which is not part of
+the wheel. They are imported when one of them is called, or listed in the help.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,12 +16,28 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from app.config import Settings
-from app.process.exit import ended_by
 from app.process.private_files import private_files
+from app.rtc.exit import ended_by
+
+INSTRUMENTS = {
+    "demo": "An avatar speaks in a room, recorded to demo.mp4.",
+    "bench": "Measure this machine.",
+    "conformance": "Measure a LiveKit avatar worker with the real livekit-agents package.",
+}
+ABSENT = "`voipavatar {}` comes with the source: clone the repository and run `make setup` there."
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 class _Commands(TyperGroup):
-    """Whichever command reads the settings, a wrong one is named in a sentence."""
+    """Names a wrong setting in one sentence, whichever command reads it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *INSTRUMENTS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in INSTRUMENTS:
+            return super().get_command(ctx, cmd_name)
+        return typer.main.get_group(_instrument(cmd_name)).get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         # What the models' commands fetch and build is for everybody who serves with it.
@@ -31,6 +52,23 @@ class _Commands(TyperGroup):
                 setting = " ".join(_variable(str(part)) for part in wrong["loc"][:1])
                 typer.echo(f"Wrong setting {setting}: {wrong['msg']}.", err=True)
             raise typer.Exit(1) from None
+
+
+def _instrument(name: str) -> typer.Typer:
+    """A group that has this one command, or in its place one that says where it is."""
+    group = typer.Typer()
+    group.callback()(lambda: None)
+    if importlib.util.find_spec("bench") is not None:
+        # By its name: nothing here may depend on the instruments.
+        importlib.import_module(f"bench.cli.{name}").register(group)
+        return group
+
+    @group.command(name, help=INSTRUMENTS[name], add_help_option=False, context_settings=_ANYTHING)
+    def absent() -> None:
+        typer.echo(ABSENT.format(name), err=True)
+        raise typer.Exit(1)
+
+    return group
 
 
 def _variable(field: str) -> str:
@@ -51,13 +89,10 @@ _COMMANDS = (
     "serve",
     "run",
     "render",
-    "persona",
+    "persona_commands",
     "keys",
-    "demo",
-    "bench",
-    "conformance",
     "doctor",
-    "models",
+    "model_commands",
     "parity",
     "samples",
 )

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config import Settings
+from app.db import api_keys
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.errors import AppError
-from app.http import auth
 
 Result = TypeVar("Result")
 
@@ -35,15 +35,15 @@ def create(name: Name) -> None:
     if not 1 <= len(name) <= 100:
         raise _refusal("A key's name has 1 to 100 characters.")
     try:
-        typer.echo(_with_database(lambda database: auth.create_key(database, name)))
-    except auth.NameTaken as error:
+        typer.echo(_with_database(lambda database: api_keys.create_key(database, name)))
+    except api_keys.NameTaken as error:
         raise _refusal(f"{error} Take another name, or `voipavatar keys revoke` it.") from None
 
 
 def show() -> None:
     """List the keys, without the keys themselves."""
     table = Table("name", "created", "revoked")
-    for key in _with_database(auth.list_keys):
+    for key in _with_database(api_keys.list_keys):
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M} UTC" if key.revoked_at else ""
         table.add_row(key.name, f"{key.created_at:%Y-%m-%d %H:%M} UTC", revoked)
     Console().print(table)
@@ -51,7 +51,7 @@ def show() -> None:
 
 def revoke(name: Name) -> None:
     """Make a key worthless from this moment on."""
-    if not _with_database(lambda database: auth.revoke_key(database, name)):
+    if not _with_database(lambda database: api_keys.revoke_key(database, name)):
         raise _refusal(f"No active key is named {name!r}; see `voipavatar keys list`.")
     typer.echo(f"Revoked {name}.", err=True)
 

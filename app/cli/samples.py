@@ -11,7 +11,7 @@ import typer
 
 from app.cli.output_files import refusal
 from app.process.private_files import callers_mode
-from bench.measure.speech import SAMPLE
+from app.shipped import SAMPLE
 from engine.core.new_file import NewFile
 
 

@@ -31,6 +31,7 @@ def _serve(**chosen: Any) -> None:
     from app.errors import AppError
     from app.http.descriptors import raise_descriptor_limit
     from app.http.server import CannotServe, listen, serve
+    from app.main import create_app
     from app.process.signals import EndedAtStart
     from app.telemetry.native_stderr import logged_stderr
     from engine.core.engine_errors import EngineError
@@ -42,7 +43,7 @@ def _serve(**chosen: Any) -> None:
             logged_stderr(settings.log_format, settings.log_level),
             listen(settings) as listening,
         ):
-            asyncio.run(serve(settings, listening))
+            asyncio.run(serve(settings, listening, create_app))
     except (CannotServe, AppError, EngineError) as error:
         raise _Exit(str(error)) from None
     except EndedAtStart as end:

@@ -18,7 +18,7 @@ from app.api.readiness import PROBE
 from app.config import Settings
 from app.doctor.finding import Finding, State
 from app.process.private_files import keep_private
-from bench.devstack import SCRIPTS
+from app.shipped import SCRIPTS
 from engine import backends
 from engine.core import cores
 from engine.core.engine_errors import BackendUnavailable

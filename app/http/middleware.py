@@ -8,17 +8,20 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.deps import Services
+from app.config import Settings
+from app.db.database import Database
 from app.errors import AppError, PayloadTooLarge
 from app.http.auth import FREE, authorise
 from app.http.caller import host_named
 from app.http.problems import problem_response, unexpected_problem
+from app.telemetry.prometheus import Metrics
 
 log = structlog.get_logger("app.http")
 
@@ -27,6 +30,19 @@ SWALLOWED = 16 * MAX_BODY
 SWALLOW_S = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UNEVENTFUL = frozenset({"/health", "/ready", "/metrics"})
+
+
+class EdgeServices(Protocol):
+    """Of what the lifespan opened, what is used before any route."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def database(self) -> Database: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
 
 
 class Edge:
@@ -61,7 +77,7 @@ class Edge:
     async def _handle(
         self, scope: Scope, receive: Receive, send: Callable[..., Awaitable[None]]
     ) -> None:
-        services: Services = scope["state"]["services"]
+        services: EdgeServices = scope["state"]["services"]
         headers = Headers(scope=scope)
         host_named(headers, scope["http_version"])
         if scope["path"] not in FREE:
@@ -84,7 +100,7 @@ class Edge:
         await response(scope, arriving, answer)
 
     def _record(self, scope: Scope, answer: _Answer) -> None:
-        services: Services = scope["state"]["services"]
+        services: EdgeServices = scope["state"]["services"]
         seconds = time.monotonic() - scope["state"]["requested_at"]
         route = getattr(scope.get("route"), "path", "none")
         status = answer.status or 499  # nothing was sent: the caller went away

@@ -13,17 +13,17 @@ from typing import Any
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import Settings
+from app.db.api_keys import has_active_key
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.http.auth import has_active_key
 from app.http.caller import is_loopback
 from app.http.connections import Connections, Patience
 from app.http.descriptors import connections_within, descriptors
 from app.http.protocol import WatchedProtocol
-from app.main import StageFactory, create_app, real_stage
 from app.process.signals import interruptible_start
 from app.sessions.schemas import livekit_address
 from engine.core.cores import waiting_threads
@@ -38,7 +38,7 @@ class CannotServe(Exception):
 
 
 async def serve(
-    settings: Settings, listening: socket.socket, *, stage_factory: StageFactory = real_stage
+    settings: Settings, listening: socket.socket, make_app: Callable[[Settings], FastAPI]
 ) -> None:
     """Until SIGTERM or SIGINT: then no new session, all leave their rooms, and it returns.
 
@@ -47,7 +47,7 @@ async def serve(
     """
     asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     _require_livekit_address(settings)
-    app = create_app(settings, stage_factory=stage_factory)
+    app = make_app(settings)
     async with AsyncExitStack() as exits:
         with interruptible_start():
             await _require_key(settings)

@@ -18,12 +18,12 @@ from app.outbound.gateway import Admission, Gateway
 from app.rtc.company import ALONE_S
 from app.rtc.input.agent_stream import AgentVoice
 from app.rtc.input.barge_in import BargeIn
+from app.rtc.input.encryption import Encryption
 from app.rtc.input.microphone import Microphone
 from app.rtc.input.speech_gate import USUAL, GateConfig
 from app.rtc.output.av_out import AvOut, OutputConfig
 from app.rtc.output.timing import Timing
 from app.rtc.room import AvatarRoom, LiveKitLost
-from app.rtc.sdk.encryption import Encryption
 from app.rtc.sdk.refusal import JoinError, TokenRefused
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
 from app.telemetry.tracing import NO_TRACING, Tracing

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.config import Settings
+from app.db.api_keys import list_keys
 from app.db.database import Database
-from app.http.auth import list_keys
 from app.outbound.targets import Targets
 from app.rtc.sdk.validate import ask_livekit
 

@@ -22,6 +22,7 @@ from app.errors import (
 )
 from app.personas.catalogue import Catalogue
 from app.personas.rules import require_persona
+from app.protocols import Engine
 from app.session_types import (
     EndReason,
     FailureCode,
@@ -36,7 +37,7 @@ from app.sessions.events import Reports
 from app.sessions.join import Joining, plan_joining
 from app.sessions.locks import Key, KeyLocks
 from app.sessions.preflight import Preflight
-from app.sessions.registry import Engine, Registry
+from app.sessions.registry import Registry
 from app.sessions.schemas import CreateSession, Listing, ViewerToken, ViewerTokenRequest
 from app.sessions.store import SessionStore, conflict
 from app.sessions.viewers import admit_viewer

@@ -2,7 +2,7 @@
 
 OpenH264, LiveKit's Rust and libraries that print write to file descriptor 2 by themselves: without
 a time, with any characters, as often as they like. While this is open, descriptor 2 is a pipe to a
-small process that writes each line as one of the log (`app/telemetry/stderr_reader.py`). A process and not a
+small process that writes each line as one of the log (`stderr_reader.py`). A process and not a
 thread: what this one writes last, when it crashes, is read although it is gone, and it is never
 held up by a busy interpreter. Our own log goes to the standard error that was there before.
 """

@@ -28,8 +28,8 @@ from prometheus_client.utils import floatToGoString
 from app.telemetry.histograms import EDGES, Observed
 
 if TYPE_CHECKING:
+    from app.protocols import Engine
     from app.session_types import State
-    from app.sessions.registry import Engine
 
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 

@@ -1,7 +1,7 @@
 """Takes tokens and other servers' words out of what is logged, whoever wrote it.
 
-What LiveKit's library says of a refusal never leaves app/rtc/sdk/refusal.py; its own log lines do, and
-repeat what a server answered.
+What LiveKit's library says of a refusal never leaves app/rtc/sdk/refusal.py; its own log lines do,
+and repeat what a server answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""`python -m app.telemetry.stderr_reader STYLE PROCESS`: standard input, line by line, as lines of a log.
+"""Writes standard input, line by line, as lines of a log.
 
-Started by `app/telemetry/native_stderr.py`; ends when nobody holds the other end. Of the standard library
-alone, so that it starts at once and stays small.
+`python -m app.telemetry.stderr_reader STYLE PROCESS`, started by `native_stderr.py`; ends when
+nobody holds the other end. Of the standard library alone, so that it starts at once and stays
+small.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from app.config import Settings
-from app.process.exit import ended_by
+from app.rtc.exit import ended_by
 from app.telemetry.native_stderr import logged_stderr
 from app.worker.channel import Channel
 from app.worker.process import settings_of

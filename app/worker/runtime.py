@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from app.config import Settings
-from app.main import Equipment
 from app.personas.catalogue import Catalogue
+from app.runtime import Equipment
 from app.worker.engine_process import EngineProcess, WatchedEngine
 from app.worker.hosted import HostedSession
 from app.worker.session_hosts import Hosts

@@ -1,4 +1,4 @@
-"""`voipavatar conformance`: the suite of tests/conformance against this worker or another."""
+"""`voipavatar conformance`: the suite of bench/conformance against this worker or another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEAF = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 PLUGIN = "plugins/livekit-plugins-voipavatar"
 STALLS = "20:200,40:400,60:1000"  # seconds into a session: milliseconds without the engine
 
-# Of tests/conformance, which cannot be imported here: its livekit-agents pin another livekit.
+# Of bench/conformance, which cannot be imported here: its livekit-agents pin another livekit.
 CASES = (
     *("segments", "interruption", "turn-start", "lips", "storm", "trailers", "rates", "rooms"),
     *("retries", "users", "removals", "tokens", "reconnects", "agents", "restarts"),
@@ -105,7 +105,7 @@ def _refusal(sentence: str) -> typer.Exit:
 
 def _examine(only: list[str], files: dict[str, Path | None], force: bool) -> None:
     """What must be right before half an hour is spent. Raises Exit."""
-    if not (ROOT / "tests" / "conformance").is_dir():
+    if not (ROOT / "bench" / "conformance").is_dir():
         raise _refusal("The suite comes with the source: run this in a clone of the repository.")
     if unknown := sorted(set(only) - set(CASES)):
         raise _refusal(f"There is no case {unknown[0]}; the cases are {', '.join(CASES)}.")

@@ -14,8 +14,8 @@ from app.cli.files import Force, Json
 from app.cli.model_commands import plainly
 from app.cli.output_files import refusal, write_json
 from app.config import Settings
+from app.shipped import SAMPLE
 from bench.engine.realtime import as_json, bench, table
-from bench.measure.speech import SAMPLE
 from engine.core.types import SAMPLE_RATE
 from engine.media.video import read_audio
 from engine.prepare.build import prepare

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.process.exit import ended_by
+from app.rtc.exit import ended_by
 from bench.conformance.before import look_first
 from bench.conformance.cases import (
     interruption,

@@ -101,7 +101,8 @@ class Heard:
         size = round(HEARD_RATE * WINDOW_S)
         windows = self.pcm.reshape(-1, size).astype(np.float64) / 32768
         wave = np.exp(-2j * np.pi * hz * np.arange(size) / HEARD_RATE)
-        return np.abs(windows @ wave) / size
+        found: Floats = np.abs(windows @ wave) / size
+        return found
 
     def pitch(self) -> float:
         """Hz of the strongest frequency; 0 in silence."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 from livekit import api
@@ -46,7 +47,7 @@ class LiveKit:
         return self.minted(room, identity, "agent", {ATTRIBUTE_PUBLISH_ON_BEHALF: agent}, ttl)
 
     def minted(
-        self, room: str, identity: str, kind: str, attributes: dict[str, str], ttl: timedelta
+        self, room: str, identity: str, kind: Any, attributes: dict[str, str], ttl: timedelta
     ) -> str:
         return (
             api.AccessToken(self.key, self.secret)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from app.cli.output_files import write_json
 from app.config import Settings, settings
+from app.shipped import SAMPLE
 from bench.clients.participant import LiveKitAccess
 from bench.clients.viewer import RATE as FILM_RATE
 from bench.demo.film import Film
@@ -38,7 +39,7 @@ from bench.measure import report
 from bench.measure.clicks import click_track
 from bench.measure.mouth import MouthRegion
 from bench.measure.recording import Floats, Pcm
-from bench.measure.speech import SAMPLE, read_wav
+from bench.measure.speech import read_wav
 from engine.core.engine_errors import EngineError
 from engine.engine_config import Stall
 

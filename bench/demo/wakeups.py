@@ -1,7 +1,8 @@
-"""A process that only wakes every 20 ms, and tells when it was late: `python -m bench.demo.wakeups`.
+"""A process that only wakes every 20 ms, and tells when it was late.
 
-It shares no lock and no loop with what is measured, so what it misses is the machine's doing. Ends
-when its standard input closes, and then writes one line of JSON.
+`python -m bench.demo.wakeups`. It shares no lock and no loop with what is measured, so what it
+misses is the machine's doing. Ends when its standard input
+closes, and then writes one line of JSON.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import numpy as np
 from bench.measure.align import AUDIBLE
 from bench.measure.recording import Pcm
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "speech.wav"
 PIECE_S = 0.04
 TURN_S = 4.0  # a sentence or two
 TURNS = (0.5, 1.5)  # of that, at least and at most

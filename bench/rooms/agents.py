@@ -7,9 +7,10 @@ import json
 import sys
 from dataclasses import dataclass
 
+from app.shipped import SAMPLE
 from bench.clients.participant import LiveKitAccess
 from bench.clients.talker import Talker
-from bench.measure.speech import SAMPLE, read_wav, utterances
+from bench.measure.speech import read_wav, utterances
 from bench.rooms.load_clients import AGENT, AVATAR, say
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from app.cli.output_files import write_json
 from app.config import settings
+from app.shipped import SAMPLE
 from bench.devstack import prepare_persona
 from bench.engine import load as bench_load
-from bench.measure.speech import SAMPLE
 from engine.core.types import SAMPLE_RATE
 from engine.engine_config import EngineConfig
 from engine.media.video import read_audio

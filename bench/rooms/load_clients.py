@@ -37,7 +37,8 @@ def access_of(livekit: LiveKit) -> dict[str, str]:
 def python(module: str) -> list[str | Path]:
     """The command of a crew that is `module.main()`."""
     start = (
-        "from bench.rooms.load_clients import keep_answers_apart; from app.process.exit import ended_by; "
+        "from bench.rooms.load_clients import keep_answers_apart; "
+        "from app.rtc.exit import ended_by; "
         f"from {module} import main; "
     )
     return [sys.executable, "-c", f"{start}keep_answers_apart(); ended_by(main)"]

@@ -15,9 +15,10 @@ from typing import Any
 import av
 import numpy as np
 
+from app.shipped import SAMPLE, SCRIPTS
 from bench.clients.participant import LiveKitAccess
-from bench.devstack import SCRIPTS, LiveKit
-from bench.measure.speech import SAMPLE, read_wav, talk
+from bench.devstack import LiveKit
+from bench.measure.speech import read_wav, talk
 from bench.rooms.load_clients import AVATAR, PERSON
 
 ENV = {"GOGC": "400"}  # its own pauses would be measured as gaps: memory is cheaper

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from app.cli.output_files import write_json, write_page
 from app.config import settings
+from app.shipped import SAMPLE
 from bench.devstack import LocalError, prepare_persona
 from bench.engine import warp
 from bench.measure import report
-from bench.measure.speech import SAMPLE
 from bench.report import machine, page, show
 from bench.rooms import cycles, sessions
 from bench.rooms.plan import BenchError, Load, Rig

@@ -7,9 +7,10 @@ import json
 import sys
 from dataclasses import dataclass
 
+from app.shipped import SAMPLE
 from bench.clients.participant import LiveKitAccess
 from bench.clients.person import Person
-from bench.measure.speech import SAMPLE, read_wav, talk
+from bench.measure.speech import read_wav, talk
 from bench.rooms.load_clients import AVATAR, PERSON, say
 
 

@@ -95,8 +95,8 @@ class Pasting(Protocol):
     def patches(self, batch: Any) -> Sequence[Patch | None]:
         """Painted regions of a batch that was collected, one a face; valid as long as the faces.
 
-        As of `engine.picture.blend.Canvas`, within a level. None where the face has to be pasted on the
-        host; empty where all have.
+        As of `engine.picture.blend.Canvas`, within a level. None where the face has to be pasted on
+        the host; empty where all have.
         """
         ...
 

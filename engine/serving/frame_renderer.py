@@ -15,7 +15,7 @@ on a thread of the painter's."""
 
 
 class Painter(Protocol):
-    """`engine.serving.device_thread.Runner`, or `engine.remote.client.RemotePainter`. For any thread."""
+    """A device thread of this process, or a client of another's. For any thread."""
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from typer.testing import CliRunner
 
 from app.cli import app as command
+from app.db import api_keys
 from app.db.database import Database
 from app.db.tables import ApiKeyRow
 from app.errors import Forbidden, Unauthenticated
@@ -26,7 +27,7 @@ async def test_without_any_key_loopback_may_call(api: Api) -> None:
 
 
 async def test_a_running_service_honours_keys_at_once(api: Api, database: Database) -> None:
-    key = await auth.create_key(database, "first")
+    key = await api_keys.create_key(database, "first")
     refused = await api.http.get("/sessions")
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
     assert refused.headers["www-authenticate"] == "Bearer"
@@ -42,28 +43,28 @@ async def test_a_running_service_honours_keys_at_once(api: Api, database: Databa
     for path in FREE:
         assert (await api.http.get(path)).status_code == 200, path
     assert (await api.http.get("/personas")).status_code == 401
-    assert await auth.revoke_key(database, "first")
+    assert await api_keys.revoke_key(database, "first")
     headers = {"x-api-key": key}
     assert (await api.http.get("/sessions", headers=headers)).status_code == 401
 
 
 async def test_the_key_comes_before_the_body(api: Api, database: Database) -> None:
-    await auth.create_key(database, "first")
+    await api_keys.create_key(database, "first")
     for content in (b"{", b"x" * 2_000_000):
         answer = await api.http.post("/sessions", content=content)
         assert answer.status_code == 401
 
 
 async def test_only_a_hash_is_kept(database: Database) -> None:
-    key = await auth.create_key(database, "first")
-    with pytest.raises(auth.NameTaken):
-        await auth.create_key(database, "first")
+    key = await api_keys.create_key(database, "first")
+    with pytest.raises(api_keys.NameTaken):
+        await api_keys.create_key(database, "first")
     async with database.read() as session:
         [row] = (await session.scalars(select(ApiKeyRow))).all()
     assert key not in repr(vars(row))
-    assert await auth.revoke_key(database, "first")
-    assert not await auth.revoke_key(database, "first")
-    assert await auth.create_key(database, "first") != key
+    assert await api_keys.revoke_key(database, "first")
+    assert not await api_keys.revoke_key(database, "first")
+    assert await api_keys.create_key(database, "first") != key
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -86,12 +87,12 @@ async def test_who_may_call_without_a_key(database: Database) -> None:
     ):
         with pytest.raises(Forbidden):
             await auth.authorise(database, Headers({"host": host}), "127.0.0.1", insecure=False)
-    await auth.create_key(database, "first")
+    await api_keys.create_key(database, "first")
     for insecure in (True, False):
         with pytest.raises(Unauthenticated):
             await auth.authorise(database, Headers(), "127.0.0.1", insecure=insecure)
     # To revoke the last key must not open the door.
-    await auth.revoke_key(database, "first")
+    await api_keys.revoke_key(database, "first")
     with pytest.raises(Unauthenticated):
         await auth.authorise(database, Headers(), "127.0.0.1", insecure=False)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.config import Settings
+from app.db import api_keys
 from app.db.database import Database
-from app.http import auth
 from app.http.caller import forwarded
 from tests.fixtures.api import Api, Serve
 
@@ -70,7 +70,7 @@ def test_ordinary_headers_are_no_proxys() -> None:
 
 
 async def test_with_a_key_a_proxy_may_call(api: Api, database: Database) -> None:
-    key = f"X-Api-Key: {await auth.create_key(database, 'first')}"
+    key = f"X-Api-Key: {await api_keys.create_key(database, 'first')}"
     for name in FORWARDING:
         status, _ = await asked(api, "Host: avatar.example.com", f"{name}: 203.0.113.9", key)
         assert status == 200, name

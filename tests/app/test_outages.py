@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from app.config import Settings
+from app.db import api_keys
 from app.db.database import Database
 from app.errors import Unhealthy
-from app.http import auth
 from app.session_types import FailureCode, Outcome
 from app.sessions import instances, store
 from app.sessions.events import Reports
@@ -50,7 +50,7 @@ async def test_a_session_is_ended_during_an_outage_and_recorded_after_it(
     api: Api, outage: Outage, database: Database, keyed: bool
 ) -> None:
     if keyed:
-        api.http.headers["x-api-key"] = await auth.create_key(database, "k")
+        api.http.headers["x-api-key"] = await api_keys.create_key(database, "k")
     session = await api.create()
     path = f"/sessions/{session['id']}"
     await outage.begin()
@@ -77,7 +77,7 @@ async def test_a_session_is_ended_during_an_outage_and_recorded_after_it(
 async def test_a_wrong_key_is_refused_during_an_outage_as_well(
     api: Api, outage: Outage, database: Database
 ) -> None:
-    api.http.headers["x-api-key"] = await auth.create_key(database, "k")
+    api.http.headers["x-api-key"] = await api_keys.create_key(database, "k")
     session = await api.create()
     await outage.begin()
     answer = await api.http.delete(f"/sessions/{session['id']}", headers={"x-api-key": "va_no"})

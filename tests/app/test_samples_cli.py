@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from bench.measure.speech import SAMPLE
+from app.shipped import SAMPLE
 
 
 def voipavatar(*words: object, **env: str) -> Result:

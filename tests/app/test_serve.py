@@ -6,22 +6,26 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from app.cli import app as command
 from app.config import Settings
+from app.db import api_keys
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.http import auth, server
+from app.http import server
 from app.http.server import CannotServe, listen
+from app.main import create_app
 from bench.devstack import free_port
 from tests.app import quiet_service
 from tests.fixtures.api import QuietStage, Serve
@@ -34,6 +38,10 @@ async def rows(settings: Settings, serve: Serve) -> list[dict[str, Any]]:
     api = await serve(settings)
     items: list[dict[str, Any]] = (await api.http.get("/sessions")).json()["items"]
     return items
+
+
+def quiet_app() -> Callable[[Settings], FastAPI]:
+    return partial(create_app, stage_factory=QuietStage().open)
 
 
 async def test_requests_are_answered_while_sessions_leave_and_a_second_signal_quits(
@@ -72,7 +80,7 @@ def test_a_port_in_use_is_one_sentence() -> None:
 async def test_others_are_not_served_without_a_key(service_settings: Settings) -> None:
     settings = service_settings.model_copy(update={"host": "0.0.0.0", "port": 0})
     with listen(settings) as listening, pytest.raises(CannotServe, match="keys create NAME"):
-        await server.serve(settings, listening, stage_factory=QuietStage().open)
+        await server.serve(settings, listening, quiet_app())
 
 
 async def test_a_signal_lets_sessions_leave(service_settings: Settings, serve: Serve) -> None:
@@ -102,9 +110,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service as the command runs it, until SIGTERM."""
     with listen(settings) as listening:
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(
-            server.serve(settings, listening, stage_factory=QuietStage().open)
-        )
+        task = asyncio.create_task(server.serve(settings, listening, quiet_app()))
         async with httpx.AsyncClient(base_url=base, timeout=20, verify=False) as http:
             assert (await http.get("/health")).status_code == 200
             yield http
@@ -124,14 +130,14 @@ async def test_small_answers_are_sent_at_once(service_settings: Settings) -> Non
 async def make_key(settings: Settings) -> None:
     database = Database(settings.database)
     await migrate(database)
-    await auth.create_key(database, "first")
+    await api_keys.create_key(database, "first")
     await database.aclose()
 
 
 async def test_a_wrong_address_of_livekit_is_told(service_settings: Settings) -> None:
     settings = service_settings.model_copy(update={"livekit_url": "tcp://127.0.0.1", "port": 0})
     with listen(settings) as listening, pytest.raises(CannotServe, match="LIVEKIT_URL must be"):
-        await server.serve(settings, listening, stage_factory=QuietStage().open)
+        await server.serve(settings, listening, quiet_app())
 
 
 def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

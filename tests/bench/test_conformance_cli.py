@@ -17,7 +17,7 @@ from bench.cli import conformance
 from bench.devstack import LiveKit, voipavatar
 from tests.e2e.waiting import until
 
-SUITE = Path(__file__).parents[1] / "conformance" / "__main__.py"
+SUITE = conformance.ROOT / "bench" / "conformance" / "__main__.py"
 
 
 def test_the_cases_are_those_of_the_suite() -> None:

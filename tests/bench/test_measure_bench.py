@@ -11,9 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
+from app.shipped import SAMPLE
 from bench.measure.pace import widest_gap
 from bench.measure.report import at_least, at_most, passed, within
-from bench.measure.speech import SAMPLE, read_wav, talk
+from bench.measure.speech import read_wav, talk
 from bench.report.show import limit, notes, verdict
 from bench.rooms.cycles import Cycles, Held
 from bench.rooms.limits import limits

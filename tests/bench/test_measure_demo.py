@@ -7,13 +7,14 @@ import av
 import numpy as np
 import pytest
 
+from app.shipped import SAMPLE
 from bench.demo.film import Film
 from bench.demo.judge import judge
 from bench.demo.take import Take
 from bench.measure.mouth import MouthRegion
 from bench.measure.recording import Floats, Pcm, TimedAudio
 from bench.measure.report import Line, passed
-from bench.measure.speech import SAMPLE, read_wav
+from bench.measure.speech import read_wav
 from engine.engine_config import Stall
 
 RATE = 24_000

@@ -7,8 +7,9 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
+from app.shipped import SAMPLE
 from bench.measure.mouth import MouthRegion, openings
-from bench.measure.speech import SAMPLE, read_wav
+from bench.measure.speech import read_wav
 from bench.measure.sync import pearson
 from engine.audio.silence import SilenceGate
 from engine.core.persona import Persona

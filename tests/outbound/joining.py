@@ -19,7 +19,7 @@ async def main(url: str, token: str) -> None:
                 await rtc.Room().connect(url, token, rtc.RoomOptions(connect_timeout=3.0))
             except rtc.ConnectError as error:
                 print(error.message, flush=True)  # noqa: T201
-    os._exit(0)  # the library is not taken apart in order: app/process/exit.py
+    os._exit(0)  # the library is not taken apart in order: app/rtc/exit.py
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from app.config import Settings
+from app.db.api_keys import create_key
 from app.db.database import Database
-from app.http.auth import create_key
 from app.outbound import dial
 from app.rtc.sdk import validate
 from bench.devstack import LiveKit
