@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app, main
+from app.cli import app
+from app.entry import main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
