@@ -22,17 +22,17 @@ from app.config import Settings
 from app.db.database import Database
 from app.db.migrate import migrate
 from app.errors import Unhealthy
-from app.http.middleware import Edge
+from app.http.middleware import RequestMiddleware
 from app.http.problems import describe, install_problems
 from app.personas.catalogue import Catalogue
 from app.process.background import repeat
 from app.process.private_files import keep_private
-from app.runtime import Equipment, StageFactory
-from app.sessions.events import Reports
+from app.runtime import Runtime, RuntimeFactory
+from app.sessions.events import SessionEvents
 from app.sessions.instances import BEAT_S, Instance
 from app.sessions.registry import Registry
 from app.sessions.service import Sessions
-from app.telemetry.loop_lag import PulseCollector, pulse
+from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from app.telemetry.prometheus import Metrics
 from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFault
 
@@ -45,10 +45,10 @@ DESCRIPTION = "Self-hosted lip-synced avatars for LiveKit rooms."
 
 
 @asynccontextmanager
-async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Equipment]:
+async def real_runtime(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Runtime]:
     """The engine pool, and sessions that join LiveKit. Raises BackendUnavailable."""
-    from app.rtc.resources import open_stage, runner_on
-    from app.worker.runtime import split_stage
+    from app.rtc.resources import open_resources, runner_on
+    from app.worker.split_runtime import split_runtime
 
     try:
         # Seconds of work the first time; no session should have to wait for it.
@@ -56,26 +56,26 @@ async def real_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[
     except (PersonaError, StorageFault, ResourceShortage) as error:
         log.warning("the default persona cannot be used", detail=str(error))
     if settings.hosts:
-        async with split_stage(settings, catalogue) as equipment:
+        async with split_runtime(settings, catalogue) as equipment:
             yield equipment
         return
-    async with open_stage(settings, catalogue) as stage:
+    async with open_resources(settings, catalogue) as stage:
         if stage.pool.capacity > SESSIONS_A_LOOP:
             log.warning(
                 "the engine bears more sessions than one process keeps on time",
                 sessions=stage.pool.capacity,
                 remedy=f"VOIPAVATAR_HOSTS={-(-stage.pool.capacity // SESSIONS_A_LOOP)}",
             )
-        yield Equipment(stage.pool, runner_on(stage))
+        yield Runtime(stage.pool, runner_on(stage))
 
 
-def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) -> FastAPI:
+def create_app(settings: Settings, *, runtime_factory: RuntimeFactory = real_runtime) -> FastAPI:
     """The ASGI app. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as exits:
-            services = await open_services(settings, stage_factory, exits)
+            services = await open_services(settings, runtime_factory, exits)
             app.state.drain = services.sessions.drain
             yield {"services": services}
 
@@ -87,7 +87,7 @@ def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) 
         redirect_slashes=False,
     )
     install_problems(app)
-    app.add_middleware(Edge)
+    app.add_middleware(RequestMiddleware)
     # The keys are checked at the edge; here they are named for the documentation.
     keyed = APIRouter(
         dependencies=[
@@ -105,7 +105,7 @@ def create_app(settings: Settings, *, stage_factory: StageFactory = real_stage) 
 
 
 async def open_services(
-    settings: Settings, stage_factory: StageFactory, exits: AsyncExitStack
+    settings: Settings, runtime_factory: RuntimeFactory, exits: AsyncExitStack
 ) -> Services:
     """Everything a request may need; `exits` closes it, sessions first."""
     await asyncio.to_thread(_keep_private, settings)
@@ -114,15 +114,15 @@ async def open_services(
     await migrate(database)
     catalogue = Catalogue.of(settings)
     exits.push_async_callback(catalogue.aclose)
-    stage = await exits.enter_async_context(stage_factory(settings, catalogue))
+    stage = await exits.enter_async_context(runtime_factory(settings, catalogue))
     metrics = Metrics()
     metrics.watch(stage.engine)
-    found = exits.enter_context(pulse())
-    metrics.registry.register(PulseCollector(lambda: {"service": found, **stage.pulses()}))
-    reports = Reports(database, metrics)
+    found = exits.enter_context(watch_loop_lag())
+    metrics.registry.register(LoopLagCollector(lambda: {"service": found, **stage.pulses()}))
+    reports = SessionEvents(database, metrics)
     instance = Instance(database, reports)
-    await instance.enter()
-    exits.push_async_callback(instance.leave)
+    await instance.register()
+    exits.push_async_callback(instance.deregister)
     registry = Registry(stage.make_runner, reports)
     await exits.enter_async_context(_housekeeping(instance, registry))
     sessions = Sessions(
@@ -151,7 +151,7 @@ async def _housekeeping(instance: Instance, registry: Registry) -> AsyncIterator
         with suppress(Unhealthy):  # the database has said so itself
             for session_id, reason in (await instance.beat()).items():
                 registry.stop(session_id, reason)
-            await instance.look_around()
+            await instance.reap()
 
     task = asyncio.create_task(repeat("housekeeping", BEAT_S, keep), name="housekeeping")
     try:

@@ -10,7 +10,7 @@ from app.session_types import EndReason, Outcome
 from engine.core.types import EngineStats
 
 
-class Runner(Protocol):
+class SessionRunner(Protocol):
     """One session's whole life in a room."""
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from app.config import Settings
 from app.personas.catalogue import Catalogue
-from app.protocols import Engine, Runner
+from app.protocols import Engine, SessionRunner
 from app.session_types import SessionSpec
-from app.telemetry.loop_lag import Pulse
+from app.telemetry.loop_lag import LoopLag
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class Runtime:
     """What sessions run on."""
 
     engine: Engine
-    make_runner: Callable[[SessionSpec], Runner]
-    pulses: Callable[[], Mapping[str, Pulse]] = dict  # of other processes, by name
+    make_runner: Callable[[SessionSpec], SessionRunner]
+    pulses: Callable[[], Mapping[str, LoopLag]] = dict  # of other processes, by name
 
 
-StageFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Equipment]]
+RuntimeFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Runtime]]

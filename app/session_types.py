@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Literal
 
 from engine.core.engine_errors import (
-    CapacityExhausted,
     EngineError,
     PersonaError,
+    PoolFull,
     ResourceShortage,
     StorageFault,
 )
@@ -115,7 +115,7 @@ class Outcome:
         code = FailureCode.ENGINE_ERROR
         if isinstance(error, PersonaError):
             code = FailureCode.PERSONA_INVALID
-        if isinstance(error, CapacityExhausted):
+        if isinstance(error, PoolFull):
             code = FailureCode.CAPACITY_EXHAUSTED
         return cls(code, str(error))
 

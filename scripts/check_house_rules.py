@@ -2,7 +2,8 @@
 """House rules that no linter knows; exits 1 with one line a finding.
 
 Files of at most 300 lines, functions of at most 60; nothing left to do, nothing skipped; no path of
-one machine and no package registry's host in what is committed; no uv.lock.
+one machine and no package registry's host in what is committed; no uv.lock; no two modules and no
+two classes of the product with the same name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 FILE_LINES = 300
 FUNCTION_LINES = 60
+PRODUCT = ("app", "engine")
 
 # Each pattern is written so that it does not match its own line.
 UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X{3}|NotImplemented[E]rror)\b")
@@ -67,8 +69,28 @@ def in_python(text: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.name}() has {span} lines, {FUNCTION_LINES} at most"
 
 
+def twice(root: Path) -> Iterator[str]:
+    """Names that two modules or two classes of the product share: a name is one idea."""
+    known: dict[str, str] = {}
+    for file in committed(root):
+        name = file.relative_to(root)
+        if file.suffix != ".py" or name.parts[0] not in PRODUCT:
+            continue
+        classes = [
+            (node.lineno, f"class {node.name}")
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.ClassDef)
+        ]
+        modules = [] if file.stem.startswith("__") else [(1, f"module {file.stem}")]
+        for line, what in (*modules, *classes):
+            if what in known:
+                yield f"{name}:{line}: {what} is a name of {known[what]}, too"
+            known.setdefault(what, str(name))
+
+
 def findings(root: Path) -> Iterator[str]:
     """Every broken rule under a git checkout, as `file:line: what`."""
+    yield from twice(root)
     for file in committed(root):
         name = file.relative_to(root)
         if name.name == "uv.lock":

@@ -42,6 +42,15 @@ def test_a_broken_rule_is_found(tmp_path: Path, name: str) -> None:
     assert found.startswith(f"{name}:") and what in found
 
 
+def test_a_name_of_two_classes_or_modules_is_found(tmp_path: Path) -> None:
+    checkout(tmp_path)
+    for package, module in (("app", "one"), ("engine", "one"), ("engine", "two"), ("bench", "one")):
+        (tmp_path / package).mkdir(exist_ok=True)
+        (tmp_path / package / f"{module}.py").write_text("class Voice:\n    pass\n")
+    found = [each.split(": ")[1].split(" is ")[0] for each in findings(tmp_path)]
+    assert sorted(found) == ["class Voice", "class Voice", "module one"]
+
+
 def test_at_the_limits_nothing_is_found(tmp_path: Path) -> None:
     checkout(tmp_path)
     (tmp_path / "full.py").write_text("x = 1\n" * 300)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from app import errors
-from app.api.deps import Caller, Calls, RequestedAt
+from app.api.deps import Caller, RequestedAt, SessionsDep
 from app.api.session_routes import view
 from app.db.tables import SessionRow
 from app.http.problems import describe
@@ -72,7 +72,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 @router.post("/session", status_code=201, responses=_RESPONSES, deprecated=True)
 async def launch(
     body: Launch,
-    sessions: Calls,
+    sessions: SessionsDep,
     requested_at: RequestedAt,
     caller: Caller,
     response: Response,

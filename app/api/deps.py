@@ -33,14 +33,14 @@ async def _services(request: Request) -> Services:
     return found
 
 
-All = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
-async def _sessions(services: All) -> Sessions:
+async def _sessions(services: ServicesDep) -> Sessions:
     return services.sessions
 
 
-async def _catalogue(services: All) -> Catalogue:
+async def _catalogue(services: ServicesDep) -> Catalogue:
     return services.catalogue
 
 
@@ -54,6 +54,6 @@ def _caller(request: Request) -> str:
 
 
 Caller = Annotated[str, Depends(_caller)]
-Calls = Annotated[Sessions, Depends(_sessions)]
-Personas = Annotated[Catalogue, Depends(_catalogue)]
+SessionsDep = Annotated[Sessions, Depends(_sessions)]
+CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
 RequestedAt = Annotated[float, Depends(_requested_at)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.api.deps import Personas
+from app.api.deps import CatalogueDep
 from app.errors import PersonaInvalid
 from app.http.problems import describe
 from engine.core.engine_errors import PersonaError
@@ -30,7 +30,7 @@ class PersonaList(BaseModel):
 
 
 @router.get("/personas", responses=describe(PersonaInvalid))
-async def list_personas(personas: Personas) -> PersonaList:
+async def list_personas(personas: CatalogueDep) -> PersonaList:
     """Every persona that personas.yaml configures."""
     try:
         known = await personas.listing()

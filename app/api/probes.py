@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from app.api.deps import All
+from app.api.deps import ServicesDep
 from app.api.health import ASK_S
 from app.errors import AppError, ClockSkew, Draining, Unhealthy
 from app.http.problems import describe
@@ -28,7 +28,7 @@ class ReadyStatus(BaseModel):
 
 @router.head("/health", responses=describe(Unhealthy))
 @router.get("/health", responses=describe(Unhealthy))
-async def health(services: All) -> HealthStatus:
+async def health(services: ServicesDep) -> HealthStatus:
     """200 while the process does its work, whatever becomes of the database."""
     services.health.require_health()
     return HealthStatus()
@@ -36,7 +36,7 @@ async def health(services: All) -> HealthStatus:
 
 @router.head("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
 @router.get("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
-async def ready(services: All) -> ReadyStatus:
+async def ready(services: ServicesDep) -> ReadyStatus:
     """200 while a session could begin now; else the first thing that is missing."""
     if services.sessions.draining:
         raise Draining("The service is shutting down.")
@@ -45,7 +45,7 @@ async def ready(services: All) -> ReadyStatus:
 
 
 @router.get("/metrics", response_class=Response, responses=describe())
-async def metrics(services: All) -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """For Prometheus."""
     try:
         async with asyncio.timeout(ASK_S), services.database.read() as session:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 
 from app import errors
-from app.api.deps import Caller, Calls, RequestedAt
+from app.api.deps import Caller, RequestedAt, SessionsDep
 from app.db.tables import SessionRow
 from app.http.problems import describe
 from app.session_types import FailureCode, State
@@ -77,7 +77,7 @@ EXAMPLES: dict[str, Any] = {
 async def create_session(
     body: Annotated[CreateSession, Body(openapi_examples=EXAMPLES)],
     waiting: Annotated[Waiting, Query()],
-    sessions: Calls,
+    sessions: SessionsDep,
     requested_at: RequestedAt,
     caller: Caller,
 ) -> SessionView:
@@ -92,7 +92,7 @@ async def create_session(
 
 
 @router.get("", responses=describe())
-async def list_sessions(listing: Annotated[Listing, Query()], sessions: Calls) -> SessionPage:
+async def list_sessions(listing: Annotated[Listing, Query()], sessions: SessionsDep) -> SessionPage:
     """The newest first; `next_cursor` continues the list."""
     rows, cursor = await sessions.page(listing)
     return SessionPage(items=[view(row) for row in rows], next_cursor=cursor)
@@ -100,7 +100,7 @@ async def list_sessions(listing: Annotated[Listing, Query()], sessions: Calls) -
 
 @router.get("/{session_id}", responses=describe(errors.SessionNotFound, *_WAITING))
 async def get_session(
-    session_id: str, waiting: Annotated[Waiting, Query()], sessions: Calls
+    session_id: str, waiting: Annotated[Waiting, Query()], sessions: SessionsDep
 ) -> SessionView:
     """A session as it is, or, with `?wait=ready`, as soon as it is no longer starting."""
     if waiting.wait:
@@ -112,7 +112,7 @@ async def get_session(
     "/{session_id}",
     responses={202: {"model": SessionView}, **describe(errors.SessionNotFound)},
 )
-async def delete_session(session_id: str, sessions: Calls, response: Response) -> SessionView:
+async def delete_session(session_id: str, sessions: SessionsDep, response: Response) -> SessionView:
     """End a session: 202 while it ends, then 200 with what it ended as."""
     row = await sessions.delete(session_id)
     response.status_code = 200 if State(row.state).terminal else 202
@@ -120,13 +120,13 @@ async def delete_session(session_id: str, sessions: Calls, response: Response) -
 
 
 @router.post("/{session_id}/interrupt", status_code=202, responses=describe(errors.SessionNotFound))
-async def interrupt_session(session_id: str, sessions: Calls) -> SessionView:
+async def interrupt_session(session_id: str, sessions: SessionsDep) -> SessionView:
     """Let the avatar fall silent now; what it has been given to say so far is dropped."""
     return view(await sessions.interrupt(session_id))
 
 
 @router.get("/{session_id}/stats", responses=describe(errors.SessionNotFound))
-async def get_stats(session_id: str, sessions: Calls) -> SessionStats:
+async def get_stats(session_id: str, sessions: SessionsDep) -> SessionStats:
     """How well it keeps time; the final values once it has ended."""
     return SessionStats.model_validate(await sessions.stats(session_id))
 
@@ -142,7 +142,7 @@ async def get_stats(session_id: str, sessions: Calls) -> SessionStats:
     ),
 )
 async def create_viewer_token(
-    session_id: str, sessions: Calls, body: ViewerTokenRequest | None = None
+    session_id: str, sessions: SessionsDep, body: ViewerTokenRequest | None = None
 ) -> ViewerToken:
     """A token for a person to join the session's room with."""
     return await sessions.viewer_token(session_id, body or ViewerTokenRequest())

@@ -14,7 +14,7 @@ from rich.console import Console
 from app.config import Settings
 from app.errors import AppError
 from app.personas.catalogue import Catalogue
-from app.rtc.resources import open_stage, runner_on
+from app.rtc.resources import open_resources, runner_on
 from app.rtc.sdk.tokens import avatar_token
 from app.rtc.sdk.validate import ask_livekit
 from app.session_types import AudioSpec, EndReason, Limits, Outcome, SessionSpec, State
@@ -93,7 +93,7 @@ async def _run(settings: Settings, spec: SessionSpec, console: Console) -> Outco
         catalogue.settings(spec.persona)
         pool = EnginePool(settings.engine_config())
         await ask_livekit(spec.livekit_url, spec.token(), ours=True)
-        async with open_stage(settings, catalogue, pool) as stage:
+        async with open_resources(settings, catalogue, pool) as stage:
             runner = runner_on(stage)(spec)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -45,7 +45,7 @@ class EdgeServices(Protocol):
     def metrics(self) -> Metrics: ...
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware; the routes behind it see a request that is allowed and small."""
 
     def __init__(self, app: ASGIApp) -> None:

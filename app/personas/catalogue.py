@@ -15,11 +15,11 @@ import structlog
 from app.config import Settings
 from app.personas.manifest import FILE, read_blocks, settings_of, video_of
 from app.personas.preparation import Preparation
-from app.personas.turns import Turns
+from app.personas.preparation_queue import PreparationQueue
 from engine.core.engine_errors import (
     EngineError,
     PersonaError,
-    PersonaNotFound,
+    PersonaMissing,
     ResourceShortage,
     StorageFault,
 )
@@ -95,7 +95,7 @@ class Catalogue:
         self._loaded: WeakValueDictionary[tuple[str, ...], Persona] = WeakValueDictionary()
         self._loading: dict[tuple[str, ...], _Loading] = {}
         self._tasks: set[asyncio.Task[Persona]] = set()
-        self._turns = Turns()
+        self._turns = PreparationQueue()
         self._closing = False
         self.preparations = 0  # begun since the start; for the metrics
 
@@ -118,11 +118,11 @@ class Catalogue:
         return list(read_blocks(self._dir, self._own))
 
     def settings(self, name: str) -> PersonaSettings:
-        """Raises PersonaNotFound, or PersonaError where its block or its video is of no use."""
+        """Raises PersonaMissing, or PersonaError where its block or its video is of no use."""
         blocks = read_blocks(self._dir, self._own)
         if name not in blocks:
             known = ", ".join(blocks) or "none"
-            raise PersonaNotFound(f"No persona is named {name!r}. {FILE} has: {known}.")
+            raise PersonaMissing(f"No persona is named {name!r}. {FILE} has: {known}.")
         settings = settings_of(name, blocks[name], self._dir, self._version)
         if not video_of(settings, self._dir).is_file():
             raise PersonaError(
@@ -167,9 +167,9 @@ class Catalogue:
         It ends when all of them were cancelled. Callers have their turns to prepare.
 
         Raises:
-            PersonaNotFound: no such name.
+            PersonaMissing: no such name.
             PersonaError: it cannot be used; the message says why.
-            CapacityExhausted: too many wait to be prepared.
+            PoolFull: too many wait to be prepared.
             EngineError: it could not be prepared, through no fault of its own.
         """
         settings = self.settings(name)
@@ -182,7 +182,14 @@ class Catalogue:
         if loading is None:
             work = Preparation(name, settings, video, self._cache, size, self._tools)
             loading = self._begin(key, self._load(work, content, caller))
-        persona = await loading.wait()
+        try:
+            persona = await loading.wait()
+        except asyncio.CancelledError:
+            # Its work was given up before it had begun, and so could not say why.
+            task = asyncio.current_task()
+            if self._closing and task is not None and not task.cancelling():
+                raise PersonaError(CLOSING) from None
+            raise
         self._loaded[key] = persona
         return persona
 

@@ -13,7 +13,7 @@ async def require_persona(catalogue: Catalogue, name: str) -> None:
     """Returns when the persona is configured and its video is there."""
     try:
         await asyncio.to_thread(catalogue.settings, name)
-    except errors.PersonaNotFound as error:
+    except errors.PersonaMissing as error:
         raise PersonaNotFound(str(error)) from error
     except errors.PersonaError as error:
         raise PersonaInvalid(str(error)) from error

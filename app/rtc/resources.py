@@ -15,7 +15,7 @@ from app.process.malloc import share_arenas
 from app.rtc.input.speech_gate import GateConfig
 from app.rtc.output.av_out import OutputConfig
 from app.rtc.output.timing import Timing, quantiles
-from app.rtc.session import RoomSession, Stage
+from app.rtc.session import RoomSession, SessionResources
 from app.session_types import SessionSpec
 from app.telemetry.tracing import open_tracing
 from engine.core.persona import Persona
@@ -24,9 +24,9 @@ from engine.serving.pool import EnginePool
 
 
 @asynccontextmanager
-async def open_stage(
+async def open_resources(
     settings: Settings, catalogue: Catalogue, pool: EnginePool | None = None
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[SessionResources]:
     """The engine, warm, and everything else that sessions share.
 
     Args:
@@ -50,7 +50,7 @@ async def open_stage(
             gc.collect()
             gc.freeze()
             with going_first(LOOP) if settings.realtime else nullcontext():
-                yield Stage(
+                yield SessionResources(
                     pool=pool,
                     load_persona=_loader(catalogue, pool),
                     joins=asyncio.Semaphore(settings.joins_at_once),
@@ -66,7 +66,7 @@ async def open_stage(
         gc.unfreeze()
 
 
-def runner_on(stage: Stage) -> Callable[[SessionSpec], RoomSession]:
+def runner_on(stage: SessionResources) -> Callable[[SessionSpec], RoomSession]:
     """Makes the runner of a session that plays on this stage."""
     return lambda spec: RoomSession(spec, stage)
 

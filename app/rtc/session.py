@@ -16,7 +16,7 @@ from livekit import rtc
 
 from app.outbound.gateway import Admission, Gateway
 from app.rtc.company import ALONE_S
-from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.agent_stream import AgentSpeech
 from app.rtc.input.barge_in import BargeIn
 from app.rtc.input.encryption import Encryption
 from app.rtc.input.microphone import Microphone
@@ -43,7 +43,7 @@ FAULT = "The session ended by a fault of the service; its log says more."
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SessionResources:
     """What every session of a process shares."""
 
     pool: EnginePool
@@ -57,12 +57,12 @@ class Stage:
     gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
 
-class Ear(Protocol):
-    """Where a session's speech comes from: `Microphone`, or `AgentVoice` (within `BargeIn`)."""
+class SpeechSource(Protocol):
+    """Where a session's speech comes from: `Microphone`, or `AgentSpeech` (within `BargeIn`)."""
 
     def attach(self, room: rtc.Room) -> None: ...
 
-    async def take_leave(self) -> None:
+    async def drain(self) -> None:
         """The session ends, and its room is still there, if it has not ended by itself."""
         ...
 
@@ -72,9 +72,9 @@ class Ear(Protocol):
 
 
 class RoomSession:
-    """A `Runner`: joins, speaks, leaves. Whatever ends it, the same exits close the same things."""
+    """A `SessionRunner`: joins, speaks, leaves. However it ends, the same exits run."""
 
-    def __init__(self, spec: SessionSpec, stage: Stage) -> None:
+    def __init__(self, spec: SessionSpec, stage: SessionResources) -> None:
         self._spec = spec
         self._stage = stage
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -83,7 +83,7 @@ class RoomSession:
         self._trouble = ""  # what LiveKit said last while joining failed
         self._shortage: ResourceShortage | None = None  # why joining failed, if that is ours
         self._admission: Admission | None = None
-        self._ear: Ear | None = None
+        self._ear: SpeechSource | None = None
         self.room: AvatarRoom | None = None
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
@@ -199,19 +199,19 @@ class RoomSession:
             empty_s=spec.limits.participant_left_timeout_s,
         )
         exits.push_async_callback(self.room.leave)
-        exits.push_async_callback(ear.take_leave)
+        exits.push_async_callback(ear.drain)
         await self._join(self.room)
         await out.next_picture()
         out.timing.first_frame(self._age_s())
         self._background(exits, self._stay(self.room))
 
-    def _listen(self, out: AvOut, exits: AsyncExitStack) -> Ear:
+    def _listen(self, out: AvOut, exits: AsyncExitStack) -> SpeechSource:
         audio, on_absence = self._spec.audio, self._watch_absence(exits)
         if audio.source == "track":
             return Microphone(out, audio.participant, on_absence)
         if audio.agent is None:
             raise ValueError("data_stream needs the agent's identity")
-        voice = AgentVoice(out, audio.agent, on_absence)
+        voice = AgentSpeech(out, audio.agent, on_absence)
         self._background(exits, voice.run())
         if not audio.barge_in:
             return voice

@@ -17,7 +17,7 @@ from app.telemetry.prometheus import Metrics
 log = structlog.get_logger(__name__)
 
 
-class Reports:
+class SessionEvents:
     """A `Reporter`; each call is one transaction."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
@@ -29,7 +29,7 @@ class Reports:
         async with self._database.write() as session:
             moved = await SessionRepository(session).move(session_id, State.READY, ready_at=at)
         log.info("session ready", session_id=session_id, recorded=moved)
-        self.ring()
+        self.notify()
 
     async def finished(
         self,
@@ -54,13 +54,13 @@ class Reports:
             )
         if moved:
             self._metrics.ended.labels(outcome.state, outcome.reason).inc()
-        self.ring()
+        self.notify()
 
     def observed(self, observations: dict[str, Any]) -> None:
         """Add what sessions measured since they were last asked."""
         self._metrics.observed.merge(observations)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everybody who waits for a change."""
         self.changed.set()
         self.changed = asyncio.Event()

@@ -18,7 +18,7 @@ from app.db.database import Database
 from app.db.tables import InstanceRow, SessionRow
 from app.errors import Unhealthy
 from app.session_types import EndReason, FailureCode, Outcome
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.repository import SessionRepository
 from app.sessions.state import LIVE
 
@@ -41,7 +41,7 @@ class _Heard:
 class Instance:
     """This process among those that share the database."""
 
-    def __init__(self, database: Database, reports: Reports) -> None:
+    def __init__(self, database: Database, reports: SessionEvents) -> None:
         self._database = database
         self._reports = reports
         self._heard: dict[str, _Heard] = {}
@@ -49,7 +49,7 @@ class Instance:
         self._looked_at = time.monotonic()
         self.settled = False  # nothing that a dead process left is still shown as live
 
-    async def enter(self) -> None:
+    async def register(self) -> None:
         """Enrol, and mark what dead processes left behind."""
         process = psutil.Process()
         async with self._database.write() as session:
@@ -63,7 +63,7 @@ class Instance:
                     heartbeat_at=now(),
                 )
             )
-        await self.look_around()
+        await self.reap()
 
     async def beat(self) -> dict[str, EndReason]:
         """Show that we live; returns our sessions that somebody, anywhere, asked to end."""
@@ -73,7 +73,7 @@ class Instance:
             )
             return await SessionRepository(session).asked_to_end(self.id)
 
-    async def look_around(self) -> None:
+    async def reap(self) -> None:
         """Fail the sessions of every process that died."""
         async with self._database.read() as session:
             owners = await session.scalars(
@@ -91,7 +91,7 @@ class Instance:
             await self._mark_lost(dead)
         self.settled = self.settled or all(lives is not None for lives in verdicts.values())
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Sign off: whatever is still shown as live is nobody's now."""
         try:
             async with self._database.write() as session:

@@ -13,7 +13,7 @@ import structlog
 from app.db.columns import now
 from app.db.tables import SessionRow
 from app.errors import Unhealthy
-from app.protocols import Reporter, Runner
+from app.protocols import Reporter, SessionRunner
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, State, shortage_outcome
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ CUT_OFF_S = 5.0  # for closing and recording, once a session was cut off
 
 @dataclass(slots=True)
 class _Live:
-    runner: Runner
+    runner: SessionRunner
     row: SessionRow  # as this process knows it, whether the database has heard of it or not
     task: asyncio.Task[None] = field(init=False)
     recording: asyncio.Task[None] | None = None  # of its being ready
@@ -35,7 +35,9 @@ class _Live:
 class Registry:
     """Holds the tasks. A session that ended is forgotten here once it has been reported."""
 
-    def __init__(self, make_runner: Callable[[SessionSpec], Runner], report: Reporter) -> None:
+    def __init__(
+        self, make_runner: Callable[[SessionSpec], SessionRunner], report: Reporter
+    ) -> None:
         self._make_runner = make_runner
         self._report = report
         self._live: dict[str, _Live] = {}

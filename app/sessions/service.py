@@ -33,7 +33,7 @@ from app.session_types import (
     VideoSpec,
     shortage_outcome,
 )
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.join import Joining, plan_joining
 from app.sessions.locks import Key, KeyLocks
 from app.sessions.preflight import Preflight
@@ -60,7 +60,7 @@ class Sessions:
         catalogue: Catalogue,
         engine: Engine,
         registry: Registry,
-        reports: Reports,
+        reports: SessionEvents,
         metrics: Metrics,
         instance_id: str,
     ) -> None:
@@ -104,7 +104,7 @@ class Sessions:
                 spec = _spec(row, joining, requested_at, public_only)
                 self._spawn(replace(spec, caller=caller), row)
         self._metrics.created.inc()
-        self._reports.ring()
+        self._reports.notify()
         return row
 
     async def get(self, session_id: str) -> SessionRow:
@@ -148,7 +148,7 @@ class Sessions:
         row = await self._store.mark_ending(session_id, reason)
         # A session of another process is stopped by its own housekeeping.
         if self._registry.stop(session_id, reason) and row is self._registry.known(session_id):
-            self._reports.ring()  # the database, which would have told of it, does not answer
+            self._reports.notify()  # the database, which would have told of it, does not answer
         return row
 
     async def interrupt(self, session_id: str) -> SessionRow:

@@ -18,7 +18,7 @@ from app.db.tables import SessionRow
 from app.errors import RoomConflict, SessionNotFound, Unhealthy
 from app.process.background import BackgroundTasks
 from app.session_types import EndReason, FailureCode, Outcome, State
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.locks import Key
 from app.sessions.registry import REPORT_AGAIN_S, Registry
 from app.sessions.repository import SessionRepository
@@ -36,7 +36,7 @@ UNTOLD = Outcome(
 
 
 class SessionStore:
-    def __init__(self, database: Database, registry: Registry, reports: Reports) -> None:
+    def __init__(self, database: Database, registry: Registry, reports: SessionEvents) -> None:
         self._database = database
         self._registry = registry
         self._reports = reports

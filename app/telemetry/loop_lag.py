@@ -46,7 +46,7 @@ class Spread:
 
 
 @dataclass(slots=True)
-class Pulse:
+class LoopLag:
     """Of one process, since its beginning."""
 
     lag: Spread = field(default_factory=Spread)  # how much later than asked the loop woke
@@ -54,9 +54,9 @@ class Pulse:
 
 
 @contextmanager
-def pulse() -> Iterator[Pulse]:
+def watch_loop_lag() -> Iterator[LoopLag]:
     """Count for the running loop and its process, until left."""
-    found = Pulse()
+    found = LoopLag()
     loop = asyncio.get_running_loop()
     began = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -88,10 +88,10 @@ def pulse() -> Iterator[Pulse]:
             timer.cancel()
 
 
-class PulseCollector(Collector):
+class LoopLagCollector(Collector):
     """`voipavatar_event_loop_lag_seconds` and `voipavatar_gc_pause_seconds`, by process."""
 
-    def __init__(self, pulses: Callable[[], Mapping[str, Pulse]]) -> None:
+    def __init__(self, pulses: Callable[[], Mapping[str, LoopLag]]) -> None:
         """`pulses`: name of each process -> what it counted; asked at every scrape."""
         self._pulses = pulses
 

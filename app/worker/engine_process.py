@@ -9,11 +9,11 @@ import structlog
 
 from app.config import Settings
 from app.worker.process import LEAVE_S, Child
-from app.worker.session_hosts import Hosts
+from app.worker.session_hosts import WorkerPool
 from engine.core.backoff import Backoff
 from engine.core.engine_errors import reason_of
 from engine.core.types import EngineStats
-from engine.remote.client import RemotePainter
+from engine.remote.client import RemoteRenderer
 from engine.serving.pool import EnginePool
 from engine.serving.restarts import RESTARTING
 
@@ -40,7 +40,7 @@ class EngineProcess:
 
     async def start(self) -> None:
         """Until it is warm. Raises BackendUnavailable, with the command that mends it."""
-        self._child = await self._born()
+        self._child = await self._spawn()
         self._keeping = asyncio.create_task(self._keep(self._child), name="engine")
 
     async def aclose(self) -> None:
@@ -50,7 +50,7 @@ class EngineProcess:
         if self._child is not None:
             await self._child.aclose(LEAVE_S)
 
-    async def _born(self) -> Child:
+    async def _spawn(self) -> Child:
         return await Child.start("engine", "engine", self._settings, path=str(self._path))
 
     async def _keep(self, child: Child) -> None:
@@ -74,7 +74,7 @@ class EngineProcess:
         while True:
             await asyncio.sleep(backoff.next_s())
             try:
-                child = await self._born()
+                child = await self._spawn()
             except Exception as error:
                 self.refusal = reason_of(error)
                 log.error("engine process did not start; trying again", detail=self.refusal)
@@ -91,12 +91,12 @@ class WatchedEngine:
         process: EngineProcess,
         settings: Settings,
         path: Path,
-        hosts: Hosts,
+        hosts: WorkerPool,
     ) -> None:
         self._process = process
         self._hosts = hosts
         self._pool = EnginePool(
-            settings.engine_config(), painter=lambda deliver: RemotePainter(path, deliver)
+            settings.engine_config(), painter=lambda deliver: RemoteRenderer(path, deliver)
         )
 
     async def start(self) -> None:

@@ -14,15 +14,15 @@ import structlog
 from app.config import Settings
 from app.personas.catalogue import Catalogue
 from app.process.background import repeat
-from app.rtc.resources import open_stage
-from app.rtc.session import RoomSession, Stage
+from app.rtc.resources import open_resources
+from app.rtc.session import RoomSession, SessionResources
 from app.session_types import EndReason, FailureCode, Outcome
-from app.telemetry.loop_lag import Pulse, pulse
+from app.telemetry.loop_lag import LoopLag, watch_loop_lag
 from app.worker.channel import Channel
 from app.worker.messages import outcome_body, spec_of
 from engine.core.cores import waiting_threads
 from engine.core.engine_errors import BackendUnavailable
-from engine.remote.client import RemotePainter
+from engine.remote.client import RemoteRenderer
 from engine.serving.pool import EnginePool
 
 log = structlog.get_logger(__name__)
@@ -39,14 +39,14 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
     pool = EnginePool(
         config,
-        painter=lambda deliver: RemotePainter(Path(engine), deliver, realtime=config.realtime),
+        painter=lambda deliver: RemoteRenderer(Path(engine), deliver, realtime=config.realtime),
     )
     try:
         async with AsyncExitStack() as exits:
-            stage = await exits.enter_async_context(open_stage(settings, catalogue, pool))
+            stage = await exits.enter_async_context(open_resources(settings, catalogue, pool))
             channel.send(did="started")
-            house = _House(settings, stage, channel)
-            found = exits.enter_context(pulse())
+            house = SessionHost(settings, stage, channel)
+            found = exits.enter_context(watch_loop_lag())
             beating = asyncio.create_task(repeat("the beat", BEAT_S, lambda: house.beat(found)))
             async for message in channel.messages():
                 await house.obey(message)
@@ -59,10 +59,10 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
         await channel.aclose()
 
 
-class _House:
+class SessionHost:
     """The sessions of this process."""
 
-    def __init__(self, settings: Settings, stage: Stage, channel: Channel) -> None:
+    def __init__(self, settings: Settings, stage: SessionResources, channel: Channel) -> None:
         self._settings = settings
         self._stage = stage
         self._channel = channel
@@ -100,7 +100,7 @@ class _House:
             case "stats":
                 self._tell(message["id"], "stats", stats=await session.stats())
 
-    async def beat(self, found: Pulse) -> None:
+    async def beat(self, found: LoopLag) -> None:
         """Show that the loop turns, and hand in what was observed meanwhile."""
         self._channel.send(did="beat", pulse=asdict(found))
         for session_id, (session, _) in list(self._live.items()):

@@ -16,20 +16,20 @@ from engine.core.engine_errors import EngineError
 from engine.core.persona import Persona
 
 if TYPE_CHECKING:
-    from app.worker.session_hosts import Host, Hosts
+    from app.worker.session_hosts import Worker, WorkerPool
 
 STATS_S = 1.0
 NO_PLACE = "No process took the session in time."
 
 
-class HostedSession:
-    """A `Runner` whose room is in a host."""
+class WorkerSession:
+    """A `SessionRunner` whose room is in a host."""
 
-    def __init__(self, spec: SessionSpec, hosts: Hosts, catalogue: Catalogue) -> None:
+    def __init__(self, spec: SessionSpec, hosts: WorkerPool, catalogue: Catalogue) -> None:
         loop = asyncio.get_running_loop()
         self._hosts = hosts
         self._catalogue = catalogue
-        self._host: Host | None = None
+        self._host: Worker | None = None
         self._persona: Persona | None = None
         self._asked: asyncio.Future[dict[str, Any]] | None = None
         self._stats: dict[str, Any] = {}
@@ -63,13 +63,13 @@ class HostedSession:
             host.tell("cut", self.spec.id)
             raise
 
-    async def _placed(self) -> Host | None:
+    async def _placed(self) -> Worker | None:
         """The host that will run it; None if it was stopped first.
 
         Raises EngineError, and TimeoutError when the time to join is over.
         """
 
-        async def place() -> Host:
+        async def place() -> Worker:
             name, video = self.spec.persona, self.spec.video
             # Held as long as the session lives, so that nobody removes it before the host has it.
             self._persona = await self._catalogue.load(

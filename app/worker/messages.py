@@ -16,7 +16,7 @@ from app.session_types import (
     SessionSpec,
     VideoSpec,
 )
-from app.telemetry.loop_lag import Pulse, Spread
+from app.telemetry.loop_lag import LoopLag, Spread
 
 _PLAIN = (
     *("id", "room", "persona", "identity", "livekit_url"),
@@ -59,6 +59,6 @@ def outcome_of(body: dict[str, Any]) -> Outcome:
     return Outcome(EndReason(reason) if ended else FailureCode(reason), body["detail"])
 
 
-def pulse_of(body: dict[str, Any]) -> Pulse:
+def loop_lag_of(body: dict[str, Any]) -> LoopLag:
     """From what `asdict` made of one."""
-    return Pulse(**{name: Spread(**spread) for name, spread in body.items()})
+    return LoopLag(**{name: Spread(**spread) for name, spread in body.items()})

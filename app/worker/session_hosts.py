@@ -13,9 +13,9 @@ import structlog
 from app.config import Settings
 from app.process.background import BackgroundTasks, repeat
 from app.session_types import FailureCode, Outcome
-from app.telemetry.loop_lag import Pulse
-from app.worker.hosted import HostedSession
-from app.worker.messages import pulse_of, spec_body
+from app.telemetry.loop_lag import LoopLag
+from app.worker.hosted import WorkerSession
+from app.worker.messages import loop_lag_of, spec_body
 from app.worker.process import LEAVE_S, Child
 from engine.core.backoff import Backoff
 from engine.core.engine_errors import reason_of
@@ -33,18 +33,18 @@ LOST = "The process that ran the session ended."
 REPLACED = "The process that runs sessions ended; another is being started."
 
 
-class Host:
+class Worker:
     """One process of sessions."""
 
     def __init__(self, name: str, child: Child) -> None:
         self.name = name
         self.child = child
-        self.pulse = Pulse()
-        self.sessions: dict[str, HostedSession] = {}
+        self.pulse = LoopLag()
+        self.sessions: dict[str, WorkerSession] = {}
         self.begun = 0
         self.heard_at = time.monotonic()
 
-    def begin(self, session: HostedSession, *, waited_s: float) -> None:
+    def begin(self, session: WorkerSession, *, waited_s: float) -> None:
         """`waited_s`: how long the session has waited for this host."""
         self.begun += 1
         self.sessions[session.spec.id] = session
@@ -69,7 +69,7 @@ class Host:
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "pulse" in message:
-            self.pulse = pulse_of(message["pulse"])
+            self.pulse = loop_lag_of(message["pulse"])
         session = self.sessions.get(message.get("id", ""))
         if session is not None:
             session.told(message)
@@ -77,15 +77,15 @@ class Host:
                 del self.sessions[session.spec.id]
 
 
-class Hosts:
+class WorkerPool:
     """As many as were asked for, each replaced when it ends or has served long enough."""
 
     def __init__(self, settings: Settings, engine: Path, *, life: int = SESSIONS_A_LIFE) -> None:
         self._settings = settings
         self._engine = engine
         self._life = life
-        self._serving: list[Host] = []
-        self._retired: set[Host] = set()  # they take no more; some have sessions still
+        self._serving: list[Worker] = []
+        self._retired: set[Worker] = set()  # they take no more; some have sessions still
         self._changed = asyncio.Event()
         self._tasks = BackgroundTasks()
         self._count = 0
@@ -93,7 +93,7 @@ class Hosts:
 
     async def start(self) -> None:
         """Raises BackendUnavailable if one of them does not start."""
-        hiring = [asyncio.create_task(self._hire()) for _ in range(self._settings.hosts)]
+        hiring = [asyncio.create_task(self._spawn()) for _ in range(self._settings.hosts)]
         try:
             await asyncio.gather(*hiring)
         finally:
@@ -107,7 +107,7 @@ class Hosts:
         """Why no session can be run now; None while one can."""
         return None if self._serving else self._trouble
 
-    async def place(self) -> Host:
+    async def place(self) -> Worker:
         """The host with the fewest sessions; waits while there is none."""
         while not self._serving:
             self._changed.clear()
@@ -123,7 +123,7 @@ class Hosts:
         now = time.monotonic()
         return max((now - host.heard_at for host in self._serving), default=0.0)
 
-    def pulses(self) -> dict[str, Pulse]:
+    def pulses(self) -> dict[str, LoopLag]:
         return {host.name: host.pulse for host in (*self._serving, *self._retired)}
 
     def pids(self) -> list[int]:
@@ -136,17 +136,17 @@ class Hosts:
         patience_s = self._settings.drain_s + LEAVE_S
         await asyncio.gather(*(host.child.aclose(patience_s) for host in hosts))
 
-    async def _hire(self) -> None:
+    async def _spawn(self) -> None:
         self._count += 1
         name = f"host-{self._count}"
         child = await Child.start("host", name, self._settings, engine=str(self._engine))
-        host = Host(name, child)
+        host = Worker(name, child)
         self._serving.append(host)
         self._trouble = None
         self._changed.set()
         self._tasks.start(self._attend(host))
 
-    async def _attend(self, host: Host) -> None:
+    async def _attend(self, host: Worker) -> None:
         """Listen to a host until it ends; have another in its place unless it was retired."""
         await host.listen()
         if host in self._serving:
@@ -160,7 +160,7 @@ class Hosts:
         finally:
             self._retired.discard(host)
 
-    def _retire(self, host: Host) -> None:
+    def _retire(self, host: Worker) -> None:
         """Let it finish what it has; another takes what comes."""
         self._serving.remove(host)
         self._retired.add(host)
@@ -172,7 +172,7 @@ class Hosts:
         backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
-                return await self._hire()
+                return await self._spawn()
             except Exception as error:
                 self._trouble = reason_of(error)
                 log.error("session host did not start; trying again", detail=self._trouble)

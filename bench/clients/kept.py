@@ -22,10 +22,10 @@ from livekit import rtc
 
 from app.config import Settings
 from app.personas.catalogue import Catalogue
-from app.rtc.resources import open_stage
+from app.rtc.resources import open_resources
 from app.rtc.sdk.names import AUDIO_TRACK, VIDEO_TRACK
 from app.rtc.sdk.tokens import avatar_token
-from app.rtc.session import COLLECT_AFTER_S, RoomSession, Stage
+from app.rtc.session import COLLECT_AFTER_S, RoomSession, SessionResources
 from app.session_types import AudioSpec, EndReason, SessionSpec
 from bench.clients.participant import LiveKitAccess
 
@@ -96,7 +96,7 @@ async def _visits(kind: Kind, settings: Settings, personas: Path) -> AsyncIterat
         return
     catalogue = Catalogue(personas, settings.data_dir / "personas")
     try:
-        async with open_stage(settings, catalogue) as stage:
+        async with open_resources(settings, catalogue) as stage:
             yield lambda number: _session(settings, stage, f"kept-{number}")
     finally:
         await catalogue.aclose()
@@ -126,7 +126,7 @@ async def _bare(access: LiveKitAccess, name: str, *, tracks: bool) -> None:
     await room.disconnect()
 
 
-async def _session(settings: Settings, stage: Stage, name: str) -> None:
+async def _session(settings: Settings, stage: SessionResources, name: str) -> None:
     """Of ours, from the request to its end, ready for as long as the bare tracks are fed."""
 
     def token() -> str:

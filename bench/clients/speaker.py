@@ -16,7 +16,7 @@ from bench.measure.recording import Pcm, TimedAudio
 PIECE_S = 0.01
 
 
-class Speaker:
+class RoomSpeaker:
     """Sends 10 ms pieces as a microphone does: each when its last sample has been spoken.
 
     The source has no queue of its own, so a piece is on its way when it is handed over, and

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.clients.viewer import Viewer
 from bench.demo.film import Film
 from bench.measure.mouth import MouthRegion
@@ -71,7 +71,7 @@ async def record(
         viewer = Viewer(access, AVATAR, region=region, tape=film)
         exits.push_async_callback(viewer.aclose)
         await viewer.start(room)
-        speaker = Speaker(access, rate)
+        speaker = RoomSpeaker(access, rate)
         exits.push_async_callback(speaker.aclose)
         await speaker.start(room, SPEAKER)
         posted = time.monotonic()

@@ -119,7 +119,7 @@ def new_heard(count: int, hearing: Hearing) -> Heard:
     )
 
 
-class _Segment:
+class _SegmentFeatures:
     """The log-mel rows of a stream's segment that no further sound changes."""
 
     def __init__(self, name: tuple[int, int], rows: int) -> None:
@@ -171,7 +171,7 @@ class _Segment:
 class _Window(NamedTuple):
     """What a job's window consists of: rows of its segment that are kept, then fresh ones."""
 
-    segment: _Segment
+    segment: _SegmentFeatures
     start: int  # position of the segment where the window begins
     known: int  # samples of the segment that the job knows
     end: int  # place of the first fresh row
@@ -186,7 +186,7 @@ class Features:
         self.hearing = hearing
         self._left, self._lookahead = hearing.left_context, hearing.lookahead
         self._rows = hearing.rows
-        self._segments: dict[int, _Segment] = {}
+        self._segments: dict[int, _SegmentFeatures] = {}
 
     def close(self, stream: int) -> None:
         """Forget a stream."""
@@ -240,12 +240,12 @@ class Features:
         segment.end += final
         return _Window(segment, start, known, end, count, final)
 
-    def _segment(self, job: FrameJob, first: int) -> _Segment:
+    def _segment(self, job: FrameJob, first: int) -> _SegmentFeatures:
         """What is kept of the job's segment, whose window begins at row `first`."""
         name = (job.generation, job.segment)
         segment = self._segments.get(job.stream)
         if segment is None or segment.name != name or first < segment.first:
-            segment = self._segments[job.stream] = _Segment(name, self._rows)
+            segment = self._segments[job.stream] = _SegmentFeatures(name, self._rows)
         return segment
 
     def _sound_frames(self, job: FrameJob, first: int, count: int) -> Pcm:

@@ -24,7 +24,7 @@ class Window:
     rms: float  # of the picture's own 640 samples, 0 … 1
 
 
-class _Segment:
+class _SpokenSegment:
     """Speech without a break; grows at the end, is forgotten from the front."""
 
     def __init__(self, number: int, first: int) -> None:
@@ -77,7 +77,7 @@ class Speech:
     def __init__(self, left_context: int, lookahead: int) -> None:
         self._left = left_context
         self._right = lookahead
-        self._segments: deque[_Segment] = deque()
+        self._segments: deque[_SpokenSegment] = deque()
         self._first = 0  # frame at which the next segment begins when there is none
         self._begun = 0  # segments
 
@@ -100,7 +100,7 @@ class Speech:
     def push(self, pcm: Pcm) -> None:
         """Add sound to the open segment; begins one when there is none."""
         if not self._segments or self._segments[-1].ended:
-            self._segments.append(_Segment(self._begun, self.frames))
+            self._segments.append(_SpokenSegment(self._begun, self.frames))
             self._begun += 1
         self._segments[-1].push(pcm)
 

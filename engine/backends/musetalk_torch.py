@@ -28,7 +28,7 @@ from engine.core.engine_errors import DeviceLost, EngineError, EngineFault
 from engine.core.persona import Persona
 from engine.core.types import Faces, FrameJob
 from engine.engine_config import EngineConfig
-from engine.models.failures import fault_of, refusal_of
+from engine.models.device_failures import fault_of, refusal_of
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
 from engine.models.pipeline import load_pipeline

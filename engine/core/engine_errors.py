@@ -22,7 +22,7 @@ class PersonaError(EngineError):
     """A persona cannot be used or prepared."""
 
 
-class PersonaNotFound(PersonaError):
+class PersonaMissing(PersonaError):
     """No persona of that name is configured."""
 
 
@@ -34,7 +34,7 @@ class BackendUnavailable(EngineError):
         self.remedy = remedy
 
 
-class CapacityExhausted(EngineError):
+class PoolFull(EngineError):
     """Every slot of the pool is taken."""
 
 

@@ -26,11 +26,11 @@ from engine.core.engine_errors import (
 from engine.core.persona import Persona
 from engine.core.priority import DEVICE, going_first
 from engine.core.types import EngineStats, FrameJob, Picture, Rendered
-from engine.remote import protocol as messages
+from engine.remote import wire_format
 from engine.remote.arena import ArenaView
 from engine.remote.link import HEAD, Link
-from engine.remote.protocol import Kind, pack_job, pack_json, unpack_pictures
 from engine.remote.sound_transfer import SoundSender
+from engine.remote.wire_format import Kind, pack_job, pack_json, unpack_pictures
 from engine.serving.frame_renderer import Deliver
 from engine.serving.warmup import Measured
 
@@ -55,8 +55,8 @@ class _Connection:
     held: dict[int, weakref.ref[Picture]] = field(default_factory=dict)  # by offset
 
 
-class RemotePainter:
-    """A `Painter` whose jobs are painted by an `EngineServer`.
+class RemoteRenderer:
+    """A `FrameRenderer` whose jobs are painted by an `EngineServer`.
 
     When that ends, every stream hears of it as of a fault, and streams opened after the next one
     was reached live on it.
@@ -137,23 +137,23 @@ class RemotePainter:
     def close(self, stream: int) -> None:
         if (connection := self._connection) is not None:
             connection.senders.pop(stream, None)
-        self._send(Kind.CLOSE, messages.STREAM.pack(stream))
+        self._send(Kind.CLOSE, wire_format.STREAM.pack(stream))
 
     def submit(self, job: FrameJob) -> None:
         connection = self._connection
         if connection is None or (sender := connection.senders.get(job.stream)) is None:
             return  # it was opened in an earlier life of the engine, and has been told
-        piece = messages.NO_SOUND
+        piece = wire_format.NO_SOUND
         if job.audio is not None:
             name = (job.generation, job.segment)
             piece = sender.cut(name, job.frame, job.audio, job.unheard)
         connection.link.send(Kind.JOB, pack_job(job, piece))
 
     def clear(self, stream: int, generation: int) -> None:
-        self._send(Kind.CLEAR, messages.STREAM_AND_GENERATION.pack(stream, generation))
+        self._send(Kind.CLEAR, wire_format.STREAM_AND_GENERATION.pack(stream, generation))
 
     def stall(self, stream: int, moment: float, seconds: float) -> None:
-        self._send(Kind.STALL, messages.STALL.pack(stream, moment, seconds))
+        self._send(Kind.STALL, wire_format.STALL.pack(stream, moment, seconds))
 
     def beat_age_s(self) -> float:
         return time.monotonic() - self._beat
@@ -245,13 +245,13 @@ class RemotePainter:
             case _:
                 raise ValueError(f"the engine's process sent a message of kind {kind}")
 
-    def _rendered(self, connection: _Connection, placed: messages.Placed) -> Rendered:
+    def _rendered(self, connection: _Connection, placed: wire_format.Placed) -> Rendered:
         picture = connection.view.picture(placed.offset, placed.size)
         offset, link = placed.offset, connection.link
 
         def let_go(_: object) -> None:
             connection.held.pop(offset, None)
-            link.send(Kind.RELEASE, messages.OFFSET.pack(offset))
+            link.send(Kind.RELEASE, wire_format.OFFSET.pack(offset))
 
         connection.held[offset] = weakref.ref(picture, let_go)
         return Rendered(placed.stream, placed.generation, placed.tick, picture)

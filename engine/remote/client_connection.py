@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from engine.core.persona import Persona
 from engine.core.priority import DEVICE, going_first
 from engine.core.types import FrameJob, Rendered
-from engine.remote import protocol as messages
+from engine.remote import wire_format
 from engine.remote.arena import Arena
 from engine.remote.link import Link
-from engine.remote.protocol import Kind, Placed, pack_pictures, unpack_job
 from engine.remote.sound_transfer import SoundReceiver
+from engine.remote.wire_format import Kind, Placed, pack_pictures, unpack_job
 
 if TYPE_CHECKING:
     from engine.remote.engine_server import EngineServer
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Seat:
+class RemoteStream:
     """A stream of the guest."""
 
     number: int  # the runner's
@@ -33,7 +33,7 @@ class _Seat:
     sound: SoundReceiver
 
 
-class Guest:
+class ClientConnection:
     """Obeys what comes over its link, on a thread of its own, and shows pictures in its arena.
 
     Attributes:
@@ -42,7 +42,7 @@ class Guest:
 
     def __init__(self, server: EngineServer) -> None:
         self._server = server
-        self._seats: dict[int, _Seat] = {}
+        self._seats: dict[int, RemoteStream] = {}
         self._link: Link | None = None
         self.arena = Arena()
         self.crowded = 0
@@ -93,22 +93,22 @@ class Guest:
             case Kind.JOB:
                 self._submit(unpack_job(body))
             case Kind.RELEASE:
-                self.arena.give_back(*messages.OFFSET.unpack(body))
+                self.arena.give_back(*wire_format.OFFSET.unpack(body))
             case Kind.CLEAR:
-                stream, generation = messages.STREAM_AND_GENERATION.unpack(body)
+                stream, generation = wire_format.STREAM_AND_GENERATION.unpack(body)
                 if (seat := self._seats.get(stream)) is not None:
                     self._server.runner.clear(seat.number, generation)
             case Kind.OPEN:
                 asked = json.loads(body)
                 self._open(asked["stream"], asked["folder"])
             case Kind.CLOSE:
-                (stream,) = messages.STREAM.unpack(body)
+                (stream,) = wire_format.STREAM.unpack(body)
                 if (seat := self._seats.pop(stream, None)) is not None:
                     self._server.close(seat.number)
             case Kind.ADMIT:
                 self._server.admit(self, **json.loads(body))
             case Kind.STALL:
-                stream, *stall = messages.STALL.unpack(body)
+                stream, *stall = wire_format.STALL.unpack(body)
                 if (seat := self._seats.get(stream)) is not None:
                     self._server.runner.stall(seat.number, *stall)
             case _:
@@ -118,9 +118,9 @@ class Guest:
         number, persona = self._server.open(self, stream, folder)
         runner = self._server.runner
         sound = SoundReceiver(runner.left_context, runner.lookahead)
-        self._seats[stream] = _Seat(number, persona, sound)
+        self._seats[stream] = RemoteStream(number, persona, sound)
 
-    def _submit(self, order: messages.Order) -> None:
+    def _submit(self, order: wire_format.Order) -> None:
         seat = self._seats.get(order.stream)
         if seat is None:
             return

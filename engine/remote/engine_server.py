@@ -21,11 +21,11 @@ from engine.core.persona import load as load_persona
 from engine.core.shortage import shortage_of
 from engine.core.types import EngineStats, Rendered
 from engine.engine_config import EngineConfig
-from engine.remote.client_connection import Guest
+from engine.remote.client_connection import ClientConnection
 from engine.remote.link import HEAD, Link
-from engine.remote.protocol import Kind, pack_json
+from engine.remote.wire_format import Kind, pack_json
 from engine.serving.choice import load_backend
-from engine.serving.device_thread import Runner
+from engine.serving.device_thread import DeviceThread
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,14 @@ class EngineServer:
     """
 
     def __init__(self, config: EngineConfig, path: Path, backend: Backend | None = None) -> None:
-        self._runner = Runner(backend or load_backend(config), config, self._hand_out)
+        self._runner = DeviceThread(backend or load_backend(config), config, self._hand_out)
         self._path = path
         self.realtime = config.realtime
         self._listening: socket.socket | None = None
-        self._guests: set[Guest] = set()
-        self._owners: dict[int, tuple[Guest, int]] = {}  # runner's stream -> guest, guest's stream
+        self._guests: set[ClientConnection] = set()
+        self._owners: dict[
+            int, tuple[ClientConnection, int]
+        ] = {}  # runner's stream -> guest, guest's stream
         self._numbers = itertools.count()
         self._personas: WeakValueDictionary[str, Persona] = WeakValueDictionary()
         self._recent: deque[Persona] = deque(maxlen=RECENT)
@@ -112,7 +114,7 @@ class EngineServer:
 
     def _welcome(self, connection: socket.socket) -> None:
         try:
-            guest = Guest(self)
+            guest = ClientConnection(self)
             try:
                 hello = pack_json({**self._hello, "arena": guest.arena.size})
                 head = HEAD.pack(Kind.HELLO, len(hello))
@@ -154,7 +156,7 @@ class EngineServer:
                 guest.tell(Kind.FAULT, results.encode())
             self._over.set()
             return
-        by_guest: dict[Guest, list[Rendered]] = {}
+        by_guest: dict[ClientConnection, list[Rendered]] = {}
         for result in results:
             owner = self._owners.get(result.stream)
             if owner is not None:
@@ -165,7 +167,7 @@ class EngineServer:
 
     # What guests ask for; each on its guest's thread.
 
-    def admit(self, guest: Guest, number: int, folder: str) -> None:
+    def admit(self, guest: ClientConnection, number: int, folder: str) -> None:
         """Answers when the persona can be painted; others of this guest need not wait for it."""
 
         def work() -> None:
@@ -182,7 +184,7 @@ class EngineServer:
         with suppress(RuntimeError):  # it is closing
             self._admission.submit(work)
 
-    def open(self, guest: Guest, stream: int, folder: str) -> tuple[int, Persona]:
+    def open(self, guest: ClientConnection, stream: int, folder: str) -> tuple[int, Persona]:
         """The runner's number of a guest's stream, and its persona."""
         number, persona = next(self._numbers), self._persona(folder)
         self._owners[number] = (guest, stream)
@@ -193,13 +195,13 @@ class EngineServer:
         if self._owners.pop(number, None) is not None:
             self._runner.close(number)
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: ClientConnection) -> None:
         if guest in self._guests:
             self._guests.discard(guest)
             self._crowded += guest.crowded
 
     @property
-    def runner(self) -> Runner:
+    def runner(self) -> DeviceThread:
         return self._runner
 
     def _persona(self, folder: str) -> Persona:

@@ -14,7 +14,7 @@ from engine.backends.backend import Backend, Pasting, Pipelined
 from engine.core.engine_errors import EngineFault
 from engine.core.types import FACE_SIZE, Faces, FrameJob
 from engine.picture.blend import Patch
-from engine.serving.run_time_estimate import Recent
+from engine.serving.run_time_estimate import RunTimeEstimate
 from engine.serving.scheduler import Batch
 
 NO_FACES: Faces = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
@@ -67,7 +67,7 @@ class Device:
         self._failed: list[FrameJob] = []  # of batches that are being launched or landed
         self._free_since = 0.0
         self._seen_done: float | None = None  # when the oldest was found done
-        self._launches = Recent(LAUNCH_S)
+        self._launches = RunTimeEstimate(LAUNCH_S)
 
     @property
     def idle(self) -> bool:

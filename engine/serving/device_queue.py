@@ -12,7 +12,7 @@ from engine.serving.batches_in_flight import Device, Landed
 from engine.serving.scheduler import Scheduler
 
 
-class Line:
+class DeviceQueue:
     """Jobs in, landed batches out. Used by one thread, the device's own.
 
     Attributes:

@@ -23,7 +23,7 @@ from engine.core.types import FPS, EngineStats, FrameJob
 from engine.engine_config import EngineConfig
 from engine.picture.compose import Composer
 from engine.serving.batches_in_flight import Landed
-from engine.serving.device_queue import Line
+from engine.serving.device_queue import DeviceQueue
 from engine.serving.frame_renderer import Deliver
 from engine.serving.restarts import RESTARTING, Restarts
 from engine.serving.stalls import Stalls
@@ -36,8 +36,8 @@ BEAT_S = 0.25  # the thread wakes at least so often, to show that it lives
 Order = Callable[[], None]  # something for the device thread to do between two batches
 
 
-class Runner:
-    """A `Painter` that runs a backend in a thread of its own; it delivers on that thread.
+class DeviceThread:
+    """A `FrameRenderer` that runs a backend in a thread of its own; it delivers on that thread.
 
     A backend that fails is restarted, and streams live on. One that fails again soon, or does not
     restart, ends them: `deliver` gets the reason, and `fault` says it until a later attempt goes
@@ -48,7 +48,7 @@ class Runner:
         self._backend = backend
         self._config = config
         self._deliver = deliver
-        self._line = Line(backend)
+        self._line = DeviceQueue(backend)
         relax = backend.relax if isinstance(backend, Relaxing) else None
         self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS), relax)
         self._orders: deque[Order] = deque()

@@ -14,7 +14,7 @@ Deliver: TypeAlias = Callable[[list[Rendered] | str], None]
 on a thread of the painter's."""
 
 
-class Painter(Protocol):
+class FrameRenderer(Protocol):
     """A device thread of this process, or a client of another's. For any thread."""
 
     @property

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from engine.audio.speech import Speech
 from engine.backends.backend import Backend
 from engine.core.cores import usable_cores
-from engine.core.engine_errors import CapacityExhausted, EngineFault
+from engine.core.engine_errors import EngineFault, PoolFull
 from engine.core.persona import Persona
 from engine.core.types import FPS, SAMPLE_RATE, EngineStats, Rendered
 from engine.engine_config import EngineConfig
 from engine.serving.choice import load_backend
-from engine.serving.device_thread import Runner
-from engine.serving.frame_renderer import Deliver, Painter
+from engine.serving.device_thread import DeviceThread
+from engine.serving.frame_renderer import Deliver, FrameRenderer
 from engine.serving.stream import Stream
 from engine.serving.warmup import Measured
 
@@ -43,12 +43,12 @@ class EnginePool:
         config: EngineConfig,
         backend: Backend | None = None,
         *,
-        painter: Callable[[Deliver], Painter] | None = None,
+        painter: Callable[[Deliver], FrameRenderer] | None = None,
     ) -> None:
         """`backend` or `painter` in the place of what `config` names."""
         self._config = config
         self._painter = (
-            Runner(backend or load_backend(config), config, self._hand_over)
+            DeviceThread(backend or load_backend(config), config, self._hand_over)
             if painter is None
             else painter(self._hand_over)
         )
@@ -118,7 +118,7 @@ class EnginePool:
         if self.fault is not None:
             raise EngineFault(self.fault)
         if len(self._streams) >= self.capacity:
-            raise CapacityExhausted(
+            raise PoolFull(
                 f"All {self.capacity} places of the engine are taken; try again when one is free."
             )
         self.admit(persona)

@@ -9,7 +9,7 @@ RECENT = 9
 FORGETS = 0.99  # what is left of a time that was acted on without another measurement
 
 
-class Recent:
+class RunTimeEstimate:
     """The median of the last measurements: a machine that stood still once changes nothing."""
 
     def __init__(self, first: float | None = None) -> None:
@@ -20,6 +20,6 @@ class Recent:
         self._last.append(seconds)
         self.seconds = median_low(self._last)
 
-    def doubt(self) -> None:
+    def decay(self) -> None:
         """It was so slow that it was not done: perhaps it is not any more, and nobody would see."""
         self.seconds *= FORGETS

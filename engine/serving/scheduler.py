@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from engine.serving.run_time_estimate import Recent
+from engine.serving.run_time_estimate import RunTimeEstimate
 
 HAND_OVER_S = 0.005  # from a batch's end to the session: pasting, and its event loop
 OWED_S = 0.04
@@ -64,7 +64,7 @@ class Scheduler(Generic[W]):
         self._rungs = tuple(rungs)
         self._queues: dict[int, deque[W]] = {}
         self._waiting = 0  # jobs that cost inference
-        self._runs: dict[int, Recent] = {}  # by rung
+        self._runs: dict[int, RunTimeEstimate] = {}  # by rung
         self._lost: Counter[int] = Counter()  # jobs dropped of a stream since all was done in time
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class Scheduler(Generic[W]):
 
     def ran(self, size: int, seconds: float) -> None:
         """A batch of so many inferred jobs took so long."""
-        self._runs.setdefault(self._rung_over(size), Recent()).add(seconds)
+        self._runs.setdefault(self._rung_over(size), RunTimeEstimate()).add(seconds)
 
     def run_time(self, size: int) -> float:
         """Seconds that a batch of so many inferred jobs is expected to take; 0 while unknown."""
@@ -166,7 +166,7 @@ class Scheduler(Generic[W]):
     def _doubt(self, size: int) -> None:
         runs = self._runs.get(self._rung_over(size))
         if runs is not None:
-            runs.doubt()
+            runs.decay()
 
     def _place(self, job: W, least: int) -> float:
         """What jobs are ordered by, if the streams that wait have lost so many at least."""

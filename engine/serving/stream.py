@@ -9,7 +9,7 @@ from engine.audio.speech import Speech
 from engine.core.persona import Persona
 from engine.core.types import FrameJob, Pcm, Picture, Rendered
 from engine.engine_config import EngineConfig
-from engine.serving.frame_renderer import Painter
+from engine.serving.frame_renderer import FrameRenderer
 
 
 class Stream:
@@ -27,7 +27,7 @@ class Stream:
         number: int,
         persona: Persona,
         speech: Speech,
-        painter: Painter,
+        painter: FrameRenderer,
         config: EngineConfig,
         on_close: Callable[[int], None],
     ) -> None:

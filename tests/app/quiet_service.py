@@ -11,14 +11,16 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from app.config import Settings
 from app.http.server import listen, serve
+from app.main import create_app
 from app.telemetry.logging import configure_logging
-from tests.fixtures.api import QuietEngine, QuietStage
+from tests.fixtures.api import QuietEngine, QuietRuntime
 
 
 @dataclass
@@ -54,8 +56,8 @@ async def main() -> None:
     listening = listen(settings)
     sys.stdout.write("http://{}:{}\n".format(*listening.getsockname()))
     sys.stdout.flush()
-    stage = QuietStage(QuietEngine(capacity=100_000), stuck="stuck" in sys.argv)
-    await serve(settings, listening, stage_factory=stage.open)
+    stage = QuietRuntime(QuietEngine(capacity=100_000), stuck="stuck" in sys.argv)
+    await serve(settings, listening, partial(create_app, runtime_factory=stage.open))
 
 
 if __name__ == "__main__":

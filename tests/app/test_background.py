@@ -16,9 +16,9 @@ from app.personas.catalogue import Catalogue
 from app.process.background import BackgroundTasks, repeat
 from app.session_types import EndReason, FailureCode, Limits, SessionSpec
 from app.worker.channel import Channel
-from app.worker.hosted import HostedSession
+from app.worker.hosted import WorkerSession
 from app.worker.process import Child
-from app.worker.session_hosts import Host, Hosts
+from app.worker.session_hosts import Worker, WorkerPool
 from engine.core.engine_errors import BackendUnavailable
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietRunner
@@ -88,8 +88,8 @@ async def test_background_tasks_end_with_their_owner() -> None:
 
 
 async def test_stop_wakes_a_session_that_waits_for_a_place(tmp_path: Path) -> None:
-    hosts = Hosts(Settings(_env_file=None), tmp_path / "engine.sock")  # none was started
-    session = HostedSession(_spec(), hosts, ReadyPersonas(PERSONAS, tmp_path))
+    hosts = WorkerPool(Settings(_env_file=None), tmp_path / "engine.sock")  # none was started
+    session = WorkerSession(_spec(), hosts, ReadyPersonas(PERSONAS, tmp_path))
 
     async def on_ready() -> None:
         raise AssertionError("there is nobody to be ready")
@@ -114,9 +114,9 @@ async def test_a_host_that_sends_nonsense_is_ended_and_its_sessions_are_lost(
 ) -> None:
     ours, its = socket.socketpair()
     process = await asyncio.create_subprocess_exec("sleep", "60")
-    host = Host("host-1", Child(process, await Channel.on(ours)))
-    hosts = Hosts(Settings(_env_file=None), tmp_path / "engine.sock")
-    session = HostedSession(_spec(), hosts, ReadyPersonas(PERSONAS, tmp_path))
+    host = Worker("host-1", Child(process, await Channel.on(ours)))
+    hosts = WorkerPool(Settings(_env_file=None), tmp_path / "engine.sock")
+    session = WorkerSession(_spec(), hosts, ReadyPersonas(PERSONAS, tmp_path))
     host.begin(session, waited_s=0.0)
     with contextlib.closing(its):
         its.sendall(b'{"did": "ended", "id": "ses_1", "outcome": {"reason": "nonsense"}}\n')

@@ -1,4 +1,4 @@
-"""Before the first key only this machine may call, and no proxy on it; and what `Host` may be."""
+"""Before the first key only this machine may call, and no proxy on it; and what `Worker` may be."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from app.http.descriptors import connections_within
 from app.http.protocol import MAX_HEAD
 from tests.app import quiet_service
 from tests.e2e.waiting import until
-from tests.fixtures.api import Api, QuietStage, Serve
+from tests.fixtures.api import Api, QuietRuntime, Serve
 
 HEAD = b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -101,7 +101,7 @@ async def test_a_body_that_trickles_is_given_up(serve: Serve, service_settings: 
 async def test_a_steady_body_and_a_long_answer_have_their_time(
     serve: Serve, service_settings: Settings
 ) -> None:
-    stage = QuietStage(ready_at_once=False)
+    stage = QuietRuntime(ready_at_once=False)
     api = await serve(service_settings, stage)
     api.server.connections.patience = Patience(0.1, 0.1, 0.5, 50, 0.1, 0.1)
     body = b'{"room": "r", "persona": "default"}' + b" " * 200
@@ -182,7 +182,7 @@ async def test_three_hundred_half_open_ones_keep_nobody_out(
 async def test_only_where_all_are_being_answered_is_one_refused(
     serve: Serve, service_settings: Settings
 ) -> None:
-    api = await serve(service_settings, QuietStage(ready_at_once=False))
+    api = await serve(service_settings, QuietRuntime(ready_at_once=False))
     api.server.connections.most = 2
     waiting = HEAD.replace(b"/sessions", b"/sessions?wait=ready&timeout=20")
     body = b'{"room": "r%d", "persona": "default"}'

@@ -17,7 +17,7 @@ from app.db.columns import now
 from app.db.database import Database
 from app.db.tables import InstanceRow, SessionEventRow, SessionRow
 from app.sessions import instances
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.instances import Instance
 from app.sessions.repository import SessionRepository
 from app.telemetry.prometheus import Metrics
@@ -36,7 +36,7 @@ def process() -> Iterator[psutil.Process]:
 
 
 def instance_on(database: Database) -> Instance:
-    return Instance(database, Reports(database, Metrics()))
+    return Instance(database, SessionEvents(database, Metrics()))
 
 
 async def live_session(database: Database, owner: str, room: str = "r") -> str:
@@ -74,7 +74,7 @@ async def test_a_dead_process_loses_its_sessions_only(
     owner = await enrol(database, process)
     theirs = await live_session(database, owner, "theirs")
     us = instance_on(database)
-    await us.enter()
+    await us.register()
     assert us.settled
     ours = await live_session(database, us.id, "ours")
     assert await state_of(database, theirs) == ("ready", None)
@@ -83,7 +83,7 @@ async def test_a_dead_process_loses_its_sessions_only(
     async with asyncio.timeout(30):
         while process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    await us.look_around()
+    await us.reap()
     assert await state_of(database, theirs) == ("failed", "lost")
     assert await state_of(database, ours) == ("ready", None)
     async with database.read() as session:
@@ -97,16 +97,16 @@ async def test_a_number_that_another_process_has_now_is_no_sign_of_life(
 ) -> None:
     owner = await enrol(database, process, process_started=process.create_time() - 3600)
     lost = await live_session(database, owner)
-    await instance_on(database).enter()
+    await instance_on(database).register()
     assert await state_of(database, lost) == ("failed", "lost")
 
 
 async def test_who_signed_off_owns_nothing(database: Database) -> None:
     first = instance_on(database)
-    await first.enter()
+    await first.register()
     left = await live_session(database, first.id)
-    await first.leave()
-    await instance_on(database).enter()
+    await first.deregister()
+    await instance_on(database).register()
     assert await state_of(database, left) == ("failed", "lost")
 
 
@@ -114,11 +114,11 @@ async def test_another_host_is_listened_to(database: Database, process: psutil.P
     owner = await enrol(database, process, host="elsewhere", pid=1)
     theirs = await live_session(database, owner)
     us = instance_on(database)
-    await us.enter()
+    await us.register()
     assert not us.settled
     async with database.write() as session:
         await session.execute(update(InstanceRow).values(heartbeat_at=now()))
-    await us.look_around()
+    await us.reap()
     assert us.settled
     assert await state_of(database, theirs) == ("ready", None)
 

@@ -14,11 +14,11 @@ from app.config import Settings
 from app.rtc.sdk import validate
 from app.rtc.sdk.tokens import avatar_token
 from app.session_types import AudioSpec
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.locks import KeyLocks
 from bench.devstack import LiveKit
 from tests.app.test_agents_api import launch
-from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
+from tests.fixtures.api import Api, QuietEngine, QuietRuntime, Serve
 from tests.fixtures.refusals import BODY
 
 
@@ -47,7 +47,7 @@ async def test_a_session_that_does_not_make_way_may_be_asked_to_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compat, "PATIENCE_S", 0.3)
-    api = await serve(service_settings, QuietStage(stuck=True))
+    api = await serve(service_settings, QuietRuntime(stuck=True))
     await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
     bodies = [launch(livekit_server, f"agent-{n}") for n in (2, 3)]
     for answer in await asyncio.gather(
@@ -67,13 +67,13 @@ async def test_a_session_that_does_not_make_way_may_be_asked_to_again(
 async def test_the_only_place_is_free_for_who_takes_it_over(
     api: Api, livekit_server: LiveKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished = Reports.finished
+    finished = SessionEvents.finished
 
-    async def slowly(reports: Reports, *told: Any) -> None:
+    async def slowly(reports: SessionEvents, *told: Any) -> None:
         await finished(reports, *told)
         await asyncio.sleep(0.2)  # as where the database is slow to let go
 
-    monkeypatch.setattr(Reports, "finished", slowly)
+    monkeypatch.setattr(SessionEvents, "finished", slowly)
     api.stage.engine.capacity = 1
     for agent in ("agent-1", "agent-2"):
         answer = await api.http.post("/v1/sessions", json=launch(livekit_server, agent))
@@ -98,7 +98,7 @@ async def test_a_livekit_that_hangs_takes_no_places_from_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(validate, "PATIENCE_S", 20.0)
-    api = await serve(service_settings, QuietStage(QuietEngine(capacity=1)))
+    api = await serve(service_settings, QuietRuntime(QuietEngine(capacity=1)))
     token = avatar_token(api.settings, "s", "r", "theirs", AudioSpec())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         there = {"url": f"ws://127.0.0.1:{silent.getsockname()[1]}", "token": token}

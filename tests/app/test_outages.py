@@ -16,11 +16,11 @@ from app.db.database import Database
 from app.errors import Unhealthy
 from app.session_types import FailureCode, Outcome
 from app.sessions import instances, store
-from app.sessions.events import Reports
+from app.sessions.events import SessionEvents
 from app.sessions.instances import Instance
 from app.telemetry.prometheus import Metrics
 from tests.e2e.waiting import until
-from tests.fixtures.api import Api, QuietStage, Serve
+from tests.fixtures.api import Api, QuietRuntime, Serve
 from tests.fixtures.outage import Outage
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -30,7 +30,7 @@ BODY = {"room": "r", "persona": "default"}
 @pytest.fixture
 async def api(serve: Serve, service_settings: Settings, outage: Outage) -> Api:
     settings = service_settings.model_copy(update={"database_url": outage.url})
-    return await serve(settings, QuietStage())
+    return await serve(settings, QuietRuntime())
 
 
 async def recorded(api: Api, session: dict[str, Any], state: str) -> dict[str, Any]:
@@ -173,7 +173,7 @@ async def test_whoever_comes_back_first_takes_nobody_for_dead(
     """Two hosts share a database that was away for longer than a heartbeat may be missed."""
     clock = [100.0]
     monkeypatch.setattr("app.sessions.instances.time.monotonic", lambda: clock[0])
-    ours, other = (Instance(database, Reports(database, Metrics())) for _ in range(2))
+    ours, other = (Instance(database, SessionEvents(database, Metrics())) for _ in range(2))
     await ours.enter()
     ours._listen(other.id, 1.0, clock[0])
     ours._listen(other.id, 2.0, clock[0])

@@ -13,8 +13,8 @@ import pytest
 
 from app.personas.catalogue import Catalogue
 from app.personas.preparation import Preparation
-from app.personas.turns import MOST_EACH
-from engine.core.engine_errors import CapacityExhausted, PersonaError, ResourceShortage
+from app.personas.preparation_queue import MOST_EACH
+from engine.core.engine_errors import PersonaError, PoolFull, ResourceShortage
 from tests.app.test_personas_service import catalogue, folder
 from tests.e2e.waiting import until
 from tests.limits import no_more_files
@@ -64,7 +64,7 @@ async def test_callers_take_turns(catalogue: Catalogue) -> None:
 async def test_too_many_of_one_caller_are_refused(catalogue: Catalogue) -> None:
     waiting = [asyncio.create_task(catalogue.load("ada", 64 + 2 * n, 64)) for n in range(9)]
     await until(lambda: len(catalogue._turns) == MOST_EACH)
-    with pytest.raises(CapacityExhausted, match="Too many personas and sizes"):
+    with pytest.raises(PoolFull, match="Too many personas and sizes"):
         await catalogue.load("ada", 128, 128)
     assert (await catalogue.load("ada", 126, 126, caller="another")).width == 126
     for each in waiting:

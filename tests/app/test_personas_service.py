@@ -12,7 +12,7 @@ import pytest
 from app.personas.catalogue import Catalogue
 from app.personas.edit import with_block, write_file
 from app.personas.manifest import FILE
-from engine.core.engine_errors import PersonaError, PersonaNotFound
+from engine.core.engine_errors import PersonaError, PersonaMissing
 from tests.videos import grey, persona_frames, write_video
 
 BOX = "[80, 80, 180, 190]"  # by hand: nobody needs to look for the face here
@@ -43,9 +43,9 @@ def write_block(folder: Path, name: str, keys: dict[str, object]) -> None:
     write_file(folder, with_block(folder, name, keys))
 
 
-async def _begun(catalogue: Catalogue) -> None:
-    """Returns once a preparation runs."""
-    while not catalogue._loading:  # noqa: ASYNC110
+async def _begun(catalogue: Catalogue, waiting: int = 1) -> None:
+    """Returns once a preparation runs, and so many wait for it."""
+    while sum(each._waiting for each in catalogue._loading.values()) < waiting:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
@@ -82,7 +82,7 @@ async def test_a_session_that_gives_up_leaves_the_others_their_persona(
 ) -> None:
     impatient = asyncio.create_task(catalogue.load("ada"))
     patient = asyncio.create_task(catalogue.load("ada"))
-    await _begun(catalogue)
+    await _begun(catalogue, waiting=2)
     impatient.cancel()
     assert (await patient).name == "ada"
     assert impatient.cancelled()
@@ -124,14 +124,14 @@ async def test_a_video_without_a_face_is_refused_to_every_session(catalogue: Cat
 
 
 async def test_an_unknown_name_says_which_there_are(catalogue: Catalogue) -> None:
-    with pytest.raises(PersonaNotFound, match=r"'eve'.*has: ada, wall"):
+    with pytest.raises(PersonaMissing, match=r"'eve'.*has: ada, wall"):
         await catalogue.load("eve")
 
 
 async def test_no_file_is_no_persona(tmp_path: Path) -> None:
     nothing = Catalogue(tmp_path, tmp_path / "cache")
     assert await nothing.listing() == []
-    with pytest.raises(PersonaNotFound, match="has: none"):
+    with pytest.raises(PersonaMissing, match="has: none"):
         await nothing.load("default")
 
 

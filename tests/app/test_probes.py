@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Settings
 from app.telemetry.logging import configure_logging
-from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
+from tests.fixtures.api import Api, QuietEngine, QuietRuntime, Serve
 
 
 async def test_health_is_exactly_ok(api: Api) -> None:
@@ -20,7 +20,7 @@ async def test_health_is_exactly_ok(api: Api) -> None:
 
 async def test_health_says_what_is_wrong(serve: Serve, service_settings: Settings) -> None:
     engine = QuietEngine()
-    api = await serve(service_settings, QuietStage(engine))
+    api = await serve(service_settings, QuietRuntime(engine))
     engine.beat_age = 2.0
     await _unhealthy(api, "thread")
     engine.beat_age = 0.0

@@ -23,7 +23,7 @@ def test_an_engine_that_is_not_installed_is_told_before_anybody_is_asked(
         asked.append(config.backend)
         raise BackendUnavailable("TensorRT is not installed.", "Install it.")
 
-    monkeypatch.setattr(pool, "load", load)
+    monkeypatch.setattr(pool, "load_backend", load)
     monkeypatch.setenv("VOIPAVATAR_DATA_DIR", str(tmp_path))
     for name in ("LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
         monkeypatch.delenv(name, raising=False)

@@ -28,7 +28,7 @@ from app.http.server import CannotServe, listen
 from app.main import create_app
 from bench.devstack import free_port
 from tests.app import quiet_service
-from tests.fixtures.api import QuietStage, Serve
+from tests.fixtures.api import QuietRuntime, Serve
 
 BODY = {"room": "r", "persona": "default"}
 
@@ -41,7 +41,7 @@ async def rows(settings: Settings, serve: Serve) -> list[dict[str, Any]]:
 
 
 def quiet_app() -> Callable[[Settings], FastAPI]:
-    return partial(create_app, stage_factory=QuietStage().open)
+    return partial(create_app, runtime_factory=QuietRuntime().open)
 
 
 async def test_requests_are_answered_while_sessions_leave_and_a_second_signal_quits(

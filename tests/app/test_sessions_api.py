@@ -13,7 +13,7 @@ from app.config import Settings
 from app.db.database import Database
 from app.db.tables import SessionEventRow, SessionRow
 from app.session_types import EndReason, FailureCode, Outcome
-from tests.fixtures.api import Api, QuietEngine, QuietStage, Serve
+from tests.fixtures.api import Api, QuietEngine, QuietRuntime, Serve
 
 BODY = {"room": "r", "persona": "default"}
 
@@ -133,7 +133,7 @@ async def test_each_reason_to_end_is_told(api: Api) -> None:
 async def test_who_waits_is_told_of_a_failure(
     serve: Serve, service_settings: Settings, code: FailureCode, status: int, problem: str
 ) -> None:
-    api = await serve(service_settings, QuietStage(ready_at_once=False))
+    api = await serve(service_settings, QuietRuntime(ready_at_once=False))
     waiting = asyncio.create_task(api.http.post("/sessions?wait=ready&timeout=10", json=BODY))
     (await api.runner()).end(Outcome(code, "So it was."))
     answer = await waiting
@@ -168,7 +168,7 @@ async def test_of_two_at_once_on_one_key_one_wins(api: Api, database: Database) 
 
 
 async def test_no_more_than_the_engine_bears(serve: Serve, service_settings: Settings) -> None:
-    api = await serve(service_settings, QuietStage(QuietEngine(capacity=2)))
+    api = await serve(service_settings, QuietRuntime(QuietEngine(capacity=2)))
     answers = await asyncio.gather(
         *(api.http.post("/sessions", json=BODY | {"room": f"r{n}"}) for n in range(5))
     )

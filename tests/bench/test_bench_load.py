@@ -11,7 +11,7 @@ import pytest
 
 from bench.engine.load import bench, table
 from engine.backends.warp import WarpBackend
-from engine.core.engine_errors import CapacityExhausted
+from engine.core.engine_errors import PoolFull
 from engine.core.types import Faces, FrameJob
 from engine.engine_config import EngineConfig
 from tests.engine.drawn import drawn_persona
@@ -80,7 +80,7 @@ async def test_pictures_that_nobody_paints_are_missed() -> None:
 
 async def test_more_streams_than_places_are_refused() -> None:
     async with running(config=EngineConfig(max_streams=1)) as pool:
-        with pytest.raises(CapacityExhausted):
+        with pytest.raises(PoolFull):
             await bench(pool, PERSONAS, TALK, streams=2, seconds=0.4)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from app.telemetry.loop_lag import PulseCollector, pulse
+from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from bench.measure.turns import WINDOW_S, Loudness, levels_of
 from bench.report import svg
 from bench.report.page import page
@@ -96,8 +96,8 @@ def test_a_room_without_pictures_misses_its_limits() -> None:
 
 async def test_a_held_up_loop_and_its_collections_show_on_the_page() -> None:
     registry = CollectorRegistry()
-    with pulse() as found:
-        registry.register(PulseCollector(lambda: {"service": found}))
+    with watch_loop_lag() as found:
+        registry.register(LoopLagCollector(lambda: {"service": found}))
         before = scrape(0.0, generate_latest(registry).decode())
         await asyncio.sleep(0.15)
         gc.collect()
@@ -112,7 +112,7 @@ async def test_a_held_up_loop_and_its_collections_show_on_the_page() -> None:
     assert seen.pauses.count >= 1
     assert seen.times == [2.0]
     count = len(gc.callbacks)
-    with pulse():
+    with watch_loop_lag():
         assert len(gc.callbacks) == count + 1
     assert len(gc.callbacks) == count
 

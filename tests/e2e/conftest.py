@@ -13,7 +13,7 @@ from app.config import Settings
 from app.personas.catalogue import Catalogue
 from app.rtc.output.av_out import OutputConfig
 from app.rtc.sdk.tokens import avatar_token
-from app.rtc.session import RoomSession, Stage
+from app.rtc.session import RoomSession, SessionResources
 from app.session_types import AudioSpec, EndReason, Limits, Outcome, SessionSpec
 from bench.clients.participant import LiveKitAccess
 from bench.devstack import LiveKit
@@ -66,16 +66,16 @@ def pool() -> Iterator[EnginePool]:
 
 
 @pytest.fixture
-def stage(pool: EnginePool, persona: Persona) -> Stage:
+def stage(pool: EnginePool, persona: Persona) -> SessionResources:
     async def load(_: SessionSpec) -> Persona:
         return persona
 
-    return Stage(pool, load, asyncio.Semaphore(4), OutputConfig(), "h264")
+    return SessionResources(pool, load, asyncio.Semaphore(4), OutputConfig(), "h264")
 
 
 @pytest.fixture
 async def perform(
-    livekit: LiveKitAccess, stage: Stage
+    livekit: LiveKitAccess, stage: SessionResources
 ) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
     """Start a session in a room and wait until it is ready."""
     started: list[Live] = []

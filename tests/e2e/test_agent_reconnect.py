@@ -10,7 +10,7 @@ import pytest
 from livekit import rtc
 
 from app.rtc.input import agent_stream as agent_voice
-from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.agent_stream import AgentSpeech
 from app.session_types import AudioSpec, EndReason, Limits, Outcome
 from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import PATIENT, Live
@@ -26,7 +26,7 @@ STREAM = AudioSpec("data_stream", agent="agent")
 async def until_all_came_in(live: Live, segments: int) -> None:
     """The avatar has read so many to their ends, and not said them."""
     voice = live.session._ear
-    assert isinstance(voice, AgentVoice)
+    assert isinstance(voice, AgentSpeech)
     await until(lambda: voice._out.accounts.open == segments and voice._current is None)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from app.rtc.input import agent_stream as agent_voice
-from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.agent_stream import AgentSpeech
 from app.session_types import AudioSpec, EndReason, Outcome
 from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import PATIENT, Live
@@ -120,7 +120,7 @@ async def test_what_waits_to_be_said_is_limited_in_all(
     await agent.join("flood")
     live = await perform("flood", audio=STREAM)
     voice = live.session._ear
-    assert isinstance(voice, AgentVoice)
+    assert isinstance(voice, AgentSpeech)
     most = tone(4.9, 8_000)
     await agent.say(most, 8_000)
     await until(lambda: voice._out.accounts.open == 1 and voice._current is None, 0.01)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from app.rtc.input import barge_in
 from app.session_types import AudioSpec
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.clients.viewer import Viewer
 from tests.e2e.conftest import Live
 from tests.e2e.scripted import Agent, tone
@@ -28,8 +28,8 @@ LONG = tone(30.0, 8_000)  # nobody says it to the end
 
 
 @pytest.fixture
-async def person(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
-    person = Speaker(livekit, RATE)
+async def person(livekit: LiveKitAccess) -> AsyncIterator[RoomSpeaker]:
+    person = RoomSpeaker(livekit, RATE)
     yield person
     await person.aclose()
 
@@ -42,7 +42,7 @@ async def viewer(livekit: LiveKitAccess) -> AsyncIterator[Viewer]:
 
 
 async def test_who_speaks_interrupts_and_is_not_repeated(
-    perform: Perform, agent: Agent, person: Speaker, viewer: Viewer
+    perform: Perform, agent: Agent, person: RoomSpeaker, viewer: Viewer
 ) -> None:
     await agent.join("barge")
     await person.start("barge")
@@ -78,9 +78,9 @@ def silent(pcm: NDArray[np.int16], seconds: float) -> bool:
 
 
 async def test_only_the_one_who_was_named_interrupts(
-    perform: Perform, livekit: LiveKitAccess, agent: Agent, person: Speaker
+    perform: Perform, livekit: LiveKitAccess, agent: Agent, person: RoomSpeaker
 ) -> None:
-    other = Speaker(livekit, RATE)
+    other = RoomSpeaker(livekit, RATE)
     await agent.join("named")
     await person.start("named", "guest")
     await other.start("named", "stranger")
@@ -99,7 +99,7 @@ async def test_only_the_one_who_was_named_interrupts(
 
 
 async def test_nobody_interrupts_where_it_was_not_asked_for(
-    perform: Perform, agent: Agent, person: Speaker
+    perform: Perform, agent: Agent, person: RoomSpeaker
 ) -> None:
     await agent.join("polite")
     await person.start("polite")
@@ -112,7 +112,7 @@ async def test_nobody_interrupts_where_it_was_not_asked_for(
 
 
 async def test_a_fault_in_listening_is_told_and_does_not_last(
-    perform: Perform, agent: Agent, person: Speaker, monkeypatch: pytest.MonkeyPatch
+    perform: Perform, agent: Agent, person: RoomSpeaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> float:
         raise RuntimeError("no ears")

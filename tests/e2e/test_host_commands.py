@@ -14,7 +14,7 @@ from app.personas.catalogue import Catalogue
 from app.rtc.sdk.tokens import avatar_token
 from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec, VideoSpec
 from app.worker.engine_process import EngineProcess
-from app.worker.session_hosts import HostedSession, Hosts
+from app.worker.session_hosts import WorkerPool, WorkerSession
 from bench.devstack import LiveKit, prepare_persona
 from tests.e2e.served import SIZE
 from tests.e2e.waiting import PATIENCE_S
@@ -35,7 +35,9 @@ COMMANDS: list[dict[str, object]] = [
 
 
 @pytest.fixture
-async def started(livekit_server: LiveKit, tmp_path: Path) -> AsyncIterator[tuple[Settings, Hosts]]:
+async def started(
+    livekit_server: LiveKit, tmp_path: Path
+) -> AsyncIterator[tuple[Settings, WorkerPool]]:
     settings = Settings(
         _env_file=None,
         engine="warp",
@@ -48,7 +50,7 @@ async def started(livekit_server: LiveKit, tmp_path: Path) -> AsyncIterator[tupl
     )
     await prepare_persona(tmp_path, "default", (SIZE, SIZE))
     path = tmp_path / "engine.sock"
-    engine, hosts = EngineProcess(settings, path), Hosts(settings, path)
+    engine, hosts = EngineProcess(settings, path), WorkerPool(settings, path)
     await engine.start()
     await hosts.start()
     yield settings, hosts
@@ -57,7 +59,7 @@ async def started(livekit_server: LiveKit, tmp_path: Path) -> AsyncIterator[tupl
 
 
 async def test_commands_that_fail_leave_the_host_and_its_sessions_alone(
-    started: tuple[Settings, Hosts],
+    started: tuple[Settings, WorkerPool],
 ) -> None:
     settings, hosts = started
     catalogue = Catalogue(PERSONAS, settings.data_dir / "personas")
@@ -81,9 +83,9 @@ async def test_commands_that_fail_leave_the_host_and_its_sessions_alone(
 
 
 async def _begun(
-    settings: Settings, hosts: Hosts, catalogue: Catalogue, room: str
-) -> tuple[HostedSession, asyncio.Task[Outcome]]:
-    session = HostedSession(_spec(settings, room), hosts, catalogue)
+    settings: Settings, hosts: WorkerPool, catalogue: Catalogue, room: str
+) -> tuple[WorkerSession, asyncio.Task[Outcome]]:
+    session = WorkerSession(_spec(settings, room), hosts, catalogue)
     ready = asyncio.Event()
 
     async def on_ready() -> None:

@@ -18,11 +18,11 @@ from app.personas.catalogue import Catalogue
 from app.rtc.sdk.tokens import avatar_token
 from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec
 from app.worker.engine_process import EngineProcess
-from app.worker.hosted import HostedSession
+from app.worker.hosted import WorkerSession
 from app.worker.process import plain, settings_of
-from app.worker.session_hosts import Hosts
+from app.worker.session_hosts import WorkerPool
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.devstack import LiveKit, Service, local_service, prepare_persona
 from tests.e2e.collector import Collector, values
 from tests.e2e.scripted import tone
@@ -77,7 +77,7 @@ async def test_sessions_are_spread_speak_and_end(
     sockets = [len(host.net_connections("udp")) for host in processes(service, "host")]
     assert min(sockets) > 0, "each host is in a room"
     access = LiveKitAccess(livekit_server.url, livekit_server.key, livekit_server.secret)
-    speaker = Speaker(access, RATE)
+    speaker = RoomSpeaker(access, RATE)
     await speaker.start("spread-0")
     path = f"/sessions/{sessions[0]['id']}"
 
@@ -214,7 +214,7 @@ async def test_a_host_that_has_served_long_enough_is_replaced(
         LIVEKIT_API_SECRET=livekit_server.secret,
     )
     path = tmp_path / "engine.sock"
-    engine, hosts = EngineProcess(settings, path), Hosts(settings, path, life=1)
+    engine, hosts = EngineProcess(settings, path), WorkerPool(settings, path, life=1)
     catalogue = Catalogue(PERSONAS, folder / "personas")
     await engine.start()
     await hosts.start()
@@ -222,7 +222,7 @@ async def test_a_host_that_has_served_long_enough_is_replaced(
         (first,) = hosts.pids()
         sessions = []
         for number in range(2):
-            session = HostedSession(_spec(settings, f"life-{number}"), hosts, catalogue)
+            session = WorkerSession(_spec(settings, f"life-{number}"), hosts, catalogue)
             ready = asyncio.Event()
 
             async def on_ready(ready: asyncio.Event = ready) -> None:

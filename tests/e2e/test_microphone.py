@@ -13,7 +13,7 @@ from livekit import api, rtc
 
 from app.session_types import AudioSpec, EndReason, Outcome
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.clients.viewer import Viewer
 from tests.e2e.conftest import PATIENT, Live
 from tests.e2e.scripted import tone
@@ -47,10 +47,10 @@ class People:
         self._livekit = livekit
         self._exits = exits
 
-    async def enter(self, room: str, identity: str, *, agent: bool = False) -> Speaker:
+    async def enter(self, room: str, identity: str, *, agent: bool = False) -> RoomSpeaker:
         known = self._livekit
         access = AsAgent(known.url, known.key, known.secret) if agent else known
-        speaker = Speaker(access, RATE)
+        speaker = RoomSpeaker(access, RATE)
         self._exits.push_async_callback(speaker.aclose)
         await speaker.start(room, identity)
         return speaker
@@ -62,11 +62,11 @@ async def people(livekit: LiveKitAccess) -> AsyncIterator[People]:
         yield People(livekit, exits)
 
 
-def microphone(speaker: Speaker) -> rtc.LocalTrackPublication:
+def microphone(speaker: RoomSpeaker) -> rtc.LocalTrackPublication:
     return next(iter(speaker._room.local_participant.track_publications.values()))
 
 
-async def until_heard(viewer: Viewer, speaker: Speaker) -> None:
+async def until_heard(viewer: Viewer, speaker: RoomSpeaker) -> None:
     """Until what is spoken from now on is heard from the avatar."""
     before = len(viewer.heard.pcm)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from app.config import Settings
 from app.personas.catalogue import Catalogue
-from app.rtc.resources import open_stage
-from app.rtc.session import Stage
+from app.rtc.resources import open_resources
+from app.rtc.session import SessionResources
 from app.session_types import Limits
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.clients.viewer import Viewer
 from bench.measure.mouth import MouthRegion
 from engine.core.persona import Persona
@@ -47,7 +47,7 @@ async def persona(catalogue: Catalogue) -> Persona:
 
 
 @pytest.fixture
-async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[Stage]:
+async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[SessionResources]:
     settings = Settings(
         _env_file=None,
         engine="torch",
@@ -57,7 +57,7 @@ async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[Stage]
         left_context_ms=200,
         right_context_ms=0,
     )
-    async with open_stage(settings, catalogue) as stage:
+    async with open_resources(settings, catalogue) as stage:
         # So long speech waits for its first picture, however busy the machine is.
         stage.pool.start_latency_s = 1.0
         yield stage
@@ -73,15 +73,18 @@ async def viewer(livekit: LiveKitAccess, persona: Persona) -> AsyncIterator[View
 
 
 @pytest.fixture
-async def speaker(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
-    speaker = Speaker(livekit, RATE)
+async def speaker(livekit: LiveKitAccess) -> AsyncIterator[RoomSpeaker]:
+    speaker = RoomSpeaker(livekit, RATE)
     await speaker.start("musetalk")
     yield speaker
     await speaker.aclose()
 
 
 async def test_the_networks_paint_the_mouth_of_who_is_heard(
-    perform: Callable[..., Awaitable[Live]], stage: Stage, viewer: Viewer, speaker: Speaker
+    perform: Callable[..., Awaitable[Live]],
+    stage: SessionResources,
+    viewer: Viewer,
+    speaker: RoomSpeaker,
 ) -> None:
     live = await perform("musetalk", limits=Limits(join_timeout_s=PREPARING_S))
     assert stage.pool.backend_name == "torch"

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.errors import LiveKitTokenRejected
 from app.rtc import room as avatar_room
 from app.rtc.sdk.validate import ask_livekit
-from app.rtc.session import RoomSession, Stage
+from app.rtc.session import RoomSession, SessionResources
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec
 from bench.clients.participant import LiveKitAccess
 from bench.devstack import local_livekit
@@ -37,7 +37,7 @@ def a_token(access: LiveKitAccess, room: str, ttl: timedelta) -> str:
 
 @asynccontextmanager
 async def with_token(
-    stage: Stage, access: LiveKitAccess, room: str, token: str, *, external: bool
+    stage: SessionResources, access: LiveKitAccess, room: str, token: str, *, external: bool
 ) -> AsyncIterator[asyncio.Task[Outcome]]:
     """A session that has this token and no other; once it is ready or over."""
     spec = SessionSpec(
@@ -67,7 +67,7 @@ async def with_token(
 
 
 async def test_the_token_that_livekit_has_refreshed_outlives_the_callers(
-    stage: Stage, tmp_path: Path
+    stage: SessionResources, tmp_path: Path
 ) -> None:
     """A rolling restart of LiveKit, after the caller's token has expired."""
     async with local_livekit(tmp_path / "old") as old:
@@ -103,7 +103,7 @@ async def is_there(access: LiveKitAccess, room: str, identity: str) -> bool:
 
 @pytest.mark.parametrize("external", [True, False])
 async def test_a_token_refused_at_the_join_is_final_and_shown_to_nobody(
-    stage: Stage, livekit: LiveKitAccess, external: bool
+    stage: SessionResources, livekit: LiveKitAccess, external: bool
 ) -> None:
     token = a_token(livekit, "refused", timedelta(minutes=-5))
     with capture_logs() as logged:
@@ -118,7 +118,7 @@ async def test_a_token_refused_at_the_join_is_final_and_shown_to_nobody(
 
 @pytest.mark.parametrize("external", [True, False])
 async def test_a_token_that_livekit_takes_no_more_when_it_is_back(
-    stage: Stage,
+    stage: SessionResources,
     livekit: LiveKitAccess,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

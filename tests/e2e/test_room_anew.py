@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from livekit import api, rtc
 
-from app.rtc.session import Stage
+from app.rtc.session import SessionResources
 from app.session_types import EndReason, Outcome
 from bench.clients.participant import LiveKitAccess, join
 from tests.e2e.conftest import Live
@@ -24,7 +24,7 @@ ALONE_S = 7.0
 
 
 @pytest.fixture
-def stage(stage: Stage) -> Stage:
+def stage(stage: SessionResources) -> SessionResources:
     return replace(stage, alone_s=ALONE_S)
 
 

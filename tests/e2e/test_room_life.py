@@ -14,7 +14,7 @@ from livekit import api, rtc
 from app.rtc import room as avatar_room
 from app.session_types import AudioSpec, EndReason, FailureCode, Limits, Outcome, State
 from bench.clients.participant import LiveKitAccess
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 from bench.clients.viewer import Viewer
 from bench.devstack import local_livekit
 from tests.e2e.conftest import PATIENT, Live
@@ -35,8 +35,8 @@ async def viewer(livekit: LiveKitAccess) -> AsyncIterator[Viewer]:
 
 
 @pytest.fixture
-async def speaker(livekit: LiveKitAccess) -> AsyncIterator[Speaker]:
-    speaker = Speaker(livekit, RATE)
+async def speaker(livekit: LiveKitAccess) -> AsyncIterator[RoomSpeaker]:
+    speaker = RoomSpeaker(livekit, RATE)
     yield speaker
     await speaker.aclose()
 
@@ -45,7 +45,7 @@ def level(pcm: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(pcm.astype(np.float64))))) if len(pcm) else 0.0
 
 
-async def until_heard(viewer: Viewer, speaker: Speaker) -> None:
+async def until_heard(viewer: Viewer, speaker: RoomSpeaker) -> None:
     """Until what is spoken from now on is heard from the avatar."""
     before = len(viewer.heard.pcm)
     async with speaking(speaker, tone(0.5, RATE)):
@@ -53,7 +53,7 @@ async def until_heard(viewer: Viewer, speaker: Speaker) -> None:
 
 
 async def test_it_repeats_what_is_spoken_and_shows_a_face(
-    perform: Perform, viewer: Viewer, speaker: Speaker
+    perform: Perform, viewer: Viewer, speaker: RoomSpeaker
 ) -> None:
     await viewer.start("speech")
     await speaker.start("speech")
@@ -69,7 +69,7 @@ async def test_it_repeats_what_is_spoken_and_shows_a_face(
 
 
 async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
-    perform: Perform, viewer: Viewer, speaker: Speaker
+    perform: Perform, viewer: Viewer, speaker: RoomSpeaker
 ) -> None:
     await viewer.start("reconnect")
     await speaker.start("reconnect")
@@ -128,7 +128,7 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
     perform: Perform, livekit: LiveKitAccess, viewer: Viewer
 ) -> None:
     await viewer.start("returns")
-    first = Speaker(livekit, RATE)
+    first = RoomSpeaker(livekit, RATE)
     await first.start("returns", "guest")
     live = await perform(
         "returns",
@@ -137,7 +137,7 @@ async def test_a_speaker_who_returns_in_time_keeps_the_session(
     )
     await first.aclose()
     await asyncio.sleep(0.5)
-    again = Speaker(livekit, RATE)
+    again = RoomSpeaker(livekit, RATE)
     await again.start("returns", "guest")
     try:
         await until_heard(viewer, again)

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from app.rtc.input import agent_stream as agent_voice
-from app.rtc.session import Stage
+from app.rtc.session import SessionResources
 from app.session_types import AudioSpec, EndReason, SessionSpec
 from app.telemetry.tracing import MISSING, NO_TRACING, WRONG, open_tracing
 from tests.e2e.collector import Collector, values
@@ -37,8 +37,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 async def stage(
-    stage: Stage, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stage]:
+    stage: SessionResources, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SessionResources]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     async with open_tracing(collector.url + "/") as tracing:
         yield replace(stage, tracing=tracing)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.agent_stream import AgentSpeech
 from app.rtc.sdk.livekit_private import FfiRequest, request
 from app.session_types import AudioSpec
 from bench.clients.participant import LiveKitAccess
@@ -72,8 +72,8 @@ class Forger:
         return wanted, part
 
 
-def voice_of(live: Live) -> AgentVoice:
-    assert isinstance(live.session._ear, AgentVoice)
+def voice_of(live: Live) -> AgentSpeech:
+    assert isinstance(live.session._ear, AgentSpeech)
     return live.session._ear
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.clients.speaker import Speaker
+from bench.clients.speaker import RoomSpeaker
 
 PATIENCE_S = 30.0  # only what never happens takes so long
 
@@ -26,7 +26,7 @@ async def until(reached: Callable[[], bool | Awaitable[bool]], pause_s: float = 
 
 
 @asynccontextmanager
-async def speaking(speaker: Speaker, pcm: NDArray[np.int16]) -> AsyncIterator[None]:
+async def speaking(speaker: RoomSpeaker, pcm: NDArray[np.int16]) -> AsyncIterator[None]:
     """It says the same over and over until the block is left, then to its end."""
     over = False
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.core.engine_errors import BackendUnavailable, DeviceLost, EngineFault
-from engine.models.failures import fault_of, refusal_of
+from engine.models.device_failures import fault_of, refusal_of
 
 ORDINAL = """CUDA error: invalid device ordinal
 GPU device may be out of range, do you have enough GPUs?

@@ -13,7 +13,7 @@ from engine.backends.warp import WarpBackend
 from engine.core.engine_errors import EngineFault
 from engine.core.types import Faces, FrameJob
 from engine.engine_config import EngineConfig
-from engine.serving.device_queue import Line
+from engine.serving.device_queue import DeviceQueue
 from tests.engine.drawn import drawn_persona
 
 ONE = drawn_persona()
@@ -52,8 +52,8 @@ def job(tick: int, *, due: float = FAR, stream: int = 0, talking: bool = True) -
     return FrameJob(stream, 0, tick, due, ONE, audio if talking else None)
 
 
-def line_of(backend: WarpBackend) -> Line:
-    line = Line(backend)
+def line_of(backend: WarpBackend) -> DeviceQueue:
+    line = DeviceQueue(backend)
     for rung in backend.rungs:
         line.scheduler.ran(rung, RUN_S)
     return line

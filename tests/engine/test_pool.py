@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.backends.warp import WarpBackend
-from engine.core.engine_errors import CapacityExhausted, PersonaError
+from engine.core.engine_errors import PersonaError, PoolFull
 from engine.core.persona import Persona
 from engine.engine_config import EngineConfig, Stall
 from engine.serving.pool import EnginePool
@@ -149,7 +149,7 @@ async def test_places_run_out_and_come_back() -> None:
         assert pool.capacity == 2
         first = pool.open_stream(PERSONA)
         pool.open_stream(PERSONA)
-        with pytest.raises(CapacityExhausted, match="All 2 places of the engine are taken"):
+        with pytest.raises(PoolFull, match="All 2 places of the engine are taken"):
             pool.open_stream(PERSONA)
         first.close()
         first.close()

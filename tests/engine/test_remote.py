@@ -23,7 +23,7 @@ from engine.core.engine_errors import BackendUnavailable, EngineFault, PersonaEr
 from engine.core.persona import Persona
 from engine.engine_config import EngineConfig
 from engine.remote.arena import PAGE, Arena, ArenaView
-from engine.remote.client import RemotePainter
+from engine.remote.client import RemoteRenderer
 from engine.remote.engine_server import EngineServer
 from engine.serving.pool import EnginePool
 from tests.engine.drawn import kept
@@ -56,7 +56,7 @@ def serving(path: Path, backend: Backend | None = None) -> Iterator[EngineServer
 
 @asynccontextmanager
 async def pool_on(path: Path, config: EngineConfig = CONFIG) -> AsyncIterator[EnginePool]:
-    pool = EnginePool(config, painter=lambda deliver: RemotePainter(path, deliver))
+    pool = EnginePool(config, painter=lambda deliver: RemoteRenderer(path, deliver))
     await asyncio.to_thread(pool.start)
     try:
         yield pool

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.rtc.input import incoming
-from app.rtc.input.incoming import Backlog, Incoming, TooMuch
+from app.rtc.input.incoming import Backlog, IncomingStream, TooMuch
 
 SECOND = bytes(2 * 48_000)
 MONO = {"sample_rate": "48000", "num_channels": "1"}
@@ -37,9 +37,9 @@ class Reader:
 
 def stream(
     pieces: list[bytes], backlog: Backlog, attributes: dict[str, str] = MONO
-) -> tuple[Incoming, Reader]:
+) -> tuple[IncomingStream, Reader]:
     reader = Reader(pieces, attributes)
-    return Incoming(reader, backlog, most_s=10), reader
+    return IncomingStream(reader, backlog, most_s=10), reader
 
 
 async def come(reader: Reader) -> None:

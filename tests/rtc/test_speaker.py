@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.rtc.input.agent_process import Speaker
+from app.rtc.input.agent_process import AgentProcess
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from app.rtc.input.agent_process import Speaker
 def test_another_process_has_another_connection_and_does_not_wait(
     before: str, now: str | None, untold: bool, another: bool
 ) -> None:
-    speaker = Speaker()
+    speaker = AgentProcess()
     assert not speaker.heard(before, untold=False)
     assert speaker.heard(now, untold=untold) is another
 
 
 def test_who_spoke_before_livekit_told_of_it_is_known_from_then_on() -> None:
-    speaker = Speaker()
+    speaker = AgentProcess()
     assert not speaker.heard(None, untold=False)
     speaker.announced("PA_1")
     speaker.announced("PA_2")  # came in its place, and has not spoken yet
@@ -34,7 +34,7 @@ def test_who_spoke_before_livekit_told_of_it_is_known_from_then_on() -> None:
 
 
 def test_who_comes_before_anybody_spoke_is_nobody_yet() -> None:
-    speaker = Speaker()
+    speaker = AgentProcess()
     speaker.announced("PA_1")
     assert not speaker.heard("PA_2", untold=True)
     speaker.forget()
@@ -43,7 +43,7 @@ def test_who_comes_before_anybody_spoke_is_nobody_yet() -> None:
 
 
 def test_what_clears_its_speech_is_the_same_process_however_connected() -> None:
-    speaker = Speaker()
+    speaker = AgentProcess()
     assert not speaker.heard("PA_1", untold=False)
     speaker.same("PA_2")
     assert not speaker.heard("PA_2", untold=True)

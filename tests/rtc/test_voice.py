@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 from livekit.rtc import _ffi_client
 
-from app.rtc.output.audio_source import Voice
+from app.rtc.output.audio_source import DirectAudioSource
 
 RATE = 48_000
 PIECE = np.zeros(RATE // 25, np.int16)
@@ -17,9 +17,9 @@ QUEUE_MS = 1000
 
 
 async def test_every_piece_is_taken_of_voices_that_speak_at_once() -> None:
-    voices = [Voice(RATE, 1, QUEUE_MS) for _ in range(4)]
+    voices = [DirectAudioSource(RATE, 1, QUEUE_MS) for _ in range(4)]
 
-    async def speak(voice: Voice) -> int:
+    async def speak(voice: DirectAudioSource) -> int:
         for _ in range(20):
             await voice.capture(PIECE)
         return 20
@@ -33,7 +33,7 @@ async def test_nobody_else_is_told_of_a_piece() -> None:
     """Each room of a process would be, of each piece of each session."""
     queue = _ffi_client.FfiClient.instance.queue
     told = queue.subscribe()
-    voice, plain = Voice(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
+    voice, plain = DirectAudioSource(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
     try:
         for _ in range(10):
             await voice.capture(PIECE)
@@ -48,7 +48,7 @@ async def test_nobody_else_is_told_of_a_piece() -> None:
 
 
 async def test_plain_sources_go_on_beside_voices() -> None:
-    voice, plain = Voice(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
+    voice, plain = DirectAudioSource(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
 
     async def speak_plainly() -> None:
         for _ in range(50):
@@ -68,7 +68,7 @@ async def test_plain_sources_go_on_beside_voices() -> None:
 
 async def test_threads_of_livekit_keep_their_state() -> None:
     """What a thread of theirs remembers would be gone with each call's end."""
-    voice, plain = Voice(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
+    voice, plain = DirectAudioSource(RATE, 1, QUEUE_MS), rtc.AudioSource(RATE, 1, QUEUE_MS)
     await voice.capture(PIECE)
     memory = threading.local()
     calls: Counter[int] = Counter()
@@ -92,13 +92,13 @@ async def test_threads_of_livekit_keep_their_state() -> None:
 
 
 async def test_what_livekit_does_not_take_is_an_error() -> None:
-    voice = Voice(RATE, 1, 0)  # without a queue it takes 10 ms at a time
+    voice = DirectAudioSource(RATE, 1, 0)  # without a queue it takes 10 ms at a time
     with pytest.raises(RuntimeError, match="did not take"):
         await voice.capture(PIECE[:100])
     await voice.aclose()
 
 
 async def test_a_closed_voice_is_silent() -> None:
-    voice = Voice(RATE, 1, QUEUE_MS)
+    voice = DirectAudioSource(RATE, 1, QUEUE_MS)
     await voice.aclose()
     await asyncio.wait_for(voice.capture(PIECE), 5)

@@ -8,7 +8,7 @@ another process under the same identity may speak at once.
 from __future__ import annotations
 
 
-class Speaker:
+class AgentProcess:
     """The connection, by its sid, that was heard last."""
 
     def __init__(self) -> None:

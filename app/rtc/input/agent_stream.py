@@ -16,12 +16,12 @@ import numpy as np
 import structlog
 from livekit import rtc
 
-from app.rtc.input.agent_process import Speaker
+from app.rtc.input.agent_process import AgentProcess
 from app.rtc.input.byte_streams import ByteStream, ByteStreams
-from app.rtc.input.incoming import Backlog, Incoming, TooMuch
+from app.rtc.input.incoming import Backlog, IncomingStream, TooMuch
 from app.rtc.input.rejections import Rejections
 from app.rtc.output.playback_ledger import Finished, Started
-from app.rtc.output.playback_reporter import Notices
+from app.rtc.output.playback_reporter import PlaybackReporter
 from app.rtc.output.speech_in import Pcm
 
 log = structlog.get_logger(__name__)
@@ -63,25 +63,25 @@ class Output(Protocol):
     def clear(self) -> None: ...
 
 
-class AgentVoice:
+class AgentSpeech:
     """Reads an agent's byte streams one after another, and obeys its `lk.clear_buffer`."""
 
     def __init__(self, out: Output, agent: str, on_absence: Callable[[bool], None]) -> None:
         self._out = out
         self._agent = agent
         self._on_absence = on_absence
-        self._notices = Notices(agent)
+        self._notices = PlaybackReporter(agent)
         out.on_playback = self._notices.put
         self._room: rtc.Room | None = None
         self._streams: ByteStreams | None = None
         self._rejections = Rejections()
         self._backlog = Backlog()
-        self._waiting: deque[Incoming] = deque()
+        self._waiting: deque[IncomingStream] = deque()
         self._arrived = asyncio.Event()
-        self._current: Incoming | None = None
+        self._current: IncomingStream | None = None
         self._patience: asyncio.Timeout | None = None  # with the current stream
         self._present: bool | None = None  # None: not looked yet
-        self._speaker = Speaker()
+        self._speaker = AgentProcess()
         self._silence: asyncio.TimerHandle | None = None  # falls silent if the agent stays away
 
     def attach(self, room: rtc.Room) -> None:
@@ -108,7 +108,7 @@ class AgentVoice:
             tasks.create_task(self._read_all())
             tasks.create_task(self._notices.run())
 
-    async def take_leave(self) -> None:
+    async def drain(self) -> None:
         """Tell the agent how far its speech was heard, or its `say()` would wait for ever."""
         self.interrupt()
         await self._notices.flush(FAREWELL_S)
@@ -151,7 +151,7 @@ class AgentVoice:
             self._rejections.reject(sender)
             return
         self._note_speaker()
-        self._waiting.append(Incoming(stream, self._backlog, LONGEST_S))
+        self._waiting.append(IncomingStream(stream, self._backlog, LONGEST_S))
         self._arrived.set()
         if self._patience is not None and self._patience.when() is not None:
             # A new header supersedes the open stream, once its last bytes are in.
@@ -195,7 +195,7 @@ class AgentVoice:
                 stream.close()
                 self._out.end_segment(lost=not complete)
 
-    async def _read(self, stream: Incoming, rate: int, channels: int) -> bool:
+    async def _read(self, stream: IncomingStream, rate: int, channels: int) -> bool:
         """Play a stream as it comes. False when its proper end never came."""
         step = 2 * channels
         rest = b""
@@ -225,7 +225,7 @@ class AgentVoice:
                 return False
             self._out.push(np.frombuffer(data[:whole], "<i2"))
 
-    async def _next(self, stream: Incoming) -> bytes:
+    async def _next(self, stream: IncomingStream) -> bytes:
         # Reading a stream that came whole would never give way to the output's clock.
         await asyncio.sleep(0)
         wait = SUPERSEDED_S if self._waiting else LOST_TRAILER_S

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from livekit import rtc
 
-from app.rtc.input.agent_stream import AgentVoice
+from app.rtc.input.agent_stream import AgentSpeech
 from app.rtc.input.decryption import Decrypted, unsure_frames
 from app.rtc.input.microphone import CAPACITY, FRAME_MS, is_avatar, on_change, voice_of
 from app.rtc.input.speech_gate import GateConfig, SpeechGate
@@ -28,14 +28,14 @@ PEOPLE = frozenset(
 
 
 class BargeIn:
-    """An `Ear` around an agent's voice: falls silent when a person begins to speak.
+    """An `SpeechSource` around an agent's voice: falls silent when a person begins to speak.
 
     With `wanted` only that identity counts, else every person in the room. Neither the agent nor
     any avatar is listened to.
     """
 
     def __init__(
-        self, voice: AgentVoice, wanted: str | None, agent: str, config: GateConfig, timing: Timing
+        self, voice: AgentSpeech, wanted: str | None, agent: str, config: GateConfig, timing: Timing
     ) -> None:
         self._voice = voice
         self._wanted = wanted
@@ -54,8 +54,8 @@ class BargeIn:
         on_change(room, lambda: self._review(room))
         self._review(room)
 
-    async def take_leave(self) -> None:
-        await self._voice.take_leave()
+    async def drain(self) -> None:
+        await self._voice.drain()
 
     async def aclose(self) -> None:
         """Call after the room was left."""

@@ -35,7 +35,7 @@ class Backlog:
         self.size = 0  # bytes
 
 
-class Incoming:
+class IncomingStream:
     """One byte stream: asked for its pieces, in order, it gives them out of what has come.
 
     Attributes:

@@ -22,7 +22,7 @@ FRAME_MS = 40
 CAPACITY = 25  # frames held for a loop that lags: 1 s, then the oldest go
 
 
-class Speech(Protocol):
+class SpeechSink(Protocol):
     """Where speech goes."""
 
     def begin_segment(self, rate: int, channels: int) -> object: ...
@@ -43,7 +43,7 @@ class Microphone:
     """
 
     def __init__(
-        self, speech: Speech, wanted: str | None, on_absence: Callable[[bool], None]
+        self, speech: SpeechSink, wanted: str | None, on_absence: Callable[[bool], None]
     ) -> None:
         self._speech = speech
         self._wanted = wanted
@@ -61,7 +61,7 @@ class Microphone:
         on_change(room, lambda: self._review(room))
         self._review(room)
 
-    async def take_leave(self) -> None:
+    async def drain(self) -> None:
         """Nobody waits for reports of speech that is spoken live."""
 
     async def aclose(self) -> None:

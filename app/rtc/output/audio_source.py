@@ -30,7 +30,7 @@ from app.rtc.sdk.livekit_private import FfiEvent, FfiRequest
 Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
 
 
-class Voice(rtc.AudioSource):
+class DirectAudioSource(rtc.AudioSource):
     """An audio source of mono sound, as LiveKit's, but that `capture` tells nobody else."""
 
     async def capture(self, pcm: Pcm) -> None:

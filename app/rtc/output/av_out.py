@@ -17,7 +17,7 @@ import numpy as np
 from livekit import rtc
 
 from app.rtc.output.accounts import Accounts
-from app.rtc.output.audio_source import Voice
+from app.rtc.output.audio_source import DirectAudioSource
 from app.rtc.output.clock import OutputClock
 from app.rtc.output.playback_ledger import Finished, Started
 from app.rtc.output.playout import Chunk, Playout
@@ -62,7 +62,7 @@ class AvOut:
         self._width, self._height = stream.persona.width, stream.persona.height
         self._picture: Picture = stream.idle(0)
         self._video = rtc.VideoSource(self._width, self._height)
-        self._audio = Voice(OUT_RATE, 1, QUEUE_MS)
+        self._audio = DirectAudioSource(OUT_RATE, 1, QUEUE_MS)
         self._lead_s = config.live_lead_s if live else config.lead_s
         self._clock = OutputClock(time.monotonic() + self._lead_s)
         self._filled_until = 0.0  # the audio source has something to play until then

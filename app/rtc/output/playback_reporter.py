@@ -38,7 +38,7 @@ CONNECTION_TIMEOUT comes when nothing confirmed the arrival for 7 s: later than 
 wait for ever."""
 
 
-class Notices:
+class PlaybackReporter:
     """A queue of events and the one task that delivers them, each exactly once if it can be."""
 
     def __init__(self, agent: str) -> None:

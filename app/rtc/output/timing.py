@@ -21,7 +21,7 @@ WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _ShownPicture:
     at: float
     late_s: float
     fresh: bool  # the tick's own picture, not the last one again
@@ -31,7 +31,7 @@ class Timing:
     """One session's measurements. The window stands still once the session has ended."""
 
     def __init__(self) -> None:
-        self._shown: deque[_Shown] = deque()
+        self._shown: deque[_ShownPicture] = deque()
         self._last: float | None = None  # when the last picture was captured
         self._away = False
         self.ended: float | None = None  # since then the window stands still
@@ -61,7 +61,7 @@ class Timing:
         if self._away or self.ended is not None:
             return
         late = now - due
-        self._shown.append(_Shown(now, late, fresh))
+        self._shown.append(_ShownPicture(now, late, fresh))
         self.observed.observe("picture_lateness", late)
         if fresh:
             self.observed.observe("av_offset", late)

@@ -114,47 +114,47 @@ class Api:
     async def _post(self, body: dict[str, Any], place: Place, agent: str) -> Answer:
         """Ask for a session once. When this is called off, the session is not wanted any more."""
         before = self._unsure.get(place)
-        doubt = self._unsure[place] = Doubt(agent)
+        decay = self._unsure[place] = Doubt(agent)
         asked = asyncio.create_task(self._once("POST", "/sessions", body, "id"))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            undoing = asyncio.create_task(self._undo(asked, place, doubt))
+            undoing = asyncio.create_task(self._undo(asked, place, decay))
             self._undoing.add(undoing)
             undoing.add_done_callback(self._undoing.discard)
             raise
         except APIStatusError as error:
             if error.status_code < 500:
-                self._settle(place, doubt, before)  # refused, so none was made by this one
+                self._settle(place, decay, before)  # refused, so none was made by this one
             raise
 
-    def _settle(self, place: Place, doubt: Doubt, before: Doubt | None = None) -> None:
+    def _settle(self, place: Place, decay: Doubt, before: Doubt | None = None) -> None:
         """What was in doubt is known now; what was `before` is not."""
-        if self._unsure.get(place) is doubt:
+        if self._unsure.get(place) is decay:
             del self._unsure[place]
             if before is not None:
                 self._unsure[place] = before
 
-    async def _undo(self, asked: asyncio.Task[Answer], place: Place, doubt: Doubt) -> None:
+    async def _undo(self, asked: asyncio.Task[Answer], place: Place, decay: Doubt) -> None:
         try:
             await self.delete((await asked)["id"])
         except APIError as error:
             logger.warning("a request that was called off: %s", error.message)
         else:
-            self._settle(place, doubt)
+            self._settle(place, decay)
 
     async def _end_unowned(self) -> None:
         """End what may have been made without our having been told its id."""
         await asyncio.gather(*self._undoing, return_exceptions=True)
-        for place, doubt in tuple(self._unsure.items()):
+        for place, decay in tuple(self._unsure.items()):
             try:
                 for session in await self._holders(place):
-                    if (session.get("audio") or {}).get("agent") == doubt.agent:
+                    if (session.get("audio") or {}).get("agent") == decay.agent:
                         await self.delete(session["id"])
             except APIError as error:
                 logger.warning("a session of ours may be left: %s", error.message)
             else:
-                self._settle(place, doubt)
+                self._settle(place, decay)
 
     async def _holders(self, place: Place) -> list[dict[str, Any]]:
         return [

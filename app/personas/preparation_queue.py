@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from engine.core.engine_errors import CapacityExhausted
+from engine.core.engine_errors import PoolFull
 
 MOST, MOST_EACH = 32, 8  # that may wait: in all, and of one caller
 
 
-class Turns:
+class PreparationQueue:
     """A lock whose waiters are served caller by caller, each caller's own in their order."""
 
     def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
@@ -23,7 +23,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, caller: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. Raises CapacityExhausted when too many wait already."""
+        """Wait for a turn and hold it. Raises PoolFull when too many wait already."""
         if self._busy:
             await self._wait(caller)
         self._busy, self._served = True, caller
@@ -37,7 +37,7 @@ class Turns:
 
     async def _wait(self, caller: str) -> None:
         if len(self) >= self._most or len(self._waiting.get(caller, ())) >= self._most_each:
-            raise CapacityExhausted(
+            raise PoolFull(
                 "Too many personas and sizes wait to be prepared; try again when some are ready."
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

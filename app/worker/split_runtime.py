@@ -9,14 +9,14 @@ from pathlib import Path
 
 from app.config import Settings
 from app.personas.catalogue import Catalogue
-from app.runtime import Equipment
+from app.runtime import Runtime
 from app.worker.engine_process import EngineProcess, WatchedEngine
-from app.worker.hosted import HostedSession
-from app.worker.session_hosts import Hosts
+from app.worker.hosted import WorkerSession
+from app.worker.session_hosts import WorkerPool
 
 
 @asynccontextmanager
-async def split_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Equipment]:
+async def split_runtime(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Runtime]:
     """The engine in a process of its own, and `settings.hosts` processes of sessions.
 
     Raises BackendUnavailable, with the command that mends it, before any session is admitted.
@@ -28,10 +28,10 @@ async def split_stage(settings: Settings, catalogue: Catalogue) -> AsyncIterator
         process = EngineProcess(settings, path)
         exits.push_async_callback(process.aclose)
         await process.start()
-        hosts = Hosts(settings, path)
+        hosts = WorkerPool(settings, path)
         engine = WatchedEngine(process, settings, path, hosts)
         await engine.start()
         exits.push_async_callback(engine.aclose)
         exits.push_async_callback(hosts.aclose)
         await hosts.start()
-        yield Equipment(engine, lambda spec: HostedSession(spec, hosts, catalogue), hosts.pulses)
+        yield Runtime(engine, lambda spec: WorkerSession(spec, hosts, catalogue), hosts.pulses)
