@@ -1,4 +1,4 @@
-"""The first lines of the `voipavatar` command."""
+"""Entry point of the `voipavatar` command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.process.signals import obey_as_init
 
 
 def main() -> None:
-    """Signals first: to import the rest takes seconds on a slow machine."""
+    """Install signal handlers first: the other imports take seconds on a slow machine."""
     obey_as_init()
     try:
         from app.cli import main as command

@@ -1,4 +1,4 @@
-"""Errors that reach a caller of the API, one code each; contract.md lists the codes.
+"""Errors that reach a caller of the API, one code each (docs/api.md, "Every answer").
 
 AppError
 ├── ValidationFailed 422   ├── RoomConflict 409          ├── LiveKitUnreachable 502
@@ -17,7 +17,7 @@ from engine.core.shortage import shortage_of
 
 
 class AppError(Exception):
-    """Base of all: `detail` is one clear sentence for the person who called."""
+    """Base class; `detail` is one clear sentence for the caller."""
 
     status = 500
     code = "internal"
@@ -34,7 +34,7 @@ class ValidationFailed(AppError):
 
 
 class BadRequest(ValidationFailed):
-    """Of HTTP itself, where its RFCs ask for this status."""
+    """A violation of HTTP itself, for which its RFCs require this status."""
 
     status = 400
 
@@ -108,7 +108,7 @@ class Unhealthy(AppError):
 
 
 class StorageUnavailable(Unhealthy):
-    """The disk or the database's disk is full, read-only or fails."""
+    """The disk, or the database's disk, is full, read-only or failing."""
 
     code, title = "storage_unavailable", "Nothing can be stored"
 
@@ -128,11 +128,11 @@ class Draining(AppError):
 
 
 class Internal(AppError):
-    """A bug of ours."""
+    """A bug in the service."""
 
 
 def shortage_problem(error: BaseException) -> Unhealthy | None:
-    """The problem of an error that comes from a full disk or the like; else None."""
+    """The problem for an error caused by a shortage such as a full disk; None for any other."""
     if (shortage := shortage_of(error)) is None:
         return None
     kind = StorageUnavailable if isinstance(shortage, StorageFault) else ResourcesExhausted

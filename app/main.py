@@ -1,4 +1,4 @@
-"""The service: what it is made of, opened in order and closed the other way round."""
+"""Builds the service: opens its parts in order and closes them in reverse."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFau
 log = structlog.get_logger(__name__)
 
 SESSIONS_A_LOOP = 16
-"""Bare publishers hold p99 lateness at 1.5 ms with so many in one process (livekit.md, head)."""
+"""With this many bare publishers, p99 lateness is 1.5 ms in one process (livekit.md, head)."""
 
 DESCRIPTION = "Self-hosted lip-synced avatars for LiveKit rooms."
 
@@ -51,22 +51,22 @@ async def real_runtime(settings: Settings, catalogue: Catalogue) -> AsyncIterato
     from app.worker.split_runtime import split_runtime
 
     try:
-        # Seconds of work the first time; no session should have to wait for it.
+        # Takes seconds the first time; no session should have to wait for it.
         await catalogue.load(settings.persona_name)
     except (PersonaError, StorageFault, ResourceShortage) as error:
         log.warning("the default persona cannot be used", detail=str(error))
     if settings.hosts:
-        async with split_runtime(settings, catalogue) as equipment:
-            yield equipment
+        async with split_runtime(settings, catalogue) as runtime:
+            yield runtime
         return
-    async with open_resources(settings, catalogue) as stage:
-        if stage.pool.capacity > SESSIONS_A_LOOP:
+    async with open_resources(settings, catalogue) as resources:
+        if resources.pool.capacity > SESSIONS_A_LOOP:
             log.warning(
-                "the engine bears more sessions than one process keeps on time",
-                sessions=stage.pool.capacity,
-                remedy=f"VOIPAVATAR_HOSTS={-(-stage.pool.capacity // SESSIONS_A_LOOP)}",
+                "the engine can run more sessions than one process keeps on time",
+                sessions=resources.pool.capacity,
+                remedy=f"VOIPAVATAR_HOSTS={-(-resources.pool.capacity // SESSIONS_A_LOOP)}",
             )
-        yield Runtime(stage.pool, runner_on(stage))
+        yield Runtime(resources.pool, runner_on(resources))
 
 
 def create_app(settings: Settings, *, runtime_factory: RuntimeFactory = real_runtime) -> FastAPI:
@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, runtime_factory: RuntimeFactory = real_run
     )
     install_problems(app)
     app.add_middleware(RequestMiddleware)
-    # The keys are checked at the edge; here they are named for the documentation.
+    # The middleware checks the keys; these lines only put them into the documentation.
     keyed = APIRouter(
         dependencies=[
             Security(HTTPBearer(auto_error=False)),
@@ -114,23 +114,25 @@ async def open_services(
     await migrate(database)
     catalogue = Catalogue.of(settings)
     exits.push_async_callback(catalogue.aclose)
-    stage = await exits.enter_async_context(runtime_factory(settings, catalogue))
+    runtime = await exits.enter_async_context(runtime_factory(settings, catalogue))
     metrics = Metrics()
-    metrics.watch(stage.engine)
-    found = exits.enter_context(watch_loop_lag())
-    metrics.registry.register(LoopLagCollector(lambda: {"service": found, **stage.pulses()}))
-    reports = SessionEvents(database, metrics)
-    instance = Instance(database, reports)
+    metrics.watch(runtime.engine)
+    own_lag = exits.enter_context(watch_loop_lag())
+    metrics.registry.register(
+        LoopLagCollector(lambda: {"service": own_lag, **runtime.worker_lag()})
+    )
+    events = SessionEvents(database, metrics)
+    instance = Instance(database, events)
     await instance.register()
     exits.push_async_callback(instance.deregister)
-    registry = Registry(stage.make_runner, reports)
+    registry = Registry(runtime.make_runner, events)
     await exits.enter_async_context(_housekeeping(instance, registry))
     sessions = Sessions(
-        settings, database, catalogue, stage.engine, registry, reports, metrics, instance.id
+        settings, database, catalogue, runtime.engine, registry, events, metrics, instance.id
     )
     exits.push_async_callback(sessions.drain)
-    checks = readiness_checks(settings, database, catalogue, instance, stage.engine)
-    health = Health(stage.engine, checks)
+    checks = readiness_checks(settings, database, catalogue, instance, runtime.engine)
+    health = Health(runtime.engine, checks)
     return Services(settings, database, catalogue, sessions, health, metrics)
 
 
@@ -138,17 +140,17 @@ def _keep_private(settings: Settings) -> None:
     try:
         trouble = keep_private(settings.data_dir)
     except OSError:
-        return  # who needs the folder says so
+        return  # the code that uses the folder reports it
     if trouble:
         log.warning("others can reach the data folder", detail=trouble)
 
 
 @asynccontextmanager
 async def _housekeeping(instance: Instance, registry: Registry) -> AsyncIterator[None]:
-    """Beat, and look after what other processes ask of us or left behind."""
+    """Send heartbeats, act on requests from other processes, reap what dead ones left."""
 
     async def keep() -> None:
-        with suppress(Unhealthy):  # the database has said so itself
+        with suppress(Unhealthy):  # the database has logged it already
             for session_id, reason in (await instance.beat()).items():
                 registry.stop(session_id, reason)
             await instance.reap()

@@ -1,4 +1,4 @@
-"""What the control plane asks of a session, of the engine, and of whoever hears of both."""
+"""What the control plane needs from sessions and the engine, and who receives their events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class SessionRunner(Protocol):
     """One session's whole life in a room."""
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
-        """Join, speak, leave. Everything it opened is closed when it returns."""
+        """Join, speak, leave. Closes everything it opened before it returns."""
         ...
 
     def stop(self, reason: EndReason) -> None:
-        """Ask it to end. Idempotent: the first reason counts."""
+        """Ask the session to end. Idempotent: the first reason counts."""
         ...
 
     def interrupt(self) -> None:
-        """Fall silent now: what came in so far is not played on."""
+        """Stop speaking now and discard the audio received so far."""
         ...
 
     async def stats(self) -> dict[str, Any]:
@@ -30,26 +30,26 @@ class SessionRunner(Protocol):
         ...
 
     def observations(self) -> dict[str, Any]:
-        """What was observed since the last call: `app.telemetry.histograms.Observed.drain`."""
+        """Observations since the last call: `app.telemetry.histograms.Observed.drain`."""
         ...
 
 
 class Engine(Protocol):
-    """What the control plane asks of the engine pool."""
+    """The engine pool as the control plane sees it."""
 
     @property
     def capacity(self) -> int:
-        """Sessions it can bear at once."""
+        """How many sessions can run at once."""
         ...
 
     @property
     def fault(self) -> str | None:
-        """Why nothing is painted any more."""
+        """Why the engine no longer renders."""
         ...
 
     @property
     def no_worker(self) -> str | None:
-        """Why no process can run a session now, though the engine is well."""
+        """Why no worker can run a session now although the engine works."""
         ...
 
     def beat_age_s(self) -> float: ...
@@ -58,7 +58,7 @@ class Engine(Protocol):
 
 
 class Reporter(Protocol):
-    """Who hears of what happens to sessions; each call is a transaction of its own."""
+    """Receives session events; each call is its own transaction."""
 
     async def ready(self, session_id: str, at: datetime) -> None: ...
 

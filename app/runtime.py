@@ -1,4 +1,4 @@
-"""What sessions run on, as whoever opens it hands it to the control plane."""
+"""What sessions run on, as the control plane receives it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.telemetry.loop_lag import LoopLag
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What sessions run on."""
+    """The engine, and a factory of session runners."""
 
     engine: Engine
     make_runner: Callable[[SessionSpec], SessionRunner]
-    pulses: Callable[[], Mapping[str, LoopLag]] = dict  # of other processes, by name
+    worker_lag: Callable[[], Mapping[str, LoopLag]] = dict  # loop lag of worker processes, by name
 
 
 RuntimeFactory = Callable[[Settings, Catalogue], AbstractAsyncContextManager[Runtime]]

@@ -1,4 +1,4 @@
-"""What a session is asked to be, and how it ended: values shared by rules, runner and room."""
+"""What a session is asked to do and how it ended; shared by rules, runner and room."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class FailureCode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class AudioSpec:
     source: Literal["track", "data_stream"] = "track"  # `auto` is resolved before
-    participant: str | None = None  # whose microphone to follow in `track`
-    agent: str | None = None  # whose byte stream to play in `data_stream`
-    barge_in: bool = False  # there, people who begin to speak interrupt it: `participant` or all
+    participant: str | None = None  # `track`: whose microphone to follow
+    agent: str | None = None  # `data_stream`: whose byte stream to play
+    barge_in: bool = False  # `data_stream`: speech by `participant`, or by anybody, interrupts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """Everything a runner needs. `token()` gives a LiveKit token to join or rejoin with."""
+    """Everything a runner needs. `token()` returns a LiveKit token for joining or rejoining."""
 
     id: str
     room: str
@@ -90,11 +90,11 @@ class SessionSpec:
     livekit_url: str
     token: Callable[[], str] = field(repr=False)
     requested_at: float  # time.monotonic() when the request arrived
-    e2ee_key: str | None = field(default=None, repr=False)  # of the room; kept nowhere else
-    external: bool = False  # the token came with the request; there is no other
-    public_only: bool = False  # it may lead to public addresses alone: app/outbound
-    caller: str = field(default="", repr=False)  # whose turn it is to have a persona prepared
-    waited_s: float = 0.0  # of the time to join, spent before its runner began
+    e2ee_key: str | None = field(default=None, repr=False)  # the room's; stored nowhere else
+    external: bool = False  # the token came with the request and cannot be renewed
+    public_only: bool = False  # connect to public addresses only: app/outbound
+    caller: str = field(default="", repr=False)  # shares persona preparation fairly by caller
+    waited_s: float = 0.0  # of the join timeout, spent before the runner started
     audio: AudioSpec = AudioSpec()
     video: VideoSpec = VideoSpec()
     limits: Limits = Limits()
@@ -102,14 +102,14 @@ class SessionSpec:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session's task ended: with a reason, or with a failure and a sentence about it."""
+    """How a session's task ended: a reason, or a failure code with a sentence of detail."""
 
     reason: EndReason | FailureCode
     detail: str = ""
 
     @classmethod
     def of(cls, error: EngineError) -> Outcome:
-        """What a session ends with that the engine, or its persona, refused."""
+        """The outcome of a session that the engine or the persona refused."""
         if isinstance(error, StorageFault | ResourceShortage):
             return shortage_outcome(error) or cls(FailureCode.INTERNAL, str(error))
         code = FailureCode.ENGINE_ERROR
@@ -125,7 +125,7 @@ class Outcome:
 
 
 def shortage_outcome(error: BaseException) -> Outcome | None:
-    """How a session ends for want of disk, descriptors, memory or threads; else None."""
+    """The outcome for a lack of disk, descriptors, memory or threads; None for other errors."""
     shortage = shortage_of(error)
     if shortage is None:
         return None

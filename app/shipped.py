@@ -1,4 +1,4 @@
-"""Files that come with the source: a sample of speech, scripts."""
+"""Files that ship with the source: a speech sample and scripts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The routes, and what they ask for."""
+"""Routes and their dependencies."""

@@ -1,4 +1,4 @@
-"""What the published `bey` plugin calls: livekit.md §1.7. Our own sessions underneath."""
+"""Endpoints that the published `bey` plugin calls (livekit.md §1.7), on top of our sessions."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from app.sessions.service import RETRY_AFTER_S, Sessions
 
 router = APIRouter(prefix="/v1", tags=["compatible"])
 
-PATIENCE_S = 10.0  # with a session that is to make way; as long as the plugins wait for an answer
+TAKEOVER_S = 10.0  # for the old session to end; the plugins wait this long for an answer
 
 
 Begin = Callable[[CreateSession], Awaitable[SessionRow]]
 
 
 class Launch(BaseModel):
-    """As `bey` 1.8.9 sends it; 1.7 named the last two `livekit_url` and `livekit_token`.
+    """The request of `bey` 1.8.9; 1.7 named the last two fields `livekit_url` and `livekit_token`.
 
-    Fields that other versions add say nothing to us.
+    Fields that other versions add are ignored.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -79,8 +79,8 @@ async def launch(
 ) -> SessionView:
     """Start an avatar that speaks for an agent, with a token that names both.
 
-    Asked again for the same agent, answers 200 with the same session. Asked for another agent,
-    the avatar that is live there makes way.
+    A repeated request for the same agent returns 200 and the same session. A request for another
+    agent replaces the avatar that is live under this identity.
     """
     begin = partial(sessions.create, requested_at=requested_at, caller=caller)
     row, created = await _start_or_find(sessions, body, begin)
@@ -101,7 +101,7 @@ async def _start_or_find(sessions: Sessions, body: Launch, begin: Begin) -> tupl
     )
     with suppress(errors.RoomConflict):
         return await begin(wanted), True
-    # For a token that LiveKit would refuse nobody is sent away, nor shown.
+    # A token that LiveKit would refuse must neither end nor reveal a session.
     await sessions.preflight.ask(body.url, token, external=True)
     key = body.url, claims.room, claims.identity
     held = await sessions.holder(key)
@@ -113,13 +113,13 @@ async def _start_or_find(sessions: Sessions, body: Launch, begin: Begin) -> tupl
 async def _take_over(
     sessions: Sessions, wanted: CreateSession, begin: Begin, key: Key, agent: str | None
 ) -> tuple[SessionRow, bool]:
-    """Send away whoever is there, and start. Whoever asks at the same time comes after that.
+    """End the session that holds the key, then start; concurrent requests take turns.
 
-    Raises CapacityExhausted when the place was not free in time: then nobody was sent away, or is
-    still on the way out.
+    Raises CapacityExhausted if the place is not free in time. Then no session was ended, or it is
+    still ending.
     """
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + PATIENCE_S
+    give_up = loop.time() + TAKEOVER_S
     while True:
         async with sessions.takeovers.of(key):
             held = await sessions.holder(key)
@@ -131,7 +131,7 @@ async def _take_over(
                 if held.state != State.ENDING:
                     await sessions.delete(held.id, EndReason.SUPERSEDED)
                 await sessions.ended(held.id, left)
-            # Again, if somebody who did not find anyone there was quicker.
+            # Try again if another request, which found the key free, was faster.
             with suppress(errors.RoomConflict):
                 return await begin(wanted), True
 
@@ -149,7 +149,7 @@ def _not_in_time(key: Key) -> errors.CapacityExhausted:
 
 
 def _check_agent(claims: Claims) -> None:
-    """In the words of this API, whose callers know neither `audio` nor `livekit`."""
+    """Checks the agent in this API's own terms: its callers know no `audio` or `livekit` field."""
     if claims.agent is None:
         raise errors.ValidationFailed(
             "The token does not name the agent that the avatar speaks for: give it the attribute "

@@ -1,4 +1,4 @@
-"""What endpoints ask for, by type."""
+"""Dependencies of endpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.telemetry.prometheus import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the lifespan opened; every request finds it in its state."""
+    """What the lifespan opened; part of every request's state."""
 
     settings: Settings
     database: Database

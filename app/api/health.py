@@ -1,4 +1,4 @@
-"""Whether the process does its work, and whether it may be sent more."""
+"""Whether the process works, and whether it can take new sessions."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from collections.abc import Awaitable, Callable, Mapping
 from app.errors import Unhealthy
 from app.protocols import Engine
 
-BEAT_LIMIT_S = 2.0  # contract.md, Starting it
+BEAT_LIMIT_S = 2.0  # docs/api.md, "The service"
 ASK_S = 3.0
 
 Check = Callable[[], Awaitable[None]]
-"""Returns while a session could begin, as far as this one check can tell; else raises an AppError
-whose sentence says what is missing. Each looks anew: what was mended counts at the next request."""
+"""Returns if a session could start as far as this check can tell; otherwise raises an AppError that
+says what is missing. Each check looks afresh, so that a repair counts at the next request."""
 
 
 class Health:
-    """`/health` says whether this process moves; `/ready` runs the checks as well.
+    """`/health` says whether this process works; `/ready` also runs the checks.
 
-    `/health` asks nobody else. A database that is away ends no call, so it must not have the
-    process restarted either, which would end them all.
+    `/health` depends on nothing outside. Losing the database ends no call, so it must not make an
+    orchestrator restart the process, which would end all of them.
     """
 
     def __init__(self, engine: Engine, checks: Mapping[str, Check]) -> None:
-        """`checks`: by what they look at, in the order in which they run."""
+        """`checks`: by subject, in the order in which they run."""
         self._engine = engine
         self._checks = checks
 
     def require_health(self) -> None:
-        """Raises Unhealthy with what is wrong. That it runs at all shows the loop turning."""
+        """Raises Unhealthy with the fault. Being called at all shows that the event loop runs."""
         if (fault := self._engine.fault) is not None:
             raise Unhealthy(fault)
         if (silent := self._engine.beat_age_s()) >= BEAT_LIMIT_S:
             raise Unhealthy(f"The engine's thread has not moved for {silent:.1f} s.")
 
     async def require_readiness(self) -> None:
-        """Raises what the first failing check raises, unless a session can begin now."""
+        """Raises the error of the first failing check, if any."""
         self.require_health()
         for subject, check in self._checks.items():
             try:

@@ -14,7 +14,7 @@ router = APIRouter(tags=["personas"])
 
 
 class PersonaView(BaseModel):
-    """A persona, and in `problem` why it cannot be used."""
+    """A persona; `problem` says why it cannot be used."""
 
     name: str
     display_name: str

@@ -1,4 +1,4 @@
-"""`/health`, `/ready` and `/metrics`, free of keys."""
+"""`/health`, `/ready` and `/metrics`, which need no key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ReadyStatus(BaseModel):
 @router.head("/health", responses=describe(Unhealthy))
 @router.get("/health", responses=describe(Unhealthy))
 async def health(services: ServicesDep) -> HealthStatus:
-    """200 while the process does its work, whatever becomes of the database."""
+    """200 while the process works, even without its database."""
     services.health.require_health()
     return HealthStatus()
 
@@ -37,7 +37,7 @@ async def health(services: ServicesDep) -> HealthStatus:
 @router.head("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
 @router.get("/ready", responses=describe(Unhealthy, Draining, ClockSkew))
 async def ready(services: ServicesDep) -> ReadyStatus:
-    """200 while a session could begin now; else the first thing that is missing."""
+    """200 while a session could start now; otherwise the first problem found."""
     if services.sessions.draining:
         raise Draining("The service is shutting down.")
     await services.health.require_readiness()
@@ -46,7 +46,7 @@ async def ready(services: ServicesDep) -> ReadyStatus:
 
 @router.get("/metrics", response_class=Response, responses=describe())
 async def metrics(services: ServicesDep) -> Response:
-    """For Prometheus."""
+    """Metrics in Prometheus's text format."""
     try:
         async with asyncio.timeout(ASK_S), services.database.read() as session:
             live = await SessionRepository(session).count_live()

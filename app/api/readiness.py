@@ -1,5 +1,4 @@
-"""What must hold for a session to begin; `/ready` runs these checks and answers with the first
-that fails."""
+"""Conditions for starting a session, which `/ready` checks."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from app.protocols import Engine
 from app.rtc.sdk.clocks import ClockCheck
 from app.sessions.instances import Instance
 
-PROBE = b"voipavatar" * 1000  # more than a block, which a file without content does not need
+PROBE = b"voipavatar" * 1000  # over one block, since an empty file fits on a full disk
 
 
 def readiness_checks(
@@ -27,9 +26,9 @@ def readiness_checks(
     instance: Instance,
     engine: Engine,
 ) -> dict[str, Check]:
-    """By what they look at."""
+    """The checks by subject."""
     return {
-        # The first two open nothing, and can be told when nothing can be opened.
+        # The first two open nothing, so they work even when no descriptor is left.
         "the processes of sessions": lambda: _worker(engine),
         "sessions that another process left": lambda: _settled(instance),
         "the database": database.ping,
@@ -49,8 +48,8 @@ def require_writable(folder: Path) -> None:
         if isinstance(problem := shortage_problem(error), ResourcesExhausted):
             raise problem from error
         raise StorageUnavailable(
-            f"The data folder {folder} cannot be written ({error.strerror}). Make room, or set "
-            "VOIPAVATAR_DATA_DIR to a folder that can be."
+            f"The data folder {folder} is not writable ({error.strerror}). Free space on its "
+            "disk, or set VOIPAVATAR_DATA_DIR to a writable folder."
         ) from error
 
 
@@ -61,4 +60,4 @@ async def _worker(engine: Engine) -> None:
 
 async def _settled(instance: Instance) -> None:
     if not instance.settled:
-        raise Unhealthy("Sessions that another process may have left are still looked into.")
+        raise Unhealthy("Still checking for sessions that another process left behind.")

@@ -1,4 +1,4 @@
-"""`/sessions`: contract.md, Sessions."""
+"""`/sessions` (docs/api.md, "Sessions")."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.sessions.service import RETRY_AFTER_S
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
-# What a caller who waits is told of a session that failed; the others are faults of ours.
+# The error for a waiting caller, by failure; any other failure is an internal error.
 _FAILURES: dict[str, type[errors.AppError]] = {
     FailureCode.JOIN_TIMEOUT: errors.StartTimeout,
     FailureCode.LIVEKIT_LOST: errors.LiveKitUnreachable,
@@ -81,10 +81,11 @@ async def create_session(
     requested_at: RequestedAt,
     caller: Caller,
 ) -> SessionView:
-    """Start an avatar in a room. `?wait=ready` answers when it is live, or why it is not."""
+    """Start an avatar in a room. `?wait=ready` answers once it is live, or with its failure."""
     row = await sessions.create(body, requested_at, caller)
     if waiting.wait:
-        # It lives, and nobody else knows its id: better told as it was than not at all.
+        # The session is live and only this caller will know its id, so answer with the state
+        # known so far.
         with suppress(errors.Unhealthy):
             row = await sessions.started(row.id, waiting.timeout)
         row = _or_problem(row)
@@ -93,7 +94,7 @@ async def create_session(
 
 @router.get("", responses=describe())
 async def list_sessions(listing: Annotated[Listing, Query()], sessions: SessionsDep) -> SessionPage:
-    """The newest first; `next_cursor` continues the list."""
+    """Sessions, newest first; `next_cursor` continues the list."""
     rows, cursor = await sessions.page(listing)
     return SessionPage(items=[view(row) for row in rows], next_cursor=cursor)
 
@@ -102,7 +103,7 @@ async def list_sessions(listing: Annotated[Listing, Query()], sessions: Sessions
 async def get_session(
     session_id: str, waiting: Annotated[Waiting, Query()], sessions: SessionsDep
 ) -> SessionView:
-    """A session as it is, or, with `?wait=ready`, as soon as it is no longer starting."""
+    """A session's state; with `?wait=ready`, as soon as it is no longer starting."""
     if waiting.wait:
         return view(_or_problem(await sessions.started(session_id, waiting.timeout)))
     return view(await sessions.get(session_id))
@@ -113,7 +114,7 @@ async def get_session(
     responses={202: {"model": SessionView}, **describe(errors.SessionNotFound)},
 )
 async def delete_session(session_id: str, sessions: SessionsDep, response: Response) -> SessionView:
-    """End a session: 202 while it ends, then 200 with what it ended as."""
+    """End a session: 202 while it ends, then 200 with its final state."""
     row = await sessions.delete(session_id)
     response.status_code = 200 if State(row.state).terminal else 202
     return view(row)
@@ -121,13 +122,13 @@ async def delete_session(session_id: str, sessions: SessionsDep, response: Respo
 
 @router.post("/{session_id}/interrupt", status_code=202, responses=describe(errors.SessionNotFound))
 async def interrupt_session(session_id: str, sessions: SessionsDep) -> SessionView:
-    """Let the avatar fall silent now; what it has been given to say so far is dropped."""
+    """Stop the avatar's speech now and discard what it has received so far."""
     return view(await sessions.interrupt(session_id))
 
 
 @router.get("/{session_id}/stats", responses=describe(errors.SessionNotFound))
 async def get_stats(session_id: str, sessions: SessionsDep) -> SessionStats:
-    """How well it keeps time; the final values once it has ended."""
+    """How well the session keeps time; its final values once it has ended."""
     return SessionStats.model_validate(await sessions.stats(session_id))
 
 
@@ -144,12 +145,12 @@ async def get_stats(session_id: str, sessions: SessionsDep) -> SessionStats:
 async def create_viewer_token(
     session_id: str, sessions: SessionsDep, body: ViewerTokenRequest | None = None
 ) -> ViewerToken:
-    """A token for a person to join the session's room with."""
+    """A token with which a person can join the session's room."""
     return await sessions.viewer_token(session_id, body or ViewerTokenRequest())
 
 
 def view(row: SessionRow) -> SessionView:
-    """A row as callers see it."""
+    """A session's row as callers see it."""
     failed = row.error_code is not None
     return SessionView(
         id=row.id,

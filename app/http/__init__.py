@@ -1,1 +1,1 @@
-"""What happens to a connection and a request before any route sees it."""
+"""Connections and requests, before any route sees them."""

@@ -1,4 +1,4 @@
-"""Who may call: an API key, or this machine itself while there is none."""
+"""Authorises callers: by API key, or by loopback address while no key exists."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ async def authorise(
     insecure: bool,
     http_version: str = "1.1",
 ) -> None:
-    """Returns when the request may go on. Keys are read afresh each time: they are few. While the
-    database does not answer, those that were read last count, so that calls can be ended.
+    """Return if the request may proceed. Raises Unauthenticated, or Forbidden if no key could help.
 
-    With no key ever made, only this machine may call, or everybody with `insecure`. A revoked key
-    still counts as made: revoking the last one must not open the door.
+    Keys are few, so each request reads them afresh. While the database does not answer, the last
+    keys read still count, so that callers can end their sessions.
 
-    Raises Unauthenticated, or Forbidden where no key could help.
+    Before the first key is made, only this machine may call, or anybody with `insecure`. Revoked
+    keys count as made: revoking the last one must not open the service.
     """
     keys = await database.recall("keys", lambda: list_keys(database))
     if not keys:
@@ -41,7 +41,7 @@ async def authorise(
             "a key with `voipavatar keys create NAME`."
         )
     presented = hash_of(_presented(headers))
-    # Every one is compared, so that the time taken tells nothing.
+    # Compare all of them, so that timing reveals nothing.
     known = [hmac.compare_digest(presented, key.key_hash) for key in keys if not key.revoked_at]
     if not any(known):
         raise Unauthenticated(
@@ -50,7 +50,7 @@ async def authorise(
 
 
 def caller_of(headers: Headers) -> str:
-    """Tells callers apart, without their keys: the same for each request with one key."""
+    """Identifies a caller by its key without revealing it: the same for every request."""
     return hash_of(_presented(headers))[:16]
 
 

@@ -1,4 +1,4 @@
-"""Where a request comes from: this machine itself, or somebody whom a proxy passes on."""
+"""Whether a request comes from this machine directly or through a proxy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.errors import BadRequest
 _HOST = re.compile(
     r"(?P<name>[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII
 )
-# What proxies add, under any of the names that they use.
+# Headers that proxies add, under all the names in use.
 _FORWARDING = re.compile(
     r"via|forwarded|.*forwarded.*|.*(client|real|remote|connecting|originating|cluster|source"
     r"|user|peer)[-_]?(ip|addr|address|host)|(x-)?(original|proxy|envoy|amzn?|arr|azure|appengine|"
@@ -48,11 +48,11 @@ def host_named(headers: Headers, http_version: str = "1.1") -> str:
 
 
 def is_this_machine(headers: Headers, client: str | None, http_version: str = "1.1") -> bool:
-    """Whether somebody on this machine calls us directly, not through a proxy on it.
+    """Whether the caller is on this machine and connects directly, not through a local proxy.
 
-    A page in a browser here may call us by a name of its own that it made resolve to 127.0.0.1, so
-    `Host` has to be a loopback address or localhost, too. HTTP/1.0 is what nginx speaks unless it
-    is told otherwise, without a header that names the caller.
+    A web page in a local browser can make its own name resolve to 127.0.0.1 (DNS rebinding), so
+    `Host` must be loopback or localhost too. HTTP/1.0 is refused because nginx uses it by default,
+    without a header that names the caller.
     """
     return (
         is_loopback(client)
@@ -63,7 +63,7 @@ def is_this_machine(headers: Headers, client: str | None, http_version: str = "1
 
 
 def names_loopback(host: str) -> bool:
-    """Of a `Host` header; an empty one names nobody else."""
+    """Whether a `Host` header names this machine; an empty one does."""
     matched = _HOST.fullmatch(host.strip())
     if matched is None:
         return False
@@ -72,12 +72,12 @@ def names_loopback(host: str) -> bool:
 
 
 def forwarded(names: Iterable[str]) -> bool:
-    """Whether any of these header names says that a proxy passed the request on."""
+    """Whether any of these header names shows that a proxy forwarded the request."""
     return any(_FORWARDING.fullmatch(name.lower()) for name in names)
 
 
 def is_loopback(address: str | None) -> bool:
-    """A Unix socket, which has no address, is this machine too."""
+    """Whether `address` is this machine; None is a Unix socket, which is."""
     if address is None:
         return True
     try:

@@ -1,9 +1,9 @@
 """Accepts connections up to a limit, and closes those whose peers take too long.
 
-When the limit is reached, whoever has waited longest without a complete request makes room for the
-next one: a kept connection first, then one whose request does not come. Only where all of them are
-being answered is the next one refused. So neither idle nor half-open connections take descriptors
-from sessions, and nobody who holds them keeps others out.
+At the limit, a new connection replaces the one that has waited longest without a complete request:
+first an idle keep-alive connection, then one whose request is incomplete. A new connection is
+refused only while all others are being answered. Idle and half-open connections therefore cannot
+take descriptors from sessions, nor lock other callers out.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from app.http.protocol import Phase, WatchedProtocol, raw_answer
 log = structlog.get_logger(__name__)
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-LOOK_S = 1.0  # between looks for peers that take too long
-TELL_S = 10.0  # between lines of the log about what was closed or refused
-PAUSE_S = 0.1  # where the system gives no descriptor and none can be freed
+CHECK_S = 1.0  # between checks for slow peers
+REPORT_S = 10.0  # between log lines about closed and refused connections
+PAUSE_S = 0.1  # after the system had no descriptor and none could be freed
 REFUSED_PAUSE_S = 0.001  # sessions keep time on the same loop
-YOUNG_S = 1.0  # a body that began to arrive so lately is not cut off for another connection
+YOUNG_S = 1.0  # a body that started to arrive this recently is not cut off for another connection
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds with a peer."""
+    """Time limits, in seconds, for each phase of a connection."""
 
     keep_alive_s: float = 75.0
-    head_s: float = 10.0  # for a whole head, also where nothing comes at all
-    body_s: float = 20.0  # and so much more as RATE gives for what has come
+    head_s: float = 10.0  # for a complete head, or for its first byte
+    body_s: float = 20.0  # plus received bytes divided by `rate`
     rate: int = 8192  # bytes a second
-    discard_s: float = 5.0  # for the rest of a body that was refused
-    unread_s: float = 20.0  # without any of an answer being taken
+    discard_s: float = 5.0  # for the rest of a refused body
+    unread_s: float = 20.0  # without the peer reading any of an answer
 
 
 class Connections:
-    """Everybody connected."""
+    """All open connections."""
 
     def __init__(
         self,
@@ -61,17 +61,17 @@ class Connections:
         self._counted: Counter[str] = Counter()
 
     def serve(self, listening: socket.socket) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         listening.setblocking(False)
         self._tasks.append(asyncio.create_task(self._accept(listening), name="accept"))
         if len(self._tasks) == 1:
             self._tasks += [
                 asyncio.create_task(self._watch(), name="connections"),
-                asyncio.create_task(self._tell(), name="connections told"),
+                asyncio.create_task(self._report(), name="connections report"),
             ]
 
     def close(self) -> None:
-        """Accept no more; those that are open stay."""
+        """Stop accepting; open connections stay."""
         for task in self._tasks:
             task.cancel()
 
@@ -85,7 +85,7 @@ class Connections:
                 connection, _ = await loop.sock_accept(listening)
             except OSError as error:
                 if error.errno not in EXHAUSTED:
-                    await asyncio.sleep(0)  # the peer is gone already
+                    await asyncio.sleep(0)  # the peer has gone already
                     continue
                 self._counted["no_descriptor"] += 1
                 self._make_room()
@@ -106,7 +106,7 @@ class Connections:
                 self._open.add(protocol)
 
     def _make_room(self) -> bool:
-        """Close whoever has waited longest in the least worthy phase; False if nobody may go."""
+        """Close the longest-waiting connection of the lowest phase; False if none can go."""
         now = time.monotonic()
         waiting = [
             each
@@ -124,16 +124,16 @@ class Connections:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(min(LOOK_S, self.patience.head_s / 2))
+            await asyncio.sleep(min(CHECK_S, self.patience.head_s / 2))
             self._forget_closed()
             now = time.monotonic()
             for each in list(self._open):
                 try:
-                    self._look_at(each, now)
+                    self._check(each, now)
                 except Exception:
-                    log.exception("a connection could not be looked at")
+                    log.exception("a connection could not be checked")
 
-    def _look_at(self, each: WatchedProtocol, now: float) -> None:
+    def _check(self, each: WatchedProtocol, now: float) -> None:
         if self._unread_too_long(each, now):
             self._counted["unread"] += 1
             each.transport.abort()
@@ -151,13 +151,13 @@ class Connections:
             case Phase.DISCARDING:
                 return waited > patience.discard_s
             case Phase.BODY:
-                if each.flow.read_paused:  # it is we who do not read
+                if each.flow.read_paused:  # the service, not the peer, has paused
                     each.since = now
                 return waited > patience.body_s + each.body_bytes / patience.rate
         return False
 
     def _unread_too_long(self, each: WatchedProtocol, now: float) -> bool:
-        """Whether the peer has taken nothing of what waits for it."""
+        """Whether the peer has stopped reading its answer."""
         size = each.transport.get_write_buffer_size()
         if size == 0:
             each.unread = None
@@ -169,10 +169,10 @@ class Connections:
         gone = [each for each in self._open if each not in each.connections]
         self._open.difference_update(gone)
 
-    async def _tell(self) -> None:
-        """One line for many: whoever opens connections must not fill the log."""
+    async def _report(self) -> None:
+        """Log one line for many connections, so that a flood of them cannot fill the log."""
         while True:
-            await asyncio.sleep(TELL_S)
+            await asyncio.sleep(REPORT_S)
             counted = {what: count for what, count in self._counted.items() if what != "idle"}
             self._counted.clear()
             if counted:
@@ -180,10 +180,10 @@ class Connections:
 
 
 def _turn_away(connection: socket.socket) -> None:
-    """Say so without waiting for anything, and close."""
+    """Send a refusal without waiting, then close."""
     with connection, contextlib.suppress(OSError):
         with contextlib.suppress(BlockingIOError):
-            connection.recv(65_536)  # what is left unread would reset the connection
+            connection.recv(65_536)  # unread bytes would make the close a reset
         connection.send(raw_answer(_REFUSED))
         connection.shutdown(socket.SHUT_WR)
 

@@ -1,4 +1,4 @@
-"""How many file descriptors this process may have, and how many of them connections get."""
+"""How many file descriptors this process may open, and the share that connections get."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ FEWEST, MOST = 32, 1024  # connections
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit as far as the system allows without asking anybody.
+    """Raise the soft limit as far as the process may without privileges.
 
-    A shell's soft limit of 1,024 is for programs that use select(); a session alone takes up to 45
+    A shell's soft limit of 1,024 suits programs that use select(); one session alone takes up to 45
     descriptors while it joins (measured with livekit 1.2.1).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -28,5 +28,5 @@ def descriptors() -> int:
 
 
 def connections_within(descriptors: int) -> int:
-    """A quarter: the rest is for sessions, the database and files."""
+    """A quarter; the rest is for sessions, the database and files."""
     return max(FEWEST, min(descriptors // 4, MOST))

@@ -1,4 +1,4 @@
-"""What every request passes before its route: id, log, metrics, key, size of its body."""
+"""What every request passes before its route: id, log, metrics, API key, body limit."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from app.telemetry.prometheus import Metrics
 
 log = structlog.get_logger("app.http")
 
-MAX_BODY = 1024 * 1024  # bytes: contract.md, Sessions
+MAX_BODY = 1024 * 1024  # bytes (docs/api.md, "Sessions")
 SWALLOWED = 16 * MAX_BODY
 SWALLOW_S = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UNEVENTFUL = frozenset({"/health", "/ready", "/metrics"})
 
 
-class EdgeServices(Protocol):
-    """Of what the lifespan opened, what is used before any route."""
+class RequestServices(Protocol):
+    """The part of the services that middleware uses."""
 
     @property
     def settings(self) -> Settings: ...
@@ -46,7 +46,7 @@ class EdgeServices(Protocol):
 
 
 class RequestMiddleware:
-    """ASGI middleware; the routes behind it see a request that is allowed and small."""
+    """ASGI middleware; routes see only requests that are authorised and small."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -63,13 +63,13 @@ class RequestMiddleware:
             try:
                 await self._handle(scope, arriving, answer)
             except ClientDisconnect:
-                pass  # nobody is there to be answered
+                pass  # nobody is left to answer
             except AppError as error:
                 await self._refuse(error, scope, arriving, answer)
             except Exception as error:
                 fault = unexpected_problem(error, scope["path"])
                 if answer.status is not None:
-                    raise  # half an answer is out; only breaking off tells the caller
+                    raise  # half an answer is sent; only a broken connection tells the caller
                 await self._refuse(fault, scope, arriving, answer)
             finally:
                 self._record(scope, answer)
@@ -77,7 +77,7 @@ class RequestMiddleware:
     async def _handle(
         self, scope: Scope, receive: Receive, send: Callable[..., Awaitable[None]]
     ) -> None:
-        services: EdgeServices = scope["state"]["services"]
+        services: RequestServices = scope["state"]["services"]
         headers = Headers(scope=scope)
         host_named(headers, scope["http_version"])
         if scope["path"] not in FREE:
@@ -100,13 +100,13 @@ class RequestMiddleware:
         await response(scope, arriving, answer)
 
     def _record(self, scope: Scope, answer: _Answer) -> None:
-        services: EdgeServices = scope["state"]["services"]
+        services: RequestServices = scope["state"]["services"]
         seconds = time.monotonic() - scope["state"]["requested_at"]
         route = getattr(scope.get("route"), "path", "none")
-        status = answer.status or 499  # nothing was sent: the caller went away
+        status = answer.status or 499  # nothing was sent: the caller disconnected
         services.metrics.http.labels(scope["method"], route, status).observe(seconds)
         write = log.debug if scope["path"] in _UNEVENTFUL else log.info
-        # The path alone: a query may carry a token.
+        # Log the path only: a query may carry a token.
         write(
             "request",
             method=scope["method"],
@@ -117,7 +117,7 @@ class RequestMiddleware:
 
 
 class _Arriving:
-    """A body on its way in."""
+    """Receives a body and knows whether all of it has arrived."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -131,8 +131,8 @@ class _Arriving:
     async def swallow(self, headers: Headers) -> None:
         """Read on for a while before a refusal.
 
-        A caller that is still sending when the connection closes sees a reset, not the answer.
-        Who asks first, with `Expect`, sends nothing until told to.
+        A caller still sending when the connection closes sees a reset instead of the answer. A
+        caller that sent `Expect` waits before it sends a body.
         """
         left = 0 if "expect" in headers else SWALLOWED
         with suppress(TimeoutError):
@@ -142,7 +142,7 @@ class _Arriving:
 
 
 class _Answer:
-    """Passes the answer on with the request's id, and remembers its status."""
+    """Forwards the answer with the request's id, and remembers its status."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -162,9 +162,9 @@ def _request_id(headers: Headers) -> str:
 
 
 async def _small_body(headers: Headers, receive: Receive) -> Receive:
-    """The body, read ahead and handed on.
+    """Read the whole body, then return a `receive` that replays it.
 
-    Raises PayloadTooLarge at its first byte too many, ClientDisconnect where it breaks off.
+    Raises PayloadTooLarge once the body exceeds the limit, ClientDisconnect if it breaks off.
     """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_BODY:

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), whoever raised them."""
+"""Turns every error into `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _EVERYWHERE: tuple[type[AppError], ...] = (
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request; never what was sent, which may be a secret."""
+    """One invalid field of a request; never its value, which may be a secret."""
 
     loc: list[str | int]
     msg: str
@@ -77,7 +77,7 @@ _SCHEMAS = _schemas()
 
 
 def describe(*problems: type[AppError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: these, and what any route may answer."""
+    """The `responses` of a route: `problems`, and those that any route may answer."""
     by_status: dict[int, list[type[AppError]]] = {}
     for problem in dict.fromkeys((*problems, *_EVERYWHERE)):
         by_status.setdefault(problem.status, []).append(problem)
@@ -91,12 +91,12 @@ def describe(*problems: type[AppError]) -> dict[int | str, dict[str, Any]]:
 
 
 def unexpected_problem(error: Exception, path: str) -> AppError:
-    """The problem of an error that no code expected, which is logged."""
+    """The problem for an unexpected error, which is logged."""
     if (shortage := shortage_problem(error)) is not None:
         log.warning("request failed", path=path, error=shortage.detail)
         return shortage
     log.exception("request failed", path=path)
-    return Internal("A fault of the service; its log says more.")
+    return Internal("The service failed; its log says more.")
 
 
 def problem_response(
@@ -107,7 +107,7 @@ def problem_response(
     errors: list[dict[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """`status` overrides the error's own where HTTP has a better one, as 405 has."""
+    """`status` overrides the error's own where HTTP has a better one, such as 405."""
     foreign = status not in (None, error.status)
     body: dict[str, Any] = {
         "type": "about:blank" if foreign else f"urn:voipavatar:problem:{error.code}",
@@ -124,12 +124,12 @@ def problem_response(
         extra["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthenticated):
         extra["WWW-Authenticate"] = "Bearer"
-    # ASCII: a field's name in `errors` may be half a character, which UTF-8 cannot say.
+    # ASCII: a field name in `errors` may hold half a surrogate pair, which UTF-8 cannot encode.
     return Response(json.dumps(body), body["status"], extra, MEDIA_TYPE)
 
 
 def install_problems(app: FastAPI) -> None:
-    """Answer every error of the app's routes as a problem, and say so in its OpenAPI page."""
+    """Answer every error of the app's routes as a problem, and add it to the OpenAPI schema."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -137,14 +137,14 @@ def install_problems(app: FastAPI) -> None:
         schema["components"]["schemas"].update(_SCHEMAS)
         return schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own page tells to do
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does
 
     @app.exception_handler(AppError)
-    async def of_ours(request: Request, error: AppError) -> Response:
+    async def app_error(request: Request, error: AppError) -> Response:
         return problem_response(error, request.state.request_id)
 
     @app.exception_handler(RequestValidationError)
-    async def of_validation(request: Request, error: RequestValidationError) -> Response:
+    async def invalid_request(request: Request, error: RequestValidationError) -> Response:
         errors = [
             {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]}
             for each in error.errors()
@@ -157,13 +157,13 @@ def install_problems(app: FastAPI) -> None:
         return problem_response(ValidationFailed(detail), request.state.request_id, errors=errors)
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> Response:
-        """The framework's own: no such route, no such method, a body that is no JSON."""
+    async def framework_error(request: Request, error: HTTPException) -> Response:
+        """The framework's own errors: unknown route, wrong method, malformed JSON."""
         status = {400: 422}.get(error.status_code, error.status_code)
         detail = {
             404: f"There is nothing at {request.url.path}; see /docs.",
             405: f"{request.method} is not allowed at {request.url.path}; see /docs.",
-            422: "The body is no JSON that can be read.",
+            422: "The body is not valid JSON.",
         }.get(status, str(error.detail))
         headers = dict(error.headers or {})
         if status == 405 and (methods := _allowed(request)):
@@ -178,13 +178,13 @@ def install_problems(app: FastAPI) -> None:
 
 
 def _says_json(request: Request) -> bool:
-    """As the framework judges it: else it takes the body for a text."""
+    """Whether FastAPI reads the body as JSON; it takes anything else for text."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind.startswith("application/") and kind.endswith(("/json", "+json"))
 
 
 def _allowed(request: Request) -> str:
-    """The methods of a path that the API describes: the framework names its first route's."""
+    """All methods of a path in the schema; the framework names only its first route's."""
     methods = {
         method.upper()
         for path, described in request.app.openapi()["paths"].items()

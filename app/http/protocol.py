@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1, which also knows how far each request is and for how long.
+"""uvicorn's HTTP/1.1 protocol, extended to track each request's phase and its age.
 
-uvicorn bounds neither the time nor the size of a request's head, nor the time of its body or of an
-answer that nobody reads.
+uvicorn limits neither the time nor the size of a request's head, nor the time for its body or for
+an unread answer.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from app.errors import AppError, BadRequest, HeadTooLarge, RequestTimeout
 from app.http.problems import problem_response
 
 MAX_HEAD = 32 * 1024  # bytes, of trailers too
-MAX_PIPELINED = 32  # requests that wait for the one before them
-MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that was refused
-OVERHEAD = 8  # bytes on the wire for each byte of a body in chunks, at most
+MAX_PIPELINED = 32  # requests waiting for the one before them
+MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a refused body
+OVERHEAD = 8  # bytes on the wire for each byte of a chunked body, at most
 
 
 class Phase(IntEnum):
-    """What a connection is waiting for; the lower, the sooner it makes room for another."""
+    """What a connection waits for; lower phases make room for new connections first."""
 
     IDLE = 0  # the next request
     HEAD = 1  # the first request, or the rest of a head
-    DISCARDING = 2  # the rest of a body whose request was answered already
+    DISCARDING = 2  # the rest of a body whose request is already answered
     BODY = 3
-    ANSWERING = 4  # us
+    ANSWERING = 4  # the service
 
 
 class WatchedProtocol(HttpToolsProtocol):
-    """One connection. `Connections` looks at it once in a while."""
+    """One connection, which `Connections` checks regularly."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class WatchedProtocol(HttpToolsProtocol):
         self.phase = Phase.HEAD
         self.since = time.monotonic()  # when the phase began
         self.body_bytes = 0  # of the present request's body
-        self.unread: tuple[int, float] | None = None  # what the peer has not taken, since when
+        self.unread: tuple[int, float] | None = None  # bytes the peer has not read, and since when
         self._head_bytes = 0
         self._wire_bytes = 0  # since the head was complete
-        self._within = False  # a request: its head is complete, its body is not
+        self._in_body = False  # the head is complete, the body is not
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._within:
+        if self._in_body:
             self._wire_bytes += len(data)
         else:
             self._head_bytes += len(data)
@@ -76,7 +76,7 @@ class WatchedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        self._within = True
+        self._in_body = True
         self._head_bytes = self._wire_bytes = self.body_bytes = 0
         self.since = time.monotonic()
         super().on_headers_complete()
@@ -86,7 +86,7 @@ class WatchedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._within = False
+        self._in_body = False
         self._head_bytes = self._wire_bytes = 0
         super().on_message_complete()
 
@@ -95,14 +95,14 @@ class WatchedProtocol(HttpToolsProtocol):
         self._review()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn says of bytes that are no HTTP, in our form."""
-        self.refuse(BadRequest("What was sent is not HTTP/1.1."))
+        """Answer bytes that are not HTTP with a problem instead of uvicorn's text."""
+        self.refuse(BadRequest("The request is not valid HTTP/1.1."))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: an upgrade may be ignored, and a line for each request fills logs."""
+        """Log nothing: upgrades may be ignored, and a line for each request fills the log."""
 
     def refuse(self, error: AppError) -> None:
-        """Close, and say why unless an answer has begun."""
+        """Close, after stating the error unless an answer has already begun."""
         if self.transport.is_closing():
             return
         if not self._answered():
@@ -110,26 +110,26 @@ class WatchedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def time_out(self) -> None:
-        """The peer took too long. Nothing is said where nothing was asked, or not to its end."""
+        """Close a slow connection; answer only if a head arrived but not its body."""
         if self.phase is Phase.BODY:
             self.refuse(RequestTimeout("The request did not arrive in time."))
         else:
             self.transport.abort()
 
     def _answered(self) -> bool:
-        """Whether bytes of an answer are out that another one would garble."""
+        """Whether part of an answer was sent, which a second answer would garble."""
         cycle = self.cycle
         return cycle is not None and cycle.response_started and not cycle.response_complete
 
     def _review(self) -> None:
-        phase = self._found()
+        phase = self._current_phase()
         if phase is not self.phase:
             self.phase, self.since = phase, time.monotonic()
 
-    def _found(self) -> Phase:
+    def _current_phase(self) -> Phase:
         cycle = self.cycle
         answering = cycle is not None and not cycle.response_complete
-        if self._within:
+        if self._in_body:
             return Phase.BODY if answering else Phase.DISCARDING
         if answering or self.pipeline:
             return Phase.ANSWERING
@@ -137,7 +137,7 @@ class WatchedProtocol(HttpToolsProtocol):
 
 
 def raw_answer(error: AppError) -> bytes:
-    """A whole answer where no app runs."""
+    """A complete answer as bytes, for connections that never reach the app."""
     request_id = uuid.uuid4().hex
     response = problem_response(error, request_id)
     headers = {"connection": "close", "x-request-id": request_id, **dict(response.headers)}

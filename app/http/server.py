@@ -1,4 +1,4 @@
-"""Runs the app under uvicorn, and lets sessions leave before it stops."""
+"""Runs the app under uvicorn, and drains sessions before it stops."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from engine.core.cores import waiting_threads
 
 log = structlog.get_logger(__name__)
 
-CLOSE_S = 5  # for requests that are still being answered when the sessions have left
+CLOSE_S = 5  # for requests still being answered after the sessions have left
 
 
 class CannotServe(Exception):
-    """The service may not or cannot start; the message is one sentence with the way out."""
+    """The service cannot or must not start; the message is one sentence with its remedy."""
 
 
 async def serve(
     settings: Settings, listening: socket.socket, make_app: Callable[[Settings], FastAPI]
 ) -> None:
-    """Until SIGTERM or SIGINT: then no new session, all leave their rooms, and it returns.
+    """Serve until SIGTERM or SIGINT, then refuse new sessions, drain and return.
 
-    A second signal kills the process. Raises EngineError where the engine cannot start, and
-    EndedAtStart after a signal that came before it had.
+    A second signal kills the process. Raises EngineError if the engine cannot start, and
+    EndedAtStart after a signal during startup.
     """
     asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     _require_livekit_address(settings)
@@ -51,18 +51,17 @@ async def serve(
     async with AsyncExitStack() as exits:
         with interruptible_start():
             await _require_key(settings)
-            # Opened here and not by uvicorn, which would print a page of traceback for a missing
-            # file.
+            # Opened here rather than by uvicorn, which would print a traceback for a missing file.
             state = await exits.enter_async_context(app.router.lifespan_context(app))
         log.info("listening", address="{}:{}".format(*listening.getsockname()[:2]))
         await DrainingServer(settings, app, state, app.state.drain).serve([listening])
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket on the wanted address. Raises CannotServe."""
+    """A socket on the configured address. Raises CannotServe."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY on each connection; without it, Nagle's
-    # algorithm and delayed acknowledgements hold small answers back for 40 ms.
+    # With the protocol given, asyncio sets TCP_NODELAY on each connection; otherwise Nagle's
+    # algorithm and delayed acknowledgements delay small answers by 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -72,7 +71,7 @@ def listen(settings: Settings) -> socket.socket:
         listening.close()
         raise CannotServe(
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "Choose another with `voipavatar serve --port PORT`."
+            "Choose another port with `voipavatar serve --port PORT`."
         ) from error
     return listening
 
@@ -85,8 +84,7 @@ def _require_livekit_address(settings: Settings) -> None:
 
 
 async def _require_key(settings: Settings) -> None:
-    """Raises CannotServe where strangers could call without a key; warns where a proxy would let
-    them."""
+    """Raises CannotServe if remote callers need no key; warns if a proxy could let them in."""
     local = settings.host == "localhost" or is_loopback(settings.host)
     database = Database(settings.database)
     try:
@@ -96,7 +94,7 @@ async def _require_key(settings: Settings) -> None:
     finally:
         await database.aclose()
     if settings.insecure:
-        log.warning("everybody who reaches the service may use it: there is no API key")
+        log.warning("anybody who reaches the service may use it: there is no API key")
         return
     if local:
         log.warning(
@@ -105,7 +103,7 @@ async def _require_key(settings: Settings) -> None:
         )
         return
     raise CannotServe(
-        f"{settings.host} can be reached by others and there is no API key: make one with "
+        f"{settings.host} is reachable from other machines and there is no API key: make one with "
         "`voipavatar keys create NAME`, or start with --insecure."
     )
 
@@ -119,7 +117,7 @@ def _with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
 
 
 class DrainingServer(uvicorn.Server):
-    """Answers requests, with `draining` where that is the answer, while the sessions leave."""
+    """Keeps answering while sessions leave, with `draining` where that applies."""
 
     def __init__(
         self,
@@ -128,7 +126,7 @@ class DrainingServer(uvicorn.Server):
         state: Mapping[str, Any] | None,
         drain: Callable[[], Awaitable[None]],
     ) -> None:
-        """`state`: what the app's lifespan, which is open by now, gave for every request."""
+        """`state` comes from the app's lifespan, already open, and goes into every request."""
         config = uvicorn.Config(
             _with_state(app, dict(state or {})),
             http=WatchedProtocol,
@@ -136,7 +134,7 @@ class DrainingServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # what a proxy says of its caller counts for nothing here
+            proxy_headers=False,  # a proxy's claims about its caller are not trusted
             lifespan="off",
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=CLOSE_S,
@@ -144,7 +142,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._leaving: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
         self.connections = Connections(
             settings.max_connections or connections_within(descriptors()),
             Patience(settings.keep_alive_s),
@@ -152,26 +150,26 @@ class DrainingServer(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own would accept without a limit."""
+        """Accept through `Connections`: uvicorn itself would accept without a limit."""
         for listening in sockets or []:
             self.connections.serve(listening)
-        self.servers = [self.connections]  # type: ignore[list-item]  # it closes them, no more
+        self.servers = [self.connections]  # type: ignore[list-item]  # it only closes them
         self.started = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal handler: it only leaves word."""
-        if self._leaving is not None:
+        """Runs in a signal handler, so it only schedules the drain."""
+        if self._draining is not None:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
-            os._exit(128 + sig)  # PID 1 of a container has survived that
-        self._loop.call_soon_threadsafe(self._begin_to_leave)
+            os._exit(128 + sig)  # a container's PID 1 survives raise_signal
+        self._loop.call_soon_threadsafe(self._begin_drain)
 
-    def _begin_to_leave(self) -> None:
-        if self._leaving is None:
+    def _begin_drain(self) -> None:
+        if self._draining is None:
             log.info("shutting down: sessions leave their rooms")
-            self._leaving = asyncio.create_task(self._leave())
+            self._draining = asyncio.create_task(self._drain_sessions())
 
-    async def _leave(self) -> None:
+    async def _drain_sessions(self) -> None:
         try:
             await self._drain()
         finally:

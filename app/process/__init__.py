@@ -1,1 +1,1 @@
-"""What belongs to the process itself rather than to any request or session."""
+"""The process itself, apart from any request or session."""

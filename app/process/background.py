@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 async def repeat(what: str, every_s: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Runs a step periodically until cancelled. An error in it is logged, not passed on.
+    """Runs `step` periodically until cancelled; logs its errors and continues.
 
     Args:
         what: for the log: "housekeeping", "the watch over session hosts".
@@ -22,11 +22,11 @@ async def repeat(what: str, every_s: float, step: Callable[[], Awaitable[None]])
         try:
             await step()
         except Exception:
-            log.exception("a background task failed; it goes on", task=what)
+            log.exception("a background task failed; it will run again", task=what)
 
 
 class BackgroundTasks:
-    """Tasks that belong to one owner, which cancels them at its end. A failure is logged."""
+    """Tasks of one owner, which cancels them when it closes. Failures are logged."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""How the C library hands out memory to a process of many short-lived threads."""
+"""Limits glibc's arenas, which many short-lived threads would otherwise multiply."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 from contextlib import suppress
 
 ARENAS = 4
-_M_ARENA_MAX = -8  # of malloc.h
+_M_ARENA_MAX = -8  # from malloc.h
 
 
 def share_arenas() -> None:
-    """Let all threads allocate from few arenas, unless MALLOC_ARENA_MAX says how many.
+    """Let all threads share a few arenas, unless MALLOC_ARENA_MAX sets their number.
 
-    A room brings threads of its own, and glibc gives new threads new arenas, up to eight a
-    processor; what one frees in its arena another does not use: docs/agents.md has the numbers.
-    To be called before the threads are started. On anything but glibc nothing happens.
+    Each room starts threads, and glibc gives new threads new arenas, up to eight per processor;
+    memory freed in one arena is not used by another (docs/lab/memory.md, "What a long-lived process
+    keeps"). Call this before threads start. It does nothing without glibc.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(AttributeError, OSError, TypeError):

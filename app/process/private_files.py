@@ -1,4 +1,4 @@
-"""What the service keeps is readable by its owner only, whatever umask it was started with."""
+"""Keeps the service's files readable by their owner only, whatever the umask at start."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PRIVATE = 0o077  # what others must not have, and the umask that sees to it
+PRIVATE = 0o077  # the permissions that others must not have; also a umask
 OURS = {
     *(f"voipavatar.db{end}" for end in ("", "-wal", "-shm", "-journal", ".lock")),
-    *("voipavatar.log", "livekit.log"),  # of a demo that was left running
+    *("voipavatar.log", "livekit.log"),  # of a demo left running
     *("personas", "own"),
 }
-"""What the service makes in its data folder."""
+"""What the service creates in its data folder."""
 
 
 def _read_umask() -> int:
@@ -28,7 +28,7 @@ _callers = _read_umask()
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Give files and folders made in this block, by child processes as well, to the owner alone."""
+    """Make files and folders created in this block, also by child processes, private."""
     global _callers
     _callers = os.umask(PRIVATE)
     try:
@@ -38,22 +38,22 @@ def private_files() -> Iterator[None]:
 
 
 def callers_umask() -> int:
-    """The umask of whoever started this process: for what is not the service's own data."""
+    """The umask at start, for files that are not the service's own data."""
     return _callers
 
 
 def callers_mode() -> int:
-    """The mode of a file that the user named."""
+    """The mode for a file that the user named."""
     return 0o666 & ~_callers
 
 
 def keep_private(folder: Path) -> str | None:
-    """Make the data folder, or take from others what they may do in it.
+    """Create the data folder, or take away other users' access to it.
 
-    Returns what its owner has to mend, as a sentence with the command, or None. Files that are not
-    the service's own stay as they are, and so does a folder that holds such files.
+    Returns what its owner has to mend, as a sentence with the command, or None. Files that the
+    service did not create stay as they are, and so does a folder that holds such files.
 
-    Raises OSError where the folder cannot be made.
+    Raises OSError if the folder cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = folder.resolve()

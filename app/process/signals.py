@@ -1,6 +1,6 @@
-"""SIGTERM and SIGINT before the server takes them, also as PID 1 of a container.
+"""Handles SIGTERM and SIGINT until the server does, also as PID 1 of a container.
 
-Imports nothing heavy: the command's first lines call it before everything else is imported.
+Imports nothing heavy, because the command calls it before its other imports.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 LEAVE_S = 3.0
-"""For a start-up that was cut short. Worker threads (a migration, an engine that warms up) cannot
-be interrupted, and the interpreter would wait for them."""
+"""Longest wait for an interrupted startup. Worker threads (a migration, an engine warming up)
+cannot be interrupted, and the interpreter would wait for them."""
 
 
 def obey_as_init() -> None:
-    """The kernel drops signals that PID 1 has no handler for; end as any other process would."""
+    """Exit on SIGTERM like any other process: the kernel ignores it for PID 1 without a handler."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _exit_now)
 
 
 @contextmanager
 def interruptible_start() -> Iterator[None]:
-    """Within it, a signal cancels the current task; a second one, or LEAVE_S, ends the process.
+    """In this block a signal cancels the current task; a second one, or LEAVE_S, exits.
 
     Raises EndedAtStart after the signal.
     """
@@ -50,7 +50,7 @@ def interruptible_start() -> Iterator[None]:
             task.cancel()
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # a test's: signals belong to the main thread
+        yield  # in a test: only the main thread can handle signals
         return
     before = {number: signal.signal(number, end) for number in ENDING}
     try:
@@ -67,7 +67,7 @@ def interruptible_start() -> Iterator[None]:
 
 
 class EndedAtStart(Exception):
-    """A signal came before the service had started."""
+    """A signal arrived before the service had started."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -75,8 +75,8 @@ class EndedAtStart(Exception):
 
 
 def _status(number: int) -> int:
-    """The exit code of a start-up that was asked to end; SIGTERM gets what a drained service
-    gives, Ctrl-C what a shell expects."""
+    """The exit code of an interrupted startup: that of a drained service after SIGTERM, and what
+    shells expect after Ctrl-C."""
     return 0 if number == signal.SIGTERM else 128 + number
 
 

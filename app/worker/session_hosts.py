@@ -123,7 +123,7 @@ class WorkerPool:
         now = time.monotonic()
         return max((now - host.heard_at for host in self._serving), default=0.0)
 
-    def pulses(self) -> dict[str, LoopLag]:
+    def worker_lag(self) -> dict[str, LoopLag]:
         return {host.name: host.pulse for host in (*self._serving, *self._retired)}
 
     def pids(self) -> list[int]:

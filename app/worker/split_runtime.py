@@ -34,4 +34,4 @@ async def split_runtime(settings: Settings, catalogue: Catalogue) -> AsyncIterat
         exits.push_async_callback(engine.aclose)
         exits.push_async_callback(hosts.aclose)
         await hosts.start()
-        yield Runtime(engine, lambda spec: WorkerSession(spec, hosts, catalogue), hosts.pulses)
+        yield Runtime(engine, lambda spec: WorkerSession(spec, hosts, catalogue), hosts.worker_lag)

@@ -46,7 +46,7 @@ async def test_a_session_that_does_not_make_way_may_be_asked_to_again(
     livekit_server: LiveKit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compat, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(compat, "TAKEOVER_S", 0.3)
     api = await serve(service_settings, QuietRuntime(stuck=True))
     await api.http.post("/v1/sessions", json=launch(livekit_server, "agent-1"))
     bodies = [launch(livekit_server, f"agent-{n}") for n in (2, 3)]

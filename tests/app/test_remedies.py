@@ -144,4 +144,4 @@ async def test_a_body_that_cannot_be_read_is_a_problem_like_others(clean: Api) -
     answer = await clean.http.post("/sessions", content=b"[" * 100_000, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:voipavatar:problem:validation_error"
-    assert answer.json()["detail"] == "The body is no JSON that can be read."
+    assert answer.json()["detail"] == "The body is not valid JSON."
