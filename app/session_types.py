@@ -16,6 +16,8 @@ from engine.core.engine_errors import (
 )
 from engine.core.shortage import shortage_of
 
+SERVICE_FAULT = "A fault in the service ended the session; its log says more."
+
 
 class State(StrEnum):
     STARTING = "starting"
@@ -118,6 +120,12 @@ class Outcome:
         if isinstance(error, PoolFull):
             code = FailureCode.CAPACITY_EXHAUSTED
         return cls(code, str(error))
+
+    @classmethod
+    def of_fault(cls, error: BaseException | None = None) -> Outcome:
+        """How a session ends that the service itself broke, through `error` if it is known."""
+        shortage = None if error is None else shortage_outcome(error)
+        return shortage or cls(FailureCode.INTERNAL, SERVICE_FAULT)
 
     @property
     def state(self) -> State:

@@ -17,11 +17,13 @@ from app.rtc.output.publishing import audio_options, video_options
 from app.rtc.sdk.join_tokens import JoinTokens
 from app.rtc.sdk.refusal import JoinError, TokenRefused, refusal
 from app.session_types import EndReason
+from engine.core.backoff import Backoff
 from engine.core.priority import going_along
 
 log = structlog.get_logger(__name__)
 
 LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give up
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0  # between attempts to rejoin
 CONNECT_TIMEOUT_S = 5.0
 PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
 SETTLE_S = 3.0  # for a connection under way that nobody wants any more
@@ -201,7 +203,7 @@ class AvatarRoom:
     async def _rejoin(self) -> None:
         lost_at = self._lost_at or time.monotonic()
         deadline = lost_at + LOST_AFTER_S
-        pause = 0.25
+        pauses = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while (remaining := deadline - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(remaining):
@@ -214,8 +216,7 @@ class AvatarRoom:
                 if isinstance(error, TokenRefused) and not self._tokens.another():
                     raise
                 self._lost_at = lost_at
-            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 2, 4.0)
+            await asyncio.sleep(min(pauses.next_s(), max(0.0, deadline - time.monotonic())))
         raise LiveKitLost(f"LiveKit could not be rejoined within {LOST_AFTER_S:.0f} s.")
 
     def _listen(self, room: rtc.Room, left: asyncio.Future[Reason]) -> None:

@@ -39,7 +39,6 @@ REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
 LOOK_S = 0.25  # how often it is looked, during the join, whether there are descriptors left
 RENEW = "Ask for a new session, with a new token."
 REKEY = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
-FAULT = "The session ended by a fault of the service; its log says more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class RoomSession:
             raise
         except Exception as error:
             log.exception("session failed")
-            self._end(shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT))
+            self._end(Outcome.of_fault(error))
         # A room refers to itself in many ways, and keeps some ten threads and sockets until it is
         # collected. What the process began with is frozen (stage.py), so this takes milliseconds.
         asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
@@ -279,7 +278,7 @@ class RoomSession:
         def finished(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None:
                 log.error("session failed", exc_info=task.exception())
-                self._end(Outcome(FailureCode.INTERNAL, FAULT))
+                self._end(Outcome.of_fault())
 
         async def cancel() -> None:
             task.cancel()

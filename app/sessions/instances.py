@@ -11,16 +11,15 @@ from pathlib import Path
 
 import psutil
 import structlog
-from sqlalchemy import select, update
 
 from app.db.columns import now
 from app.db.database import Database
-from app.db.tables import InstanceRow, SessionRow
+from app.db.tables import InstanceRow
 from app.errors import Unhealthy
 from app.session_types import EndReason, FailureCode, Outcome
 from app.sessions.events import SessionEvents
+from app.sessions.instance_repository import InstanceRepository
 from app.sessions.repository import SessionRepository
-from app.sessions.state import LIVE
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +52,7 @@ class Instance:
         """Enrol, and mark what dead processes left behind."""
         process = psutil.Process()
         async with self._database.write() as session:
-            session.add(
+            InstanceRepository(session).add(
                 InstanceRow(
                     id=self.id,
                     host=_host(),
@@ -68,22 +67,13 @@ class Instance:
     async def beat(self) -> dict[str, EndReason]:
         """Show that we live; returns our sessions that somebody, anywhere, asked to end."""
         async with self._database.write() as session:
-            await session.execute(
-                update(InstanceRow).where(InstanceRow.id == self.id).values(heartbeat_at=now())
-            )
+            await InstanceRepository(session).beat(self.id)
             return await SessionRepository(session).asked_to_end(self.id)
 
     async def reap(self) -> None:
         """Fail the sessions of every process that died."""
         async with self._database.read() as session:
-            owners = await session.scalars(
-                select(InstanceRow).where(
-                    InstanceRow.id.in_(
-                        select(SessionRow.instance_id).where(SessionRow.state.in_(LIVE))
-                    ),
-                    InstanceRow.id != self.id,
-                )
-            )
+            owners = await InstanceRepository(session).others_with_sessions(self.id)
             self._excuse_outage(time.monotonic())
             verdicts = {owner.id: self._lives(owner) for owner in owners}
         dead = [owner for owner, lives in verdicts.items() if lives is False]
@@ -95,9 +85,7 @@ class Instance:
         """Sign off: whatever is still shown as live is nobody's now."""
         try:
             async with self._database.write() as session:
-                await session.execute(
-                    update(InstanceRow).where(InstanceRow.id == self.id).values(stopped_at=now())
-                )
+                await InstanceRepository(session).stop(self.id)
         except Unhealthy:
             log.warning("the database does not hear of our end; others will notice it")
 

@@ -14,13 +14,12 @@ from app.db.columns import now
 from app.db.tables import SessionRow
 from app.errors import Unhealthy
 from app.protocols import Reporter, SessionRunner
-from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, State, shortage_outcome
+from app.session_types import EndReason, Outcome, SessionSpec, State
 
 log = structlog.get_logger(__name__)
 
 REPORT_AGAIN_S = 1.0
 RECORD_S = 2.0  # for which a session waits until what it reports is recorded
-FAULT = "The session ended by a fault of the service."
 CUT_OFF_S = 5.0  # for closing and recording, once a session was cut off
 
 
@@ -111,7 +110,7 @@ class Registry:
             outcome = await runner.run(lambda: self._became_ready(live))
         except Exception as error:
             log.exception("session task failed", session_id=session_id)
-            outcome = shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT)
+            outcome = Outcome.of_fault(error)
         finally:
             stats: dict[str, Any] = {}
             try:

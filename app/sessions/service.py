@@ -25,13 +25,11 @@ from app.personas.rules import require_persona
 from app.protocols import Engine
 from app.session_types import (
     EndReason,
-    FailureCode,
     Limits,
     Outcome,
     SessionSpec,
     State,
     VideoSpec,
-    shortage_outcome,
 )
 from app.sessions.events import SessionEvents
 from app.sessions.join import Joining, plan_joining
@@ -47,7 +45,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 5
 POLL_S = 1.0  # how often a session of another process is looked at while it is waited for
-FAULT = "The session could not be started by a fault of the service; its log says more."
 
 
 class Sessions:
@@ -212,8 +209,7 @@ class Sessions:
         try:
             self._registry.spawn(spec, row)
         except Exception as error:
-            outcome = shortage_outcome(error) or Outcome(FailureCode.INTERNAL, FAULT)
-            self._store.close_row(spec.id, outcome)
+            self._store.close_row(spec.id, Outcome.of_fault(error))
             raise
 
     def _row(self, session_id: str, wanted: CreateSession, joining: Joining) -> SessionRow:

@@ -1,20 +1,21 @@
-"""What is counted of sessions for `/metrics`: plain numbers, taken where sessions run.
+"""Histograms and counters for `/metrics`: plain numbers that can cross a socket.
 
-A session adds to its own `Observed`, a few additions a picture; whoever answers
-`/metrics` takes what gathered since the last time as JSON (`drain`) and adds it up (`merge`).
+Each session adds to its own `Observed`, a few additions per picture. The process that serves
+`/metrics` collects the increments as JSON (`drain`) and adds them up (`merge`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 _START = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0)
 
-# Upper edges in seconds; a value on an edge is below it, and one bucket follows the last.
+# Upper edges in seconds, by the name of what a session observes.
 EDGES: Mapping[str, tuple[float, ...]] = {
     "turn_start": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0),
     "interrupt": (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0),
@@ -27,52 +28,69 @@ EDGES: Mapping[str, tuple[float, ...]] = {
 }
 
 
-@dataclass(slots=True)
-class Tally:
-    """A histogram: how many values fell into each bucket, and what they sum up to."""
+class Histogram:
+    """Durations by bucket, in seconds.
 
-    counts: list[int]
-    total: float = 0.0
+    A value on an edge counts below it; one more bucket follows the last edge.
+    """
+
+    __slots__ = ("counts", "edges", "total")
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = edges
+        self.counts = [0] * (len(edges) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.edges, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """For Prometheus: each upper edge, and how many values did not exceed it."""
+        edges = [*map(str, self.edges), "+Inf"]
+        return list(zip(edges, map(float, accumulate(self.counts)), strict=True))
+
+    def body(self) -> dict[str, Any]:
+        """As JSON; the receiver knows the edges."""
+        return {"counts": self.counts, "total": self.total}
+
+    def merge(self, body: Mapping[str, Any]) -> None:
+        """Add the `body` of another histogram with the same edges."""
+        self.counts = [a + b for a, b in zip(self.counts, body["counts"], strict=True)]
+        self.total += body["total"]
 
 
 @dataclass(slots=True)
 class Observed:
-    """Histograms by a name of EDGES, counters by any name."""
+    """Histograms named as in EDGES, counters by any name."""
 
-    histograms: dict[str, Tally] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
 
     def observe(self, name: str, seconds: float) -> None:
-        tally = self.tally(name)
-        tally.counts[bisect_left(EDGES[name], seconds)] += 1
-        tally.total += seconds
+        self.histogram(name).add(seconds)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] += by
 
-    def tally(self, name: str) -> Tally:
-        """The histogram of a name, empty where nothing was observed."""
+    def histogram(self, name: str) -> Histogram:
+        """The histogram of that name; empty if nothing was observed."""
         found = self.histograms.get(name)
         if found is None:
-            found = self.histograms[name] = Tally([0] * (len(EDGES[name]) + 1))
+            found = self.histograms[name] = Histogram(EDGES[name])
         return found
 
     def drain(self) -> dict[str, Any]:
-        """Everything since the last time, as JSON has it; nothing of it is told again."""
+        """Everything since the last call, as JSON; it is handed out only once."""
         taken = {
-            "histograms": {
-                name: {"counts": tally.counts, "total": tally.total}
-                for name, tally in self.histograms.items()
-            },
+            "histograms": {name: each.body() for name, each in self.histograms.items()},
             "counters": dict(self.counters),
         }
         self.histograms, self.counters = {}, Counter()
         return taken
 
     def merge(self, drained: Mapping[str, Any]) -> None:
-        """Add what another one gave out by `drain`; {} adds nothing."""
-        for name, added in drained.get("histograms", {}).items():
-            tally = self.tally(name)
-            tally.counts = [a + b for a, b in zip(tally.counts, added["counts"], strict=True)]
-            tally.total += added["total"]
+        """Add what another `drain` returned; {} adds nothing."""
+        for name, body in drained.get("histograms", {}).items():
+            self.histogram(name).merge(body)
         self.counters.update(drained.get("counters", {}))

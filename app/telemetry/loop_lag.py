@@ -1,7 +1,7 @@
-"""How free a process's event loop is, and how long collections of garbage stop it.
+"""How late a process's event loop wakes, and how long garbage collections stop it.
 
-Costs a timer ten times a second and a call at either end of a collection. What is counted can be
-sent to another process as plain numbers, so that one page tells of all.
+Costs a timer ten times a second and a call at each end of a collection. The counts can be sent to
+another process as plain numbers, so one `/metrics` page covers all processes.
 """
 
 from __future__ import annotations
@@ -9,53 +9,46 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.telemetry.histograms import Histogram
+
 BEAT_S = 0.1
 BOUNDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.4)
-"""Upper edges of the buckets, seconds; a last one takes the rest."""
+"""Upper edges of the buckets, in seconds."""
 
 
-@dataclass(slots=True)
-class Spread:
-    """A histogram of durations: plain numbers, so that it can cross a socket."""
+class LoopLag:
+    """What one process measured since it began."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
-    total_s: float = 0.0
+    __slots__ = ("lag", "pauses")
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total_s += seconds
+    def __init__(self) -> None:
+        self.lag = Histogram(BOUNDS)  # how late the event loop woke
+        self.pauses = Histogram(BOUNDS)  # garbage collections, which stop everything else
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus wants them: upper edge and how many were not over it."""
-        edges = [*map(str, BOUNDS), "+Inf"]
-        summed = 0
-        found: list[tuple[str, float]] = []
-        for edge, count in zip(edges, self.counts, strict=True):
-            summed += count
-            found.append((edge, float(summed)))
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> LoopLag:
+        """From the `body` that another process sent."""
+        found = cls()
+        found.lag.merge(body["lag"])
+        found.pauses.merge(body["pauses"])
         return found
 
-
-@dataclass(slots=True)
-class LoopLag:
-    """Of one process, since its beginning."""
-
-    lag: Spread = field(default_factory=Spread)  # how much later than asked the loop woke
-    pauses: Spread = field(default_factory=Spread)  # collections, in which nothing else runs
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"lag": self.lag.body(), "pauses": self.pauses.body()}
 
 
 @contextmanager
 def watch_loop_lag() -> Iterator[LoopLag]:
-    """Count for the running loop and its process, until left."""
+    """Measure the running loop and its process until the context is left."""
     found = LoopLag()
     loop = asyncio.get_running_loop()
     began = 0.0
@@ -92,7 +85,7 @@ class LoopLagCollector(Collector):
     """`voipavatar_event_loop_lag_seconds` and `voipavatar_gc_pause_seconds`, by process."""
 
     def __init__(self, pulses: Callable[[], Mapping[str, LoopLag]]) -> None:
-        """`pulses`: name of each process -> what it counted; asked at every scrape."""
+        """`pulses`: what each process measured, by its name; called at every scrape."""
         self._pulses = pulses
 
     def collect(self) -> Iterable[Metric]:
@@ -107,7 +100,7 @@ class LoopLagCollector(Collector):
             labels=["process"],
         )
         for process, found in self._pulses().items():
-            lag.add_metric([process], found.lag.buckets(), found.lag.total_s)
-            pauses.add_metric([process], found.pauses.buckets(), found.pauses.total_s)
+            lag.add_metric([process], found.lag.buckets(), found.lag.total)
+            pauses.add_metric([process], found.pauses.buckets(), found.pauses.total)
         yield lag
         yield pauses

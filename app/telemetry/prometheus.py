@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -23,9 +22,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
-from app.telemetry.histograms import EDGES, Observed
+from app.telemetry.histograms import Observed
 
 if TYPE_CHECKING:
     from app.protocols import Engine
@@ -106,11 +104,12 @@ class _SessionsCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for name, text in HISTOGRAMS.items():
-            tally = self._observed.tally(name)
-            edges = [*map(floatToGoString, EDGES[name]), "+Inf"]
-            buckets = list(zip(edges, accumulate(tally.counts), strict=True))
+            found = self._observed.histogram(name)
             yield HistogramMetricFamily(
-                f"voipavatar_{name}_seconds", text, buckets=buckets, sum_value=tally.total
+                f"voipavatar_{name}_seconds",
+                text,
+                buckets=found.buckets(),
+                sum_value=found.total,
             )
         for name, text in COUNTED.items():
             yield CounterMetricFamily(

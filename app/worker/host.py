@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.personas.catalogue import Catalogue
 from app.process.background import repeat
 from app.rtc.resources import open_resources
 from app.rtc.session import RoomSession, SessionResources
-from app.session_types import EndReason, FailureCode, Outcome
+from app.session_types import EndReason, Outcome
 from app.telemetry.loop_lag import LoopLag, watch_loop_lag
 from app.worker.channel import Channel
 from app.worker.messages import outcome_body, spec_of
@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 BEAT_S = 0.5
 UNBOUNDED = 1000  # streams: how many there may be is decided before a session comes here
-FAULT = "The session ended by a fault of the service; its log says more."
 
 
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
@@ -76,7 +75,7 @@ class SessionHost:
         except Exception:
             log.exception("command failed", command=message.get("do"), session_id=_id_of(message))
             if message.get("do") == "start":
-                outcome = outcome_body(Outcome(FailureCode.INTERNAL, FAULT))
+                outcome = outcome_body(Outcome.of_fault())
                 self._tell(_id_of(message), "ended", outcome=outcome)
 
     async def _do(self, message: dict[str, Any]) -> None:
@@ -102,7 +101,7 @@ class SessionHost:
 
     async def beat(self, found: LoopLag) -> None:
         """Show that the loop turns, and hand in what was observed meanwhile."""
-        self._channel.send(did="beat", pulse=asdict(found))
+        self._channel.send(did="beat", pulse=found.body())
         for session_id, (session, _) in list(self._live.items()):
             self._tell(session_id, "observed", observations=session.observations())
 
@@ -124,7 +123,7 @@ class SessionHost:
             outcome = await session.run(on_ready)
         except Exception:
             log.exception("session task failed", session_id=session_id)
-            outcome = Outcome(FailureCode.INTERNAL, FAULT)
+            outcome = Outcome.of_fault()
         finally:
             self._live.pop(session_id, None)
             last: dict[str, Any] = {}

@@ -16,7 +16,6 @@ from app.session_types import (
     SessionSpec,
     VideoSpec,
 )
-from app.telemetry.loop_lag import LoopLag, Spread
 
 _PLAIN = (
     *("id", "room", "persona", "identity", "livekit_url"),
@@ -57,8 +56,3 @@ def outcome_of(body: dict[str, Any]) -> Outcome:
     reason = body["reason"]
     ended = reason in set(EndReason)
     return Outcome(EndReason(reason) if ended else FailureCode(reason), body["detail"])
-
-
-def loop_lag_of(body: dict[str, Any]) -> LoopLag:
-    """From what `asdict` made of one."""
-    return LoopLag(**{name: Spread(**spread) for name, spread in body.items()})

@@ -15,7 +15,7 @@ from app.process.background import BackgroundTasks, repeat
 from app.session_types import FailureCode, Outcome
 from app.telemetry.loop_lag import LoopLag
 from app.worker.hosted import WorkerSession
-from app.worker.messages import loop_lag_of, spec_body
+from app.worker.messages import spec_body
 from app.worker.process import LEAVE_S, Child
 from engine.core.backoff import Backoff
 from engine.core.engine_errors import reason_of
@@ -69,7 +69,7 @@ class Worker:
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "pulse" in message:
-            self.pulse = loop_lag_of(message["pulse"])
+            self.pulse = LoopLag.of(message["pulse"])
         session = self.sessions.get(message.get("id", ""))
         if session is not None:
             session.told(message)

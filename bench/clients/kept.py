@@ -94,7 +94,7 @@ async def _visits(kind: Kind, settings: Settings, personas: Path) -> AsyncIterat
         )
         yield lambda number: _bare(access, f"kept-{number}", tracks=kind == "tracks")
         return
-    catalogue = Catalogue(personas, settings.data_dir / "personas")
+    catalogue = Catalogue.of(settings.model_copy(update={"personas_dir": personas}))
     try:
         async with open_resources(settings, catalogue) as stage:
             yield lambda number: _session(settings, stage, f"kept-{number}")

@@ -1,10 +1,10 @@
-"""How long to wait before something that failed is tried again."""
+"""How long to wait before a failed attempt is repeated."""
 
 from __future__ import annotations
 
 
 class Backoff:
-    """Pauses between attempts: each twice the last, up to a longest."""
+    """Pauses between attempts, each twice as long as the last, up to a limit."""
 
     def __init__(self, first_s: float, longest_s: float) -> None:
         self._first_s, self._longest_s = first_s, longest_s
@@ -17,5 +17,5 @@ class Backoff:
         return pause_s
 
     def reset(self) -> None:
-        """An attempt succeeded: the next failure begins with the first pause again."""
+        """An attempt succeeded; start again with the first pause."""
         self._pause_s = self._first_s

@@ -23,7 +23,7 @@ def test_what_was_drained_is_told_once_and_adds_up() -> None:
     for source in (first, second, first):
         whole.merge(json.loads(json.dumps(source.drain())))
     whole.merge({})
-    tally = whole.tally("turn_start")
+    tally = whole.histogram("turn_start")
     assert tally.counts == [1, 1, *[0] * 10, 1]
     assert tally.total == 0.05 + 99.0 + 0.07
     assert whole.counters == {"segments_started": 2}

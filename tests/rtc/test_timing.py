@@ -71,9 +71,9 @@ def test_what_the_stats_say_is_what_is_observed() -> None:
     timing.ready(0.31)
     body, observed = timing.body(now=1.2), timing.observed
     names = ("turn_start", "interrupt", "first_frame", "join", "av_offset", "picture_lateness")
-    sums = {name: sum(observed.tally(name).counts) for name in names}
+    sums = {name: sum(observed.histogram(name).counts) for name in names}
     assert sums == {**dict.fromkeys(names, 1), "av_offset": 3, "picture_lateness": 4}
-    assert observed.tally("picture_gap").counts == [2, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert observed.histogram("picture_gap").counts == [2, 0, 0, 1, 0, 0, 0, 0, 0]
     assert observed.counters["pictures_dropped"] == body["dropped_frames"] == 2
     assert observed.counters["pictures_repeated"] == body["repeated_frames"] == 1
 

@@ -155,6 +155,6 @@ def test_a_hold_up_counts_only_in_the_midst_of_sound() -> None:
     played.accounts.ran_dry(0.14, 0.2)
     played.accounts.handed(1, None, 0.2)
     played.accounts.ran_dry(0.24, 0.5)
-    tally = played.accounts.timing.observed.tally("sound_gap")
+    tally = played.accounts.timing.observed.histogram("sound_gap")
     assert sum(tally.counts) == 1
     assert tally.total == pytest.approx(0.06)
