@@ -33,8 +33,12 @@ demo: setup livekit-server ## an avatar speaks in a room, recorded to demo.mp4 (
 	@$(BIN)/voipavatar demo $(if $(KEEP),--keep) $(if $(SECONDS),--seconds $(SECONDS)) $(FORCED)
 
 .PHONY: test
-test: setup-all livekit-server people ## the whole test suite, on a real LiveKit server and both databases (ARGS=…, COVERAGE=1)
+test: setup-all livekit-server people ## all tests, part by part, on a real LiveKit server and both databases (ARGS=…, COVERAGE=1)
 	@$(BIN)/pytest --durations=10 --durations-min=1 $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## the tests without Go, torch, Postgres or a LiveKit server: a minute (ARGS=…)
+	@$(BIN)/pytest --fast $(ARGS)
 
 .PHONY: check
 check: setup ## format, lint, types, import contracts, migrations, house rules

@@ -17,7 +17,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 pytest_plugins = [
+    "tests.fixtures.parts",
     "tests.fixtures.livekit",
+    "tests.fixtures.livekit_api",
     "tests.fixtures.database",
     "tests.fixtures.outage",
     "tests.fixtures.api",

@@ -19,6 +19,7 @@ HOME = {
     "app/rtc": "livekit.md",
     "engine": "musetalk.md",
     "tests/engine": "musetalk.md",
+    "tests/networks": "musetalk.md",
     "bench": "musetalk.md",
     "tests/bench": "musetalk.md",
 }

@@ -1,0 +1,1 @@
+"""What needs the networks' libraries (torch, onnx): make setup-all."""
