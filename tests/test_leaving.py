@@ -36,7 +36,7 @@ def call():
 PROCESS = (
     LATE
     + """
-from app.leaving import ended_by
+from app.rtc.exit import ended_by
 
 def main():
     call()
