@@ -16,9 +16,13 @@ _HOST = re.compile(
 )
 # Headers that proxies add, under all the names in use.
 _FORWARDING = re.compile(
-    r"via|forwarded|.*forwarded.*|.*(client|real|remote|connecting|originating|cluster|source"
-    r"|user|peer)[-_]?(ip|addr|address|host)|(x-)?(original|proxy|envoy|amzn?|arr|azure|appengine|"
-    r"goog|akamai|fastly|varnish|vercel|nf|fly|cf|tailscale|cloudfront)[-_].*|cdn-loop|x-scheme"
+    r"(.*-)?via|forwarded|.*forwarded.*"
+    r"|.*(client|real|remote|connecting|originating|cluster|source|trusted"
+    r"|user|peer)[-_]?(ip|addr|address|host|port)"
+    r"|(x-)?(original|rewrite|remote|proxy|envoy|amzn?|arr|azure|appengine|goog|cloud|akamai"
+    r"|fastly|varnish|vercel|nf|fly|cf|tailscale|cloudfront|ngrok|traefik|haproxy|kong)[-_].*"
+    r"|x-(http-|backend-)?host(-override)?|x-auth-request-.*|x-(request|queue)-start"
+    r"|cdn-loop|max-forwards|x-coming-from|(x-|x-url-)scheme|front-end-https"
 )
 
 
@@ -63,12 +67,13 @@ def is_this_machine(headers: Headers, client: str | None, http_version: str = "1
 
 
 def names_loopback(host: str) -> bool:
-    """Whether a `Host` header names this machine; an empty one does."""
+    """Whether a `Host` header names this machine. An empty one does not: a proxy may have
+    emptied it."""
     matched = _HOST.fullmatch(host.strip())
     if matched is None:
         return False
     name = matched["name"].lower().strip("[]").removesuffix(".")
-    return name in ("", "localhost") or is_loopback(name)
+    return name == "localhost" or is_loopback(name)
 
 
 def forwarded(names: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_OF_ADDRESSES = re.compile(r"[\d.*?]*\d[\d.*?]*(:[\d*?]+)?")  # IPv6 forms fit no name anyway
 _NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")  # a URL's host that must be an address
 
 # Global by their registration, but they answer for a cloud's or a site's own network: metadata of
@@ -39,9 +40,22 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern of `VOIPAVATAR_LIVEKIT_HOSTS` names it: `host` or `host:port`."""
+        """Whether a pattern of `VOIPAVATAR_LIVEKIT_HOSTS` names it: `host` or `host:port`.
+
+        A pattern of addresses names no name: anybody may own `10.0.0.evil.example`.
+        """
+        if _OF_ADDRESSES.fullmatch(pattern) and not _is_address(self.host):
+            return False
         bare = f"[{self.host}]" if ":" in self.host else self.host
         return any(fnmatchcase(form, _literal(pattern)) for form in (self.host, bare, str(self)))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _literal(pattern: str) -> str:

@@ -41,6 +41,15 @@ def checked_name(value: str) -> str:
     return value
 
 
+def _whole_text(value: SecretStr) -> SecretStr:
+    """LiveKit's library takes bytes, and half a character has none."""
+    try:
+        value.get_secret_value().encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain half a character (a lone surrogate)") from error
+    return value
+
+
 def _small(value: JsonValue) -> JsonValue:
     try:
         size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
@@ -111,7 +120,7 @@ class LiveKitBody(Body):
 
 
 class EncryptionBody(Body):
-    key: SecretStr = Field(
+    key: Annotated[SecretStr, AfterValidator(_whole_text)] = Field(
         min_length=1, max_length=1024, description="that the room shares; never stored or shown"
     )
 

@@ -39,6 +39,16 @@ async def test_a_key_that_is_wrong_in_form_is_not_repeated(clean: Api) -> None:
         assert KEY[:20] not in answer.text
 
 
+async def test_a_key_of_half_a_character_is_refused(clean: Api) -> None:
+    """It has no bytes: the session would be made, and end `internal` as it joins."""
+    body = '{"room": "sealed", "persona": "default", "e2ee": {"key": "half \\ud800"}}'
+    answer = await clean.http.post(
+        "/sessions", content=body, headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert "surrogate" in answer.text
+
+
 async def test_the_key_reaches_the_process_of_the_session(
     api: Api, service_settings: Settings
 ) -> None:
