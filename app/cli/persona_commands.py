@@ -127,7 +127,7 @@ def _prepare(
         new = OwnVideo(video, settings.own_personas, name)
         block["video_path"] = str(video.absolute())
         given = _whole(block, shipped) | {"video_path": new.place}
-        new.look(force)
+        new.check(force)
     if "video_path" not in block:
         raise PersonaError(f"No persona is named {name!r} yet: give the video to make it of.")
     checked = settings_of(name, block, shipped, settings.musetalk_version)

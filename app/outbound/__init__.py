@@ -1,1 +1,1 @@
-"""Connections that the service opens to others: where they go, and how much is read."""
+"""Outgoing connections: where they may lead, and how much of an answer is read."""

@@ -1,4 +1,4 @@
-"""Hosts and addresses: one form of each, and which of them are public."""
+"""Canonical hosts and addresses, and which of them are public."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, quote, urlsplit
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
-_OF_ADDRESSES = re.compile(r"[\d.*?]*\d[\d.*?]*(:[\d*?]+)?")  # IPv6 forms fit no name anyway
-_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")  # a URL's host that must be an address
+_OF_ADDRESSES = re.compile(r"[\d.*?]*\d[\d.*?]*(:[\d*?]+)?")  # IPv6 forms match no name anyway
+_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")  # a URL's host that must parse as an address
 
-# Global by their registration, but they answer for a cloud's or a site's own network: metadata of
-# Azure and Oracle, carriers' and sites' private ranges, translations of a network's own choice.
+# Registered as global, yet they lead into a cloud's or a site's own network: metadata of Azure and
+# Oracle, private ranges of carriers and sites, a network's own NAT64 prefix.
 _LOCAL = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -30,9 +30,9 @@ _COMPATIBLE = ipaddress.ip_network("::/96")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host and a port, and whether TLS is spoken there."""
+    """A host and port, and whether it speaks TLS."""
 
-    host: str  # canonical: a name in lower case, a dotted IPv4 or a compressed IPv6 address
+    host: str  # canonical: a lower-case name, dotted IPv4 or compressed IPv6
     port: int
     secure: bool
 
@@ -40,9 +40,9 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern of `VOIPAVATAR_LIVEKIT_HOSTS` names it: `host` or `host:port`.
+        """Whether a pattern of `VOIPAVATAR_LIVEKIT_HOSTS` matches: `host` or `host:port`.
 
-        A pattern of addresses names no name: anybody may own `10.0.0.evil.example`.
+        A pattern of addresses matches no name, since anybody may own `10.0.0.evil.example`.
         """
         if _OF_ADDRESSES.fullmatch(pattern) and not _is_address(self.host):
             return False
@@ -59,21 +59,21 @@ def _is_address(host: str) -> bool:
 
 
 def _literal(pattern: str) -> str:
-    """Brackets belong to IPv6 addresses here, never to a set of letters."""
+    """Escapes brackets, which here enclose IPv6 addresses and never a set of characters."""
     return pattern.replace("[", "[[]")
 
 
 def endpoint(url: str) -> Endpoint:
-    """Where a ws, wss, http or https URL leads. Raises ValueError."""
+    """The endpoint of a ws, wss, http or https URL. Raises ValueError."""
     parts = urlsplit(url)
     secure = parts.scheme in ("wss", "https")
     return Endpoint(canonical_host(parts), parts.port or (443 if secure else 80), secure)
 
 
 def canonical_host(parts: SplitResult) -> str:
-    """One form of a host, as LiveKit's library reads it: also of `0177.1` and `2130706433`.
+    """A host in the form that LiveKit's library resolves, also for `0177.1` and `2130706433`.
 
-    Raises ValueError for what is no host, or could be read in two ways.
+    Raises ValueError if it is no host, or ambiguous.
     """
     host = (parts.hostname or "").removesuffix(".")
     if ":" in host:
@@ -91,7 +91,7 @@ def canonical_host(parts: SplitResult) -> str:
 
 
 def canonical_url(url: str) -> str:
-    """`ws` or `wss`, the canonical host, the port unless it is the usual one, and the path.
+    """`ws` or `wss`, the canonical host, the port unless it is the default, and the path.
 
     Raises ValueError.
     """
@@ -104,9 +104,9 @@ def canonical_url(url: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the internet: not to this machine, its network or its cloud.
+    """Whether an address belongs to the internet and not to this machine, its network or cloud.
 
-    An IPv4 address inside an IPv6 one counts as what it is.
+    An IPv4 address embedded in an IPv6 one is judged by itself.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     return all(
@@ -118,7 +118,7 @@ def is_public(address: str) -> bool:
 
 
 def inner_addresses(address: IPAddress) -> tuple[IPAddress, ...]:
-    """The IPv4 addresses that an IPv6 one stands for, if any."""
+    """The IPv4 addresses embedded in an IPv6 address, if any."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address.ipv4_mapped is not None:
@@ -133,7 +133,7 @@ def inner_addresses(address: IPAddress) -> tuple[IPAddress, ...]:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a canonical host is this machine by its form alone."""
+    """Whether a canonical host is this machine, judged without resolving it."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Opens a TCP connection to a host: resolved once, checked, and by a proxy where one is named."""
+"""Opens a TCP connection: resolves once, checks the addresses, and uses a proxy if one is set."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Sequence
 from app.outbound.addresses import Endpoint, is_public
 from app.outbound.proxies import Proxies, Proxy, ProxyUnusable
 
-TRY_S = 1.0  # for one of several addresses of a host
-LONGEST_HEAD = 16_384  # of what a proxy answers
+TRY_S = 1.0  # per address of a host, except the last
+LONGEST_HEAD = 16_384  # bytes of a proxy's answer
 
 Address = tuple[socket.AddressFamily, str]
 
 
 class NotPublic(Exception):
-    """The host is, or resolves to, an address that only we can reach."""
+    """The host is, or resolves to, an address that is not public."""
 
 
 class CannotConnect(Exception):
-    """Nothing took the connection; the reason in our own words."""
+    """No address accepted the connection; the message is the reason."""
 
 
 async def dial(place: Endpoint, proxies: Proxies, *, public_only: bool) -> socket.socket:
-    """A connected socket, without TLS. The caller limits how long it may take.
+    """A connected socket, without TLS. The caller limits the time.
 
-    `public_only` refuses a host of which any address is not public. What was checked is what is
-    connected to, so that a name which resolves to something else a moment later gains nothing.
-    Behind a proxy a name that we cannot resolve is the proxy's to judge.
+    `public_only` refuses a host if any of its addresses is not public. The connection goes to a
+    checked address, so that a name that resolves differently a moment later gains nothing. With a
+    proxy, names that do not resolve here are left to the proxy.
 
     Raises NotPublic, CannotConnect, ProxyUnusable.
     """
@@ -46,19 +46,19 @@ async def dial(place: Endpoint, proxies: Proxies, *, public_only: bool) -> socke
 
 
 async def resolve(host: str) -> list[Address]:
-    """Every address of a host. Raises CannotConnect, and OSError where there is no socket left."""
+    """All addresses of a host. Raises CannotConnect, or OSError if no socket is left."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        # A resolver that gets no socket says the same; asking for one tells. Raises OSError.
+        # A resolver without sockets fails alike; opening one tells the cases apart (OSError).
         socket.socket().close()
         raise CannotConnect("its name does not resolve") from None
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
 def require_public(addresses: Sequence[Address]) -> None:
-    """Raises NotPublic unless all are."""
+    """Raises NotPublic unless all addresses are public."""
     if not all(is_public(address) for _, address in addresses):
         raise NotPublic
 
@@ -108,15 +108,15 @@ async def _through(proxy: Proxy, place: Endpoint) -> socket.socket:
         return opened
     opened.close()
     answer = f"answered {status}" if status else "did not answer as an HTTP proxy does"
-    cure = "its user and password" if status == 407 else "what it lets through"
+    remedy = "its user and password" if status == 407 else "which hosts it allows"
     raise ProxyUnusable(
-        f"The proxy {proxy} {answer} when asked for {place}. Look at {cure}, or name the host in "
+        f"The proxy {proxy} {answer} when asked for {place}. Check {remedy}, or name the host in "
         "NO_PROXY."
     )
 
 
 async def _tunnel(opened: socket.socket, proxy: Proxy, place: Endpoint) -> int:
-    """Ask for a way to the host; the status. Raises OSError, ValueError."""
+    """Ask the proxy for a tunnel; returns the status. Raises OSError, ValueError."""
     loop = asyncio.get_running_loop()
     head = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proxy.authorization()}\r\n"
     await loop.sock_sendall(opened, head.encode())
@@ -125,17 +125,17 @@ async def _tunnel(opened: socket.socket, proxy: Proxy, place: Endpoint) -> int:
         more = await loop.sock_recv(opened, 4096)
         answer += more
         if not more or len(answer) > LONGEST_HEAD:
-            raise ValueError("no head of an HTTP answer")
+            raise ValueError("the answer has no HTTP head")
     head_end = answer.index(b"\r\n\r\n") + 4
     status = status_of(answer)
     if status < 300 and head_end != len(answer):
-        raise ValueError("bytes of a host that was not spoken to")
+        raise ValueError("the proxy sent bytes before the tunnel was used")
     return status
 
 
 def status_of(head: bytes) -> int:
-    """Of the first line of an HTTP answer. Raises ValueError."""
+    """The status in the first line of an HTTP answer. Raises ValueError."""
     version, _, rest = head.partition(b" ")
     if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
-        raise ValueError("no HTTP/1 answer")
+        raise ValueError("not an HTTP/1 answer")
     return int(rest[:3])

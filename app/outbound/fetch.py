@@ -1,4 +1,4 @@
-"""One GET whose answer is not trusted: not unpacked, not followed, read no further than said."""
+"""One GET with an untrusted answer: not decompressed, no redirects, read up to a limit."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BODY_S = 0.5
 
 
 class CertificateRefused(Exception):
-    """The server's certificate is not one to trust: why, and what mends it."""
+    """The server's certificate is not trusted; the message says why and gives a remedy."""
 
 
 class NotSpoken(Exception):
-    """What answered does not speak what was asked for."""
+    """The server does not speak the expected protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int
-    headers: dict[str, str]  # names in lower case; of a repeated one the last
-    beginning: bytes  # of the body as it came; empty where it is packed
+    headers: dict[str, str]  # names in lower case; the last of repeated ones
+    beginning: bytes  # of the body, unless it is compressed
 
 
 async def get(
@@ -41,7 +41,7 @@ async def get(
     public_only: bool,
     authorization: str = "",
 ) -> Answer:
-    """GET a target: a path and query that need no quoting. The caller limits how long it takes.
+    """GET a target: a path and query that need no quoting. The caller limits the time.
 
     Raises NotPublic, CannotConnect, ProxyUnusable, CertificateRefused, NotSpoken, OSError.
     """
@@ -57,7 +57,7 @@ async def get(
     except ssl.SSLCertVerificationError as error:
         raise CertificateRefused(certificate_trouble(error)) from None
     except ssl.SSLError:
-        raise NotSpoken("does not speak TLS: look at the URL, ws:// or wss://") from None
+        raise NotSpoken("does not speak TLS: check the URL, ws:// or wss://") from None
     except BaseException:
         opened.close()
         raise
@@ -72,14 +72,14 @@ async def get(
     except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise NotSpoken("does not answer in HTTP/1.1") from None
     finally:
-        writer.transport.abort()  # whatever else it sends is not waited for
+        writer.transport.abort()  # anything else it sends is ignored
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
 
 async def _answer(reader: asyncio.StreamReader, read: int) -> Answer:
     head = await reader.readuntil(b"\r\n\r\n")
-    if 100 <= status_of(head) < 200:  # told beforehand, at most once
+    if 100 <= status_of(head) < 200:  # an interim response, accepted once
         head = await reader.readuntil(b"\r\n\r\n")
     headers: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n")[1:]:
@@ -91,7 +91,7 @@ async def _answer(reader: asyncio.StreamReader, read: int) -> Answer:
 
 
 async def _beginning(reader: asyncio.StreamReader, read: int, length: str | None) -> bytes:
-    """What has come of a body after a moment: the status is known, and not worth less without."""
+    """What arrives of a body within BODY_S; the status alone is enough, so errors are ignored."""
     wanted = min(read, int(length)) if length and length.isdecimal() else read
     found = b""
     with contextlib.suppress(OSError, TimeoutError):
@@ -103,15 +103,15 @@ async def _beginning(reader: asyncio.StreamReader, read: int, length: str | None
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Whom we trust: the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR, which
-    LiveKit's library reads too. Read once: it takes longer than a session's frame."""
+    """The system's certificate authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR, which
+    LiveKit's library reads too. Cached, because loading takes longer than a frame."""
     return ssl.create_default_context()
 
 
 def certificate_trouble(error: ssl.SSLCertVerificationError) -> str:
-    """One sentence and what mends it."""
+    """One sentence with its remedy."""
     if error.verify_code in CERTIFICATE_OF_ANOTHER:
-        return "is for another name: use the name that it is made for in the URL."
+        return "is for another name: use the certificate's name in the URL."
     if error.verify_code == EXPIRED:
         return "has expired: renew it, or set this machine's clock."
     return (

@@ -1,12 +1,12 @@
 """A proxy on loopback through which LiveKit's library, and nothing else, reaches LiveKit servers.
 
-The library follows redirects anywhere, resolves names by itself, takes answers of any size and goes
-by HTTP_PROXY without looking at NO_PROXY; none of that can be told to it. But it reads HTTP_PROXY
-at every attempt. So it gets this address there, and each of its connections is opened by us: only
-to a server that a session was admitted to, at an address that was checked, by the real proxy where
-one is named. What a server answers to its questions in plain HTTP is cut down to the status.
+The library follows redirects anywhere, resolves names itself, accepts answers of any size and obeys
+HTTP_PROXY but not NO_PROXY, and none of that is configurable. But it reads HTTP_PROXY at every
+attempt. The gateway puts its own address there and opens each of the library's connections itself:
+only to servers that a session was admitted to, at a checked address, through the real proxy if one
+is set. Answers to plain HTTP requests are reduced to their status.
 
-Media goes its own way: docs/security.md, What remains.
+Media does not pass through it: docs/security.md, What remains.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from app.outbound.relay import finish, relay
 
 log = structlog.get_logger(__name__)
 
-LONGEST_REQUEST = 65_536  # the library puts what it wants of a room into the address
+LONGEST_REQUEST = 65_536  # the library puts its join request into the URL
 REQUEST_S = 5.0
 CONNECT_S = 5.0
 QUESTIONS = ("/rtc/validate", "/rtc/v1/validate", "/settings/regions")
-CLOUD = (".livekit.cloud", ".livekit.run")  # the library goes on to their regions' servers
+CLOUD = (".livekit.cloud", ".livekit.run")  # the library also connects to their region servers
 
 Place = tuple[str, int]
 
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """One session's permission to reach its LiveKit, and what hindered it last."""
+    """One session's permission to reach its LiveKit, and the last error there."""
 
     place: Endpoint
     public_only: bool
@@ -62,7 +62,7 @@ class Gateway:
 
     @contextmanager
     def admit(self, url: str, *, public_only: bool) -> Iterator[Admission]:
-        """While it lasts the library may reach that server; afterwards its connections end."""
+        """While it lasts, the library may reach that server; afterwards its connections end."""
         admission = Admission(endpoint(url), public_only)
         place = (admission.place.host, admission.place.port)
         admitted = self._admitted.setdefault(place, set())
@@ -92,7 +92,7 @@ class Gateway:
                 task.cancel()
 
     def _may_reach(self, place: Place) -> set[Admission] | None:
-        """The admissions that allow it, which for our own LiveKit may be none; else None."""
+        """The admissions to a place, which may be none for the service's own LiveKit; or None."""
         if found := self._admitted.get(place):
             return found
         if self.own is not None and place == (self.own.host, self.own.port):
@@ -135,7 +135,7 @@ class Gateway:
         place = (wanted.host, wanted.port)
         admitted = self._may_reach(place)
         if admitted is None:
-            log.warning("a LiveKit server leads elsewhere, which is not followed", to=str(wanted))
+            log.warning("refused a connection to a server of no session", to=str(wanted))
             _answer(writer, 403)
             return
         self._mark(place)
@@ -145,7 +145,7 @@ class Gateway:
                     self._known(wanted, admitted), self.proxies, public_only=_strict(admitted)
                 )
         except (NotPublic, CannotConnect, ProxyUnusable, TimeoutError) as error:
-            self._hindered(admitted, error, writer)
+            self._connect_failed(admitted, error, writer)
             return
         try:
             there, to = await asyncio.open_connection(sock=opened)
@@ -158,7 +158,7 @@ class Gateway:
         await relay(reader, writer, there, to)
 
     async def _ask(self, target: str, headers: Mapping[str, str]) -> int:
-        """A question of the library's, in plain HTTP: the status alone of the answer."""
+        """Forward a plain HTTP request of the library; return only the answer's status."""
         parts = urlsplit(target)
         wanted = endpoint(target)
         place = (wanted.host, wanted.port)
@@ -189,15 +189,15 @@ class Gateway:
             self._open[task] = place
 
     def _known(self, wanted: Endpoint, admitted: set[Admission]) -> Endpoint:
-        """With what the library does not say of it: whether TLS follows."""
+        """Adds what the library does not tell a proxy: whether TLS follows."""
         own = self.own is not None and self.own.secure and wanted.host == self.own.host
         secure = any(each.place.secure for each in admitted) or (not admitted and own)
         return Endpoint(wanted.host, wanted.port, secure)
 
-    def _hindered(
+    def _connect_failed(
         self, admitted: set[Admission], error: Exception, writer: asyncio.StreamWriter
     ) -> None:
-        words = {NotPublic: "it is at an address that is not public", TimeoutError: "no answer"}
+        words = {NotPublic: "its address is not public", TimeoutError: "no answer"}
         for admission in admitted:
             admission.trouble = words.get(type(error)) or str(error)
         _answer(writer, 403 if isinstance(error, NotPublic) else 502)
@@ -205,11 +205,11 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(own_url: str) -> AsyncIterator[Gateway]:
-    """A gateway for this process, which LiveKit's library finds in its environment.
+    """A gateway for this process, which LiveKit's library finds in the environment.
 
-    A process has one at a time, always at the same address: the library keeps the one that it
-    found at its first question. Other libraries go on finding what the environment said before:
-    they read the lower-case names first, LiveKit's reads the upper-case ones.
+    A process has one at a time, always at the same address, because the library keeps the address
+    of its first request. Other libraries still see the previous environment: they read the
+    lower-case names first, LiveKit's reads the upper-case ones.
     """
     global _address
     port, password = _address or (0, secrets.token_urlsafe(24))
@@ -231,7 +231,7 @@ _address: tuple[int, str] | None = None  # port and password
 
 
 async def _listening(gateway: Gateway, port: int) -> asyncio.Server:
-    """On that port, or on another one that is free."""
+    """Listen on `port`, or on any free port."""
     with contextlib.suppress(OSError):
         return await asyncio.start_server(gateway.serve, "127.0.0.1", port, limit=LONGEST_REQUEST)
     return await asyncio.start_server(gateway.serve, "127.0.0.1", 0, limit=LONGEST_REQUEST)
@@ -254,7 +254,7 @@ def _environment(address: str) -> Iterator[None]:
 
 
 def _strict(admitted: set[Admission]) -> bool:
-    """Whether only public addresses will do: not where somebody was admitted to any."""
+    """Whether to connect to public addresses only; one unrestricted admission lifts that."""
     return bool(admitted) and all(each.public_only for each in admitted)
 
 

@@ -1,4 +1,4 @@
-"""The proxies that the environment names, read in one way for everything the service asks.
+"""Proxies from the environment, interpreted the same way for every outgoing connection.
 
 LiveKit's library reads HTTP_PROXY and HTTPS_PROXY itself, but neither ALL_PROXY nor, for its
 websocket, NO_PROXY.
@@ -20,7 +20,7 @@ NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 class ProxyUnusable(Exception):
-    """A proxy is named in a way that cannot be used, or did not let us through."""
+    """A proxy's setting is unusable, or the proxy refused the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """What the environment says; an upper-case name wins over its lower-case form."""
+    """Proxy settings; an upper-case variable wins over its lower-case form."""
 
     plain: tuple[str, str] = ("", "")  # variable and value, for ws and http
     secure: tuple[str, str] = ("", "")  # for wss and https
@@ -57,7 +57,7 @@ class Proxies:
         return cls(plain, secure, tuple(direct))
 
     def towards(self, place: Endpoint) -> Proxy | None:
-        """The proxy to go by; none for this machine and for what NO_PROXY names.
+        """The proxy for a place; None for this machine and for what NO_PROXY names.
 
         Raises ProxyUnusable.
         """
@@ -74,13 +74,13 @@ _kept: list[Proxies] = []
 
 
 def current_proxies() -> Proxies:
-    """Of the environment as this process got it."""
+    """From the environment that this process was started with."""
     return _kept[-1] if _kept else Proxies.of(os.environ)
 
 
 @contextmanager
 def proxies_kept() -> Iterator[None]:
-    """While a gateway stands in the environment, what stood there before still counts."""
+    """Keep the current proxies in force while a gateway replaces them in the environment."""
     _kept.append(current_proxies())
     try:
         yield
@@ -101,19 +101,17 @@ def _parsed(variable: str, value: str) -> Proxy:
         parts = urlsplit(value if "://" in value else f"http://{value}")
         port = parts.port
     except ValueError:
-        raise ProxyUnusable(f"{variable} is no URL: set it to http://HOST:PORT.") from None
+        raise ProxyUnusable(f"{variable} is not a URL: set it to http://HOST:PORT.") from None
     if parts.scheme != "http" or not parts.hostname:
-        raise ProxyUnusable(
-            f"{variable} names a proxy of another kind than http: set it to http://HOST:PORT."
-        )
+        raise ProxyUnusable(f"{variable} must name an HTTP proxy: set it to http://HOST:PORT.")
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     credentials = f"{name}:{password}" if name or password else ""
     return Proxy(variable, parts.hostname, port or 80, credentials)
 
 
 def _names(entry: str, place: Endpoint) -> bool:
-    """Whether an entry of NO_PROXY means this host: `*`, a name and all below it, an address or
-    a network, each with a port or without."""
+    """Whether an entry of NO_PROXY matches: `*`, a domain and its subdomains, an address or a
+    network, each with an optional port."""
     if entry == "*":
         return True
     host, port = _split_port(entry)

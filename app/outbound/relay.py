@@ -1,4 +1,4 @@
-"""Bytes both ways between two connections, at no more than a room needs."""
+"""Relays bytes between two connections, limited to what a room needs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 
 BLOCK = 65_536
-BURST = 8 << 20  # bytes that may come at once: a large room's list of participants
+BURST = 8 << 20  # bytes at once, such as a large room's list of participants
 FLUSH_S = 1.0
 RATE = 1 << 20  # bytes a second after that
 
 
 class Allowance:
-    """So many bytes at once, and so many a second."""
+    """A token bucket: a burst, then a steady rate."""
 
     def __init__(self, burst: int = BURST, rate: int = RATE) -> None:
         self._burst, self._rate = burst, rate
@@ -33,7 +33,7 @@ async def relay(
     there: asyncio.StreamReader,
     to: asyncio.StreamWriter,
 ) -> None:
-    """Until either side ends. Both are closed then."""
+    """Relay until either side closes, then close both."""
     pumps = {
         asyncio.create_task(_pump(here, to, None)),
         asyncio.create_task(_pump(there, back, Allowance())),
@@ -48,7 +48,7 @@ async def relay(
 
 
 async def finish(writer: asyncio.StreamWriter) -> None:
-    """Close; what was written goes out first, unless nobody takes it."""
+    """Flush and close; abort if the peer does not read."""
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(FLUSH_S):

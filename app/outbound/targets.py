@@ -1,4 +1,4 @@
-"""Which LiveKit servers callers may send the service to."""
+"""Which LiveKit servers callers may name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOT_PUBLIC = (
 
 
 class Targets:
-    """VOIPAVATAR_LIVEKIT_HOSTS, and the addresses that are nobody's business.
+    """VOIPAVATAR_LIVEKIT_HOSTS, and the refusal of addresses that are not public.
 
-    Our own LiveKit is always allowed. Before the first key exists all callers are on this machine
-    and may reach what it reaches anyway.
+    The service's own LiveKit is always allowed. Before the first key exists, all callers are on
+    this machine and can reach what it reaches anyway.
     """
 
     def __init__(self, settings: Settings, has_keys: Callable[[], Awaitable[bool]]) -> None:
@@ -31,8 +31,8 @@ class Targets:
         self._has_keys = has_keys
 
     async def public_only(self, url: str) -> bool:
-        """Whether only public addresses will do for a caller's URL. Raises Forbidden where the
-        list does not name it."""
+        """Whether a caller's URL may lead to public addresses only. Raises Forbidden if it is not
+        on the list."""
         place = endpoint(url)
         if (place.host, place.port) == (self._own.host, self._own.port):
             return False

@@ -1,4 +1,4 @@
-"""The personas of this service: what is configured, and each loaded once for all sessions."""
+"""The configured personas; each is loaded once and shared by all sessions."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ CLOSING = "The service is shutting down."
 
 @dataclass(frozen=True, slots=True)
 class PersonaInfo:
-    """A persona as `GET /personas` shows it."""
+    """A persona as `GET /personas` lists it."""
 
     name: str
     display_name: str
     engine: str  # auto | warp | torch | tensorrt
-    width: int | None = None  # of its video; None where `problem` says why it cannot be used
+    width: int | None = None  # the video's; None if `problem` says why it cannot be used
     height: int | None = None
-    prepared: bool = False  # at its own size; else the first session prepares it
-    problem: str | None = None  # a sentence
+    prepared: bool = False  # at the video's size; otherwise the first session prepares it
+    problem: str | None = None  # one sentence
 
 
 class _Loading:
-    """A persona that is being loaded, and how many wait for it."""
+    """A persona being loaded, and the number of callers that wait for it."""
 
     def __init__(self, task: asyncio.Task[Persona], forget: Callable[[], None]) -> None:
         self._task = task
@@ -58,19 +58,19 @@ class _Loading:
         self._waiting = 0
 
     async def wait(self) -> Persona:
-        """Whoever gives up leaves the others their persona; the last one ends the work."""
+        """One cancelled caller does not affect the others; the last one cancels the work."""
         self._waiting += 1
         try:
             return await asyncio.shield(self._task)
         finally:
             self._waiting -= 1
             if not self._waiting and not self._task.done():
-                self._forget()  # who asks from now on begins anew
+                self._forget()  # later callers start anew
                 self._task.cancel()
 
 
 class Catalogue:
-    """Reads personas.yaml as it is at each call, so that an edit counts at once."""
+    """Reads personas.yaml at each call, so that edits take effect at once."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Catalogue:
         version: str = NEWEST,
         own_dir: Path | None = None,
     ) -> None:
-        """`own_dir` holds a personas.yaml of this service's own, beside the one that came with it.
+        """`own_dir` holds the personas.yaml of personas made here, next to the shipped one.
 
-        `cache_dir` keeps what was prepared; it may be deleted at any time.
+        `cache_dir` holds prepared personas; it may be deleted at any time.
 
-        Networks in `models_dir` find faces and their regions, where they are. `version` of
-        MuseTalk decides what a persona's settings leave open.
+        Networks in `models_dir`, if installed, find faces and their regions. `version` of MuseTalk
+        determines defaults of a persona's settings.
         """
         self._version = version
         self._tools = Tools() if models_dir is None else tools_in(models_dir)
@@ -97,11 +97,11 @@ class Catalogue:
         self._tasks: set[asyncio.Task[Persona]] = set()
         self._turns = PreparationQueue()
         self._closing = False
-        self.preparations = 0  # begun since the start; for the metrics
+        self.preparations = 0  # since the start; for the metrics
 
     @classmethod
     def of(cls, settings: Settings) -> Catalogue:
-        """The one that the service, and each of its commands, has by its settings."""
+        """The catalogue that the settings describe, as the service and its commands use it."""
         return cls(
             settings.personas_dir,
             settings.data_dir / "personas",
@@ -111,14 +111,14 @@ class Catalogue:
         )
 
     def sources(self, name: str) -> list[Path]:
-        """The files that a persona is made of, which nothing may overwrite. Raises PersonaError."""
+        """The source files of a persona, which nothing may overwrite. Raises PersonaError."""
         return [video_of(self.settings(name), self._dir)]
 
     def names(self) -> list[str]:
         return list(read_blocks(self._dir, self._own))
 
     def settings(self, name: str) -> PersonaSettings:
-        """Raises PersonaMissing, or PersonaError where its block or its video is of no use."""
+        """Raises PersonaMissing, or PersonaError if its block or video is unusable."""
         blocks = read_blocks(self._dir, self._own)
         if name not in blocks:
             known = ", ".join(blocks) or "none"
@@ -127,18 +127,18 @@ class Catalogue:
         if not video_of(settings, self._dir).is_file():
             raise PersonaError(
                 f"The video of persona {name} does not exist: {settings.video_path}. "
-                f"Paths in {FILE} start at its own folder."
+                f"Paths in {FILE} are relative to its folder."
             )
         return settings
 
     async def listing(self) -> list[PersonaInfo]:
-        """Every configured persona. Raises PersonaError where the file itself is broken."""
+        """Every configured persona. Raises PersonaError if the file itself is broken."""
         return await asyncio.to_thread(lambda: [self._info(name) for name in self.names()])
 
     def require_usable(self) -> None:
-        """Returns when some persona is prepared, or could be; blocks while their videos are read.
+        """Returns if at least one persona is prepared or can be; blocks to read videos.
 
-        Raises PersonaError or StorageFault, of the first persona.
+        Raises the first persona's PersonaError or StorageFault.
         """
         reasons: list[EngineError] = []
         for name in self.names():
@@ -161,16 +161,17 @@ class Catalogue:
         *,
         caller: str = "",
     ) -> Persona:
-        """The persona at a size; its own where none is given, its shape where one side is.
+        """A persona at a size: by default its own; one given side keeps its aspect ratio.
 
-        The first call prepares it, in a process, for seconds; calls for the same one share that.
-        It ends when all of them were cancelled. Callers have their turns to prepare.
+        The first call prepares the persona in a child process, which takes seconds; concurrent
+        calls for it share the work, which is cancelled once all of them are. Different callers
+        take turns.
 
         Raises:
-            PersonaMissing: no such name.
-            PersonaError: it cannot be used; the message says why.
-            PoolFull: too many wait to be prepared.
-            EngineError: it could not be prepared, through no fault of its own.
+            PersonaMissing: the name is unknown.
+            PersonaError: the persona is unusable; the message says why.
+            PoolFull: too many preparations are waiting.
+            EngineError: preparation failed through no fault of the persona.
         """
         settings = self.settings(name)
         video = video_of(settings, self._dir)
@@ -185,7 +186,7 @@ class Catalogue:
         try:
             persona = await loading.wait()
         except asyncio.CancelledError:
-            # Its work was given up before it had begun, and so could not say why.
+            # The work was cancelled before it began, so it could not raise the reason itself.
             task = asyncio.current_task()
             if self._closing and task is not None and not task.cancelling():
                 raise PersonaError(CLOSING) from None
@@ -194,10 +195,10 @@ class Catalogue:
         return persona
 
     async def aclose(self) -> None:
-        """Give up running preparations; nothing half done stays."""
+        """Cancel running preparations and remove what they left unfinished."""
         self._closing = True
         for task in self._tasks:
-            if not task.cancelling():  # one that is tidying up must not be disturbed
+            if not task.cancelling():  # a second cancel would disturb its clean-up
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -234,9 +235,9 @@ class Catalogue:
 
     async def _prepare(self, work: Preparation, content: str) -> None:
         if is_prepared(self._cache / content):
-            return  # another process was quicker while this one waited for its turn
+            return  # another process prepared it while this one waited
         log.warning(
-            "persona is not prepared yet: its first session waits",
+            "persona is not prepared yet: its first session has to wait",
             persona=work.name,
             remedy=f"voipavatar persona prepare --name {work.name}",
         )
@@ -257,19 +258,19 @@ class Catalogue:
                 prepared=is_prepared(self._cache / cache_key(video, settings, None, self._tools)),
             )
         except (StorageFault, ResourceShortage):
-            raise  # nothing about this persona
+            raise  # not the persona's fault
         except EngineError as error:
             return PersonaInfo(name, name, "auto", problem=str(error))
 
 
 @lru_cache(maxsize=64)
 def _probed(video: Path, _changed: int) -> VideoInfo:
-    """Remembered until the file changes: probes of `/ready` come every few seconds."""
+    """Cached until the file changes, since `/ready` is probed every few seconds."""
     return probe_video(video)
 
 
 def _size(video: Path, width: int | None, height: int | None) -> Size | None:
-    """The output size that was asked for: even, as I420 wants it; None for the video's own."""
+    """The requested output size, rounded to even sides for I420; None for the video's own."""
     if width is None and height is None:
         return None
     try:

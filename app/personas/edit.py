@@ -1,4 +1,4 @@
-"""Writes a persona into personas.yaml, and leaves everything else in it as a person wrote it."""
+"""Edits one persona in personas.yaml and leaves the rest of the file untouched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def check_name(name: str) -> None:
-    """Raises PersonaError where a name cannot be one: it also names a folder."""
+    """Raises PersonaError for an invalid name; the name also names a folder."""
     if not NAME.fullmatch(name):
         raise PersonaError(
             f"{name!r} cannot name a persona: use up to 64 letters, digits, '-', '_' and '.', "
@@ -26,9 +26,9 @@ def check_name(name: str) -> None:
 
 
 def with_block(personas_dir: Path, name: str, changes: Mapping[str, Any]) -> str:
-    """The file with keys of a persona set, which may be new; all else as a person wrote it.
+    """The file's text with keys of one persona set, which may be new; the rest is unchanged.
 
-    Raises PersonaError where it cannot be edited.
+    Raises PersonaError if the file cannot be edited.
     """
     blocks = read_blocks(personas_dir)
     wanted = {**blocks, name: {**(blocks.get(name) or {}), **changes}}
@@ -37,14 +37,14 @@ def with_block(personas_dir: Path, name: str, changes: Mapping[str, Any]) -> str
     edited = _with_keys(text, name, changes)
     if _loaded(edited) != wanted:
         raise PersonaError(
-            f"{FILE} is written in a way that cannot be edited safely. Add this yourself:\n"
+            f"{FILE} has a format that cannot be edited safely. Add this yourself:\n"
             + _block(name, wanted[name])
         )
     return edited
 
 
 def write_file(personas_dir: Path, text: str) -> None:
-    """Put it in the place of personas.yaml. Raises OSError."""
+    """Replace personas.yaml. Raises OSError."""
     with NewFile(personas_dir / FILE) as new:
         new.write_text(text, encoding="utf-8")
 

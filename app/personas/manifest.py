@@ -15,15 +15,15 @@ from engine.prepare.settings import MUSETALK_KEYS, NEWEST, PersonaSettings, pars
 FILE = "personas.yaml"
 
 
-PATHS = ("video_path", "inference_config")  # keys that start at the folder of their file
+PATHS = ("video_path", "inference_config")  # keys relative to the folder of their file
 
 
 def read_blocks(personas_dir: Path, own_dir: Path | None = None) -> dict[str, Any]:
-    """Name to block, unchecked; empty where there is no file. Raises PersonaError.
+    """Blocks by name, unchecked; empty if there is no file. Raises PersonaError.
 
     Args:
-        own_dir: a second folder, whose keys win over those of the same persona in the first. The
-            paths in it come back absolute.
+        own_dir: a second folder, whose keys override those of the same persona in the first. Its
+            paths are returned absolute.
     """
     blocks = _blocks(personas_dir / FILE)
     if own_dir is None:
@@ -53,10 +53,10 @@ def _with_whole_paths(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def settings_of(
     name: str, block: object, personas_dir: Path, version: str = NEWEST
 ) -> PersonaSettings:
-    """Checked settings of one persona, `inference_config` filled in. Raises PersonaError.
+    """Checked settings of one persona, including `inference_config`. Raises PersonaError.
 
     Args:
-        version: of MuseTalk, that the service serves.
+        version: the MuseTalk version in use.
     """
     settings = parse_settings(name, block, version)
     if not settings.inference_config:
@@ -85,10 +85,10 @@ def _load(file: Path) -> Mapping[str, Any]:
         where = f" at line {mark.line + 1}" if mark else ""
         raise PersonaError(f"{_shown(file)} is not valid YAML{where}.") from error
     if loaded is not None and not isinstance(loaded, Mapping):
-        raise PersonaError(f"{_shown(file)} must hold keys with values.")
+        raise PersonaError(f"{_shown(file)} must be a mapping of keys to values.")
     return loaded or {}
 
 
 def _shown(file: Path) -> str:
-    """Which of the two files it is."""
+    """Names the folder as well, to tell the two files apart."""
     return f"{file.absolute().parent.name}/{file.name}"

@@ -1,4 +1,4 @@
-"""Personas that were made here. They live in the data folder, where git does not see a face."""
+"""Personas made here. They live in the data folder, so that no face gets into git."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from engine.core.shortage import blame
 
 
 class OwnVideo:
-    """A video, and where it is kept for its persona."""
+    """A persona's video and where it is stored."""
 
     def __init__(self, video: Path, folder: Path, name: str) -> None:
-        """`folder` is that of the own personas.yaml; a video that lies in it stays where it is."""
+        """`folder` holds the own personas.yaml; a video already inside it is not copied."""
         whole = folder.resolve()
         self._video = video
         self._name = name
-        self.place = f"{name}/{video.name}"  # as personas.yaml has it
+        self.place = f"{name}/{video.name}"  # as written in personas.yaml
         if video.resolve().is_relative_to(whole):
             self.place = video.resolve().relative_to(whole).as_posix()
         self._target = folder / self.place
 
-    def look(self, force: bool) -> None:
-        """Raises PersonaError where a copy would replace another video."""
+    def check(self, force: bool) -> None:
+        """Raises PersonaError if a copy would replace a different video."""
         if not self._target.exists() or not self._video.is_file() or force:
             return
         if not filecmp.cmp(self._target, self._video, shallow=False):
             raise PersonaError(
-                f"Persona {self._name} has another video of that name, {self._target}: choose "
+                f"Persona {self._name} already has a different video {self._target}: choose "
                 "another --name, or add --force to replace it."
             )
 
     def copy(self) -> bool:
-        """Whether a file was made that was not there. Raises OSError."""
+        """Copy the video if needed; True if that created a file. Raises OSError."""
         if self._target.exists() and self._target.samefile(self._video):
             return False
         is_new = not self._target.exists()
@@ -52,10 +52,11 @@ class OwnVideo:
 
 
 def store(folder: Path, name: str, keys: Mapping[str, Any], video: OwnVideo | None) -> None:
-    """Keep a persona's video and settings in the own folder. Raises PersonaError.
+    """Store a persona's video and settings in the own folder. Raises PersonaError.
 
-    Nothing is left of it where that fails.
+    A failure leaves nothing behind.
     """
+    text = with_block(folder, name, keys)  # refuses an uneditable file before the copy
     text = with_block(folder, name, keys)  # what cannot be edited is refused before the copy
     copied = False
     try:
@@ -66,5 +67,5 @@ def store(folder: Path, name: str, keys: Mapping[str, Any], video: OwnVideo | No
         if video is not None and copied:
             video.remove()
         reason = error.strerror or error
-        refused = PersonaError(f"Persona {name} cannot be kept in {folder}: {reason}.")
+        refused = PersonaError(f"Persona {name} cannot be stored in {folder}: {reason}.")
         raise blame(error, refused) from error

@@ -1,4 +1,4 @@
-"""Prepares a persona in a process of its own, which ends at once when nobody wants it any more."""
+"""Prepares a persona in a child process, which can be killed once nobody needs the result."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from engine.prepare.tools import Tools
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 120.0  # without progress, after which a decoder hangs
+SILENCE_S = 120.0  # without progress for this long, a decoder counts as hung
 LONGEST_LINE = 1 << 20
-OURS = ("VOIPAVATAR_", "LIVEKIT_", "OTEL_")  # variables that a decoder of foreign files needs not
+OURS = ("VOIPAVATAR_", "LIVEKIT_", "OTEL_")  # not passed on to a decoder of untrusted files
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What `engine.prepare.build.prepare` is called with."""
+    """The arguments of `engine.prepare.build.prepare`."""
 
     name: str
     settings: PersonaSettings
@@ -42,10 +42,10 @@ class Preparation:
     tools: Tools
 
     async def run(self, progress: Callable[[float], None] | None = None) -> None:
-        """Until it is in the cache. Cancelled, its process is killed and nothing half done stays.
+        """Prepare the persona into the cache. Cancelling kills the process and cleans up.
 
         Raises:
-            EngineError: whatever `prepare` raises, or PersonaError where its process crashed.
+            EngineError: the error of `prepare`, or PersonaError if its process crashed.
         """
         unfinished = unfinished_name()
         process = await _start()
@@ -75,15 +75,15 @@ class Preparation:
                     line = await process.stdout.readline()
             except TimeoutError:
                 raise PersonaError(
-                    f"The preparation of {self.video.name} stood still and was given up."
+                    f"The preparation of {self.video.name} stopped making progress and was ended."
                 ) from None
             if not line:
                 raise self._crashed(await process.wait())
-            if self._hear(json.loads(line), progress):
+            if self._handle(json.loads(line), progress):
                 return
 
-    def _hear(self, message: dict[str, Any], progress: Callable[[float], None] | None) -> bool:
-        """True when it is done. Raises what it failed with."""
+    def _handle(self, message: dict[str, Any], progress: Callable[[float], None] | None) -> bool:
+        """True once preparation is done. Raises its error if it failed."""
         if "log" in message:
             level = logging.getLevelName(message["log"].upper())
             log.log(level, "%s", message["text"])
@@ -96,10 +96,10 @@ class Preparation:
     def _crashed(self, status: int) -> EngineError:
         if status == -signal.SIGKILL:
             return EngineError(
-                f"The preparation of {self.video.name} was killed, perhaps for want of memory."
+                f"The preparation of {self.video.name} was killed, perhaps for lack of memory."
             )
         return PersonaError(
-            f"{self.video.name} cannot be prepared: what reads it crashed (status {status})."
+            f"{self.video.name} cannot be prepared: its decoder crashed (status {status})."
         )
 
     def _job(self, unfinished: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Preparation:
 
 
 async def _start() -> asyncio.subprocess.Process:
-    """Raises EngineError where the system gives no process."""
+    """Raises EngineError if the system cannot start a process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     try:
         return await asyncio.create_subprocess_exec(
@@ -125,10 +125,10 @@ async def _start() -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the service
+            start_new_session=True,  # Ctrl-C goes to the service
         )
     except (OSError, RuntimeError) as error:
-        raise blame(error, EngineError(f"No process could be started: {error}.")) from error
+        raise blame(error, EngineError(f"The preparation could not start: {error}.")) from error
 
 
 def _error(kind: str, message: str, remedy: str) -> EngineError:

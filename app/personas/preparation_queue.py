@@ -1,4 +1,4 @@
-"""Who prepares next: one at a time, callers in turn, so that nobody waits for all of another's."""
+"""Orders preparations: one at a time and callers in turn, so that no caller has to wait long."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import asynccontextmanager
 
 from engine.core.engine_errors import PoolFull
 
-MOST, MOST_EACH = 32, 8  # that may wait: in all, and of one caller
+MOST, MOST_EACH = 32, 8  # waiting preparations: in all, and per caller
 
 
 class PreparationQueue:
-    """A lock whose waiters are served caller by caller, each caller's own in their order."""
+    """A lock whose waiters are served round-robin by caller, in order within each caller."""
 
     def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
         self._most, self._most_each = most, most_each
         self._busy = False
-        self._served = ""  # whose turn it is, or was last
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # callers in turn
+        self._served = ""  # the caller whose turn it is, or was last
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by caller, in turn
 
     @asynccontextmanager
     async def of(self, caller: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. Raises PoolFull when too many wait already."""
+        """Wait for a turn and hold it. Raises PoolFull if too many are waiting."""
         if self._busy:
             await self._wait(caller)
         self._busy, self._served = True, caller
         try:
             yield
         finally:
-            self._pass_on()
+            self._release()
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -46,7 +46,7 @@ class PreparationQueue:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._pass_on()  # it was given just now
+                self._release()  # the turn had just been granted
             else:
                 self._forget(caller, turn)
             raise
@@ -58,8 +58,8 @@ class PreparationQueue:
             if not queue:
                 del self._waiting[caller]
 
-    def _pass_on(self) -> None:
-        """The next caller's first is next; that caller goes to the end."""
+    def _release(self) -> None:
+        """Grant the next caller's first waiter a turn; that caller goes to the end."""
         while self._waiting:
             others = (each for each in self._waiting if each != self._served)
             caller = next(others, self._served)
@@ -68,6 +68,6 @@ class PreparationQueue:
             if queue:
                 self._waiting[caller] = queue
             if not turn.done():
-                turn.set_result(None)  # `_busy` stays: nobody gets in between
+                turn.set_result(None)  # `_busy` stays True, so nothing gets in between
                 return
         self._busy = False

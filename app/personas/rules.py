@@ -1,4 +1,4 @@
-"""What the API says when a persona cannot serve."""
+"""API errors for personas that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.core import engine_errors as errors
 
 
 async def require_persona(catalogue: Catalogue, name: str) -> None:
-    """Returns when the persona is configured and its video is there."""
+    """Returns if the persona is configured and its video exists."""
     try:
         await asyncio.to_thread(catalogue.settings, name)
     except errors.PersonaMissing as error:
@@ -20,7 +20,7 @@ async def require_persona(catalogue: Catalogue, name: str) -> None:
 
 
 async def require_any_persona(catalogue: Catalogue) -> None:
-    """Returns when a session of some persona could begin now."""
+    """Returns if a session could start now with at least one persona."""
     try:
         await asyncio.to_thread(catalogue.require_usable)
     except errors.PersonaError as error:

@@ -1,4 +1,4 @@
-"""Writes down what sessions report of themselves, and tells those who wait for it."""
+"""Records session events and notifies those who wait for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SessionEvents:
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
         self._metrics = metrics
-        self.changed = asyncio.Event()  # set at the next transition; then there is a new one
+        self.changed = asyncio.Event()  # set at the next transition, then replaced
 
     async def ready(self, session_id: str, at: datetime) -> None:
         async with self._database.write() as session:
@@ -38,7 +38,7 @@ class SessionEvents:
         stats: dict[str, Any] | None,
         at: datetime | None = None,
     ) -> None:
-        """`at`: when it ended, if that was before now."""
+        """`at`: when the session ended, if that was before now."""
         failed = outcome.state is State.FAILED
         async with self._database.write() as session:
             moved = await SessionRepository(session).move(
@@ -57,10 +57,10 @@ class SessionEvents:
         self.notify()
 
     def observed(self, observations: dict[str, Any]) -> None:
-        """Add what sessions measured since they were last asked."""
+        """Add the observations of sessions since the last call."""
         self._metrics.observed.merge(observations)
 
     def notify(self) -> None:
-        """Wake everybody who waits for a change."""
+        """Wake everything that waits for a change."""
         self.changed.set()
         self.changed = asyncio.Event()

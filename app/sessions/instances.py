@@ -1,4 +1,4 @@
-"""Which process owns which session, and what becomes of the sessions of one that died."""
+"""Which process owns which session, and how the sessions of a dead process are reaped."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from app.sessions.repository import SessionRepository
 log = structlog.get_logger(__name__)
 
 BEAT_S = 3.0
-SILENCE_S = 15.0  # a process of another host that beats no more for so long is dead
+SILENCE_S = 15.0  # a process on another host counts as dead after this long without a heartbeat
 LOST = Outcome(FailureCode.LOST, "The process that ran the session died.")
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """When another process's heartbeat was last seen to change, by our own clock."""
+class _Heartbeat:
+    """The last heartbeat seen of another process, and when it changed by this host's clock."""
 
     heartbeat: float
     at: float
@@ -38,18 +38,18 @@ class _Heard:
 
 
 class Instance:
-    """This process among those that share the database."""
+    """This process among all that share the database."""
 
-    def __init__(self, database: Database, reports: SessionEvents) -> None:
+    def __init__(self, database: Database, events: SessionEvents) -> None:
         self._database = database
-        self._reports = reports
-        self._heard: dict[str, _Heard] = {}
+        self._events = events
+        self._heartbeats: dict[str, _Heartbeat] = {}
         self.id = f"ins_{secrets.token_hex(8)}"
-        self._looked_at = time.monotonic()
-        self.settled = False  # nothing that a dead process left is still shown as live
+        self._checked_at = time.monotonic()
+        self.settled = False  # True once no session of a dead process is still shown as live
 
     async def register(self) -> None:
-        """Enrol, and mark what dead processes left behind."""
+        """Insert this instance's row, and fail the sessions of dead processes."""
         process = psutil.Process()
         async with self._database.write() as session:
             InstanceRepository(session).add(
@@ -65,62 +65,62 @@ class Instance:
         await self.reap()
 
     async def beat(self) -> dict[str, EndReason]:
-        """Show that we live; returns our sessions that somebody, anywhere, asked to end."""
+        """Write a heartbeat; returns this process's sessions that any process asked to end."""
         async with self._database.write() as session:
             await InstanceRepository(session).beat(self.id)
             return await SessionRepository(session).asked_to_end(self.id)
 
     async def reap(self) -> None:
-        """Fail the sessions of every process that died."""
+        """Fail the sessions of every process that has died."""
         async with self._database.read() as session:
             owners = await InstanceRepository(session).others_with_sessions(self.id)
             self._excuse_outage(time.monotonic())
-            verdicts = {owner.id: self._lives(owner) for owner in owners}
-        dead = [owner for owner, lives in verdicts.items() if lives is False]
+            verdicts = {owner.id: self._is_alive(owner) for owner in owners}
+        dead = [owner for owner, alive in verdicts.items() if alive is False]
         if dead:
             await self._mark_lost(dead)
-        self.settled = self.settled or all(lives is not None for lives in verdicts.values())
+        self.settled = self.settled or all(alive is not None for alive in verdicts.values())
 
     async def deregister(self) -> None:
-        """Sign off: whatever is still shown as live is nobody's now."""
+        """Mark this instance as stopped, so that others reap what it still shows as live."""
         try:
             async with self._database.write() as session:
                 await InstanceRepository(session).stop(self.id)
         except Unhealthy:
-            log.warning("the database does not hear of our end; others will notice it")
+            log.warning("the shutdown could not be recorded; other processes will notice it")
 
     async def _mark_lost(self, instances: Iterable[str]) -> None:
         async with self._database.read() as session:
             lost = await SessionRepository(session).of_instances(instances)
         for session_id in lost:
             log.warning("session lost", session_id=session_id)
-            await self._reports.finished(session_id, LOST, None)
+            await self._events.finished(session_id, LOST, None)
 
-    def _lives(self, other: InstanceRow) -> bool | None:
-        """None while it cannot be told yet: a process of another host must be listened to."""
+    def _is_alive(self, other: InstanceRow) -> bool | None:
+        """None while undecided: a process on another host must be watched for a while."""
         if other.stopped_at is not None:
             return False
         if other.host == _host():
             return _runs(other.pid, other.process_started)
-        return self._listen(other.id, other.heartbeat_at.timestamp(), time.monotonic())
+        return self._check_heartbeat(other.id, other.heartbeat_at.timestamp(), time.monotonic())
 
     def _excuse_outage(self, at: float) -> None:
-        """Wait anew for everybody's heartbeat after a time in which we could not look.
+        """Restart the wait for every heartbeat after a time without access to the database.
 
-        Others could not write theirs then either: who first reaches a database that is back would
-        take all others for dead, whose calls go on.
+        The others could not write theirs either. Otherwise the first process to reach the database
+        again would take all others for dead, although their calls go on.
         """
-        if at - self._looked_at > 2 * BEAT_S:
-            self._heard = {
-                instance: replace(heard, at=at) for instance, heard in self._heard.items()
+        if at - self._checked_at > 2 * BEAT_S:
+            self._heartbeats = {
+                instance: replace(seen, at=at) for instance, seen in self._heartbeats.items()
             }
-        self._looked_at = at
+        self._checked_at = at
 
-    def _listen(self, instance: str, heartbeat: float, at: float) -> bool | None:
+    def _check_heartbeat(self, instance: str, heartbeat: float, at: float) -> bool | None:
         # Only changes count, so that the clocks of two hosts need not agree.
-        known = self._heard.get(instance)
+        known = self._heartbeats.get(instance)
         if known is None or known.heartbeat != heartbeat:
-            self._heard[instance] = _Heard(heartbeat, at, changed=known is not None)
+            self._heartbeats[instance] = _Heartbeat(heartbeat, at, changed=known is not None)
             return True if known is not None else None
         if at - known.at > SILENCE_S:
             return False
@@ -128,7 +128,7 @@ class Instance:
 
 
 def _host() -> str:
-    """Processes that see each other by number have the same: host name and process namespace."""
+    """Host name and process namespace: equal for processes that see each other's process ids."""
     namespace = Path("/proc/self/ns/pid")
     visible = str(namespace.readlink()) if namespace.is_symlink() else ""
     return f"{socket.gethostname()} {visible}".strip()
@@ -137,7 +137,7 @@ def _host() -> str:
 def _runs(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        # Start times are reckoned from the clock, which may be set between two readings.
+        # Start times derive from the clock, which may be set between two readings.
         same = abs(process.create_time() - started) < 5.0
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""How a session will get into its room: whose LiveKit, as whom, and hearing what."""
+"""Plans how a session joins its room: which LiveKit, which identity, which audio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDED_SOURCES = frozenset({"camera", "microphone"})
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """`token()` gives a token for one more attempt to join."""
+    """`token()` returns a token for another attempt to join."""
 
     livekit_url: str
     room: str
@@ -35,10 +35,10 @@ class Joining:
 
 
 def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> Joining:
-    """Reads the foreign token, or says how to make our own.
+    """Reads the caller's token, or arranges to issue one.
 
-    Raises LiveKitTokenRejected for a foreign token that cannot serve, ValidationFailed for audio
-    that cannot be.
+    Raises LiveKitTokenRejected for a caller's token that is unfit, ValidationFailed for audio
+    settings that contradict each other.
     """
     e2ee_key = wanted.e2ee.key.get_secret_value() if wanted.e2ee is not None else None
     if wanted.livekit is None:
@@ -74,18 +74,18 @@ def plan_joining(settings: Settings, session_id: str, wanted: CreateSession) -> 
 def resolve_audio(
     wanted: AudioBody, identity: str, agent: str | None, barge_in: bool = False
 ) -> AudioSpec:
-    """Decides `auto`: an agent's stream where one is known, else a microphone.
+    """Resolves `auto`: an agent's stream if an agent is known, otherwise a microphone.
 
-    `barge_in` is what counts where the caller says nothing of it.
+    `barge_in` applies if the request does not set it.
     """
     if identity in (wanted.participant, agent):
-        raise ValidationFailed("`audio` names the avatar itself as the one to follow.")
+        raise ValidationFailed("`audio` names the avatar itself as its source.")
     source = wanted.source
     if source == "auto":
         source = "track" if agent is None else "data_stream"
     if source == "track":
         if wanted.barge_in:
-            raise ValidationFailed("`audio.barge_in` is for `data_stream`, with an agent.")
+            raise ValidationFailed("`audio.barge_in` requires the source `data_stream`.")
         return AudioSpec(source, wanted.participant, None)
     if agent is None:
         raise ValidationFailed(
@@ -97,7 +97,7 @@ def resolve_audio(
 
 
 def _check_claims(claims: Claims, wanted: CreateSession) -> None:
-    """All but its time, of which LiveKit is the judge: our clock may be wrong."""
+    """Checks all but the token's times, which LiveKit judges: this clock may be wrong."""
     if claims.room != wanted.room:
         raise LiveKitTokenRejected("The token is not for the room that `room` names.")
     _check_name(claims.identity, "identity")
@@ -106,24 +106,24 @@ def _check_claims(claims: Claims, wanted: CreateSession) -> None:
     if wanted.identity is not None and wanted.identity != claims.identity:
         raise LiveKitTokenRejected("The token is not for the identity that `identity` names.")
     if not claims.may_join:
-        raise LiveKitTokenRejected("The token does not allow to join a room: set `roomJoin`.")
+        raise LiveKitTokenRejected("The token does not allow joining a room: set `roomJoin`.")
     if not claims.may_publish:
-        raise LiveKitTokenRejected("The token does not allow to publish: set `canPublish`.")
+        raise LiveKitTokenRejected("The token does not allow publishing: set `canPublish`.")
     if claims.hidden:
         raise LiveKitTokenRejected("The token hides the avatar: leave out `hidden`.")
     if claims.recorder:
         raise LiveKitTokenRejected(
-            "The token is a recorder's, with which a room shows as recorded: leave out `recorder`."
+            "The token is a recorder's, which marks the room as recorded: leave out `recorder`."
         )
     if claims.sources and not NEEDED_SOURCES.issubset(claims.sources):
         raise LiveKitTokenRejected(
-            "The token does not allow to publish picture and sound: set `canPublishSources` to "
+            "The token does not allow publishing video and audio: set `canPublishSources` to "
             "`camera` and `microphone`, in lower case, or leave it out."
         )
 
 
 def _check_name(value: str, what: str) -> None:
-    """Raises LiveKitTokenRejected for a name that a request could not give either."""
+    """Raises LiveKitTokenRejected for a name that a request could not contain either."""
     try:
         checked_name(value)
     except ValueError as error:
@@ -132,8 +132,8 @@ def _check_name(value: str, what: str) -> None:
 
 def _check_audio(claims: Claims, audio: AudioSpec) -> None:
     if not claims.may_subscribe and (audio.source == "track" or audio.barge_in):
-        raise LiveKitTokenRejected("The token does not allow to listen: set `canSubscribe`.")
+        raise LiveKitTokenRejected("The token does not allow subscribing: set `canSubscribe`.")
     if not claims.may_send_data and audio.source == "data_stream":
         raise LiveKitTokenRejected(
-            "The token does not allow to tell the agent what was heard: set `canPublishData`."
+            "The token does not allow reporting playback to the agent: set `canPublishData`."
         )

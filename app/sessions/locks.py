@@ -1,4 +1,4 @@
-"""Who does something to one avatar does it alone, within this process."""
+"""Serialises operations on one avatar within this process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 Key = tuple[str, str, str]
-"""LiveKit url, room, identity: contract.md, Sessions."""
+"""LiveKit URL, room, identity (docs/api.md, "Sessions")."""
 
 
 class KeyLocks:
-    """A lock for each key, there only while somebody holds it or waits for it."""
+    """A lock for each key, which exists only while it is held or waited for."""
 
     def __init__(self) -> None:
         self._locks: dict[Key, asyncio.Lock] = {}
@@ -23,7 +23,7 @@ class KeyLocks:
 
     @asynccontextmanager
     async def of(self, key: Key) -> AsyncIterator[None]:
-        """In the order of asking; other keys are not waited for."""
+        """Locks `key` in order of request; other keys are independent."""
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] += 1
         try:

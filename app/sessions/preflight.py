@@ -1,4 +1,4 @@
-"""What is asked of LiveKit before a session is made."""
+"""Checks with LiveKit before a session is created."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from app.rtc.sdk.validate import ask_livekit
 
 
 class Preflight:
-    """Whether a session may go to a LiveKit, and whether that would let it in."""
+    """Checks whether a session may use a LiveKit server, and whether that admits it."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
         self._targets = Targets(settings, self._has_keys)
 
     async def ask(self, livekit_url: str, token: str, *, external: bool) -> bool:
-        """Whether only public addresses will do for the joins that follow.
+        """Returns whether the following joins must use public addresses only.
 
         Raises Forbidden, LiveKitUnreachable, LiveKitTokenRejected.
         """
@@ -26,5 +26,5 @@ class Preflight:
         return public_only
 
     async def _has_keys(self) -> bool:
-        """A revoked one counts, as it does for whoever calls."""
+        """Revoked keys count, as they do when callers are authorised."""
         return bool(await list_keys(self._database))

@@ -1,4 +1,4 @@
-"""Every live session of this process: its task, its runner, and the one way it ends."""
+"""Every live session of this process: its task, its runner, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from app.session_types import EndReason, Outcome, SessionSpec, State
 log = structlog.get_logger(__name__)
 
 REPORT_AGAIN_S = 1.0
-RECORD_S = 2.0  # for which a session waits until what it reports is recorded
-CUT_OFF_S = 5.0  # for closing and recording, once a session was cut off
+RECORD_S = 2.0  # how long a session waits for its events to be recorded
+CUT_OFF_S = 5.0  # for closing and recording after a session was cancelled
 
 
 @dataclass(slots=True)
 class _Live:
     runner: SessionRunner
-    row: SessionRow  # as this process knows it, whether the database has heard of it or not
+    row: SessionRow  # as known here, even if not recorded yet
     task: asyncio.Task[None] = field(init=False)
-    recording: asyncio.Task[None] | None = None  # of its being ready
+    recording: asyncio.Task[None] | None = None  # of the `ready` event
 
 
 class Registry:
-    """Holds the tasks. A session that ended is forgotten here once it has been reported."""
+    """Holds the tasks. Forgets a session once its end has been recorded."""
 
     def __init__(
-        self, make_runner: Callable[[SessionSpec], SessionRunner], report: Reporter
+        self, make_runner: Callable[[SessionSpec], SessionRunner], reporter: Reporter
     ) -> None:
         self._make_runner = make_runner
-        self._report = report
+        self._reporter = reporter
         self._live: dict[str, _Live] = {}
 
     def spawn(self, spec: SessionSpec, row: SessionRow) -> None:
         """Start a session's task; returns at once."""
         live = _Live(self._make_runner(spec), row)
-        live.task = asyncio.create_task(self._live_through(live), name=f"session {spec.id}")
+        live.task = asyncio.create_task(self._run(live), name=f"session {spec.id}")
         self._live[spec.id] = live
 
     def known(self, session_id: str) -> SessionRow | None:
-        """The row of a session that runs here, or whose end is not recorded yet."""
+        """The row of a session that runs here or whose end is not recorded yet."""
         live = self._live.get(session_id)
         return live.row if live else None
 
     def stop(self, session_id: str, reason: EndReason) -> bool:
-        """Ask a session to end; False when it isn't running here."""
+        """Ask a session to end; False if it does not run here."""
         live = self._live.get(session_id)
         if live is None:
             return False
@@ -63,14 +63,14 @@ class Registry:
         return True
 
     def interrupt(self, session_id: str) -> None:
-        """Let a session fall silent, if it is running here."""
+        """Stop a session's speech, if the session runs here."""
         live = self._live.get(session_id)
         if live is None:
             return
         try:
             live.runner.interrupt()
         except Exception:
-            # One that is on its way out has closed what it would silence, and is silent.
+            # A session that is ending has closed its audio already, so it is silent.
             log.exception("session could not be interrupted", session_id=session_id)
 
     async def stats(self, session_id: str) -> dict[str, Any] | None:
@@ -78,12 +78,12 @@ class Registry:
         return await live.runner.stats() if live else None
 
     def report_observations(self) -> None:
-        """Report what live sessions have observed since the last time."""
+        """Report what live sessions observed since the last call."""
         for live in self._live.values():
-            self._report.observed(live.runner.observations())
+            self._reporter.observed(live.runner.observations())
 
-    async def gone(self, session_id: str, timeout_s: float) -> None:
-        """Wait until a session that is over has given its place back, if it ran here."""
+    async def wait_released(self, session_id: str, timeout_s: float) -> None:
+        """Wait until a session that ran here has released its place."""
         if session_id in self._live:
             await asyncio.wait({self._live[session_id].task}, timeout=timeout_s)
 
@@ -91,21 +91,21 @@ class Registry:
         return len(self._live)
 
     async def drain(self, timeout_s: float) -> None:
-        """End every session for shutdown; those not gone in time are cancelled."""
+        """End every session for shutdown; cancel those that take too long."""
         tasks = {live.task for live in self._live.values()}
         for live in self._live.values():
             live.runner.stop(EndReason.SHUTDOWN)
-        for patience_s in (timeout_s, CUT_OFF_S):
+        for limit_s in (timeout_s, CUT_OFF_S):
             if not tasks:
                 return
-            _, tasks = await asyncio.wait(tasks, timeout=patience_s)
+            _, tasks = await asyncio.wait(tasks, timeout=limit_s)
             for task in tasks:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _live_through(self, live: _Live) -> None:
+    async def _run(self, live: _Live) -> None:
         session_id, runner = live.row.id, live.runner
-        outcome = Outcome(EndReason.SHUTDOWN)  # what a cancelled task ends with
+        outcome = Outcome(EndReason.SHUTDOWN)  # for a cancelled task
         try:
             outcome = await runner.run(lambda: self._became_ready(live))
         except Exception as error:
@@ -114,14 +114,16 @@ class Registry:
         finally:
             stats: dict[str, Any] = {}
             try:
-                self._report.observed(runner.observations())
+                self._reporter.observed(runner.observations())
                 stats = await runner.stats()
-            except Exception:  # its end must be recorded all the same
-                log.exception("what an ended session measured is lost", session_id=session_id)
+            except Exception:  # the end must be recorded all the same
+                log.exception(
+                    "the measurements of an ended session are lost", session_id=session_id
+                )
             await self._finish(live, outcome, stats)
 
     async def _became_ready(self, live: _Live) -> None:
-        """Record it; a database that does not answer holds no session up."""
+        """Record it, but do not let a slow database delay the session."""
         at = now()
         if live.row.state == State.STARTING:
             live.row.state, live.row.ready_at = State.READY, at
@@ -131,7 +133,7 @@ class Registry:
     async def _record_ready(self, session_id: str, at: datetime) -> None:
         while True:
             try:
-                return await self._report.ready(session_id, at)
+                return await self._reporter.ready(session_id, at)
             except Unhealthy:
                 log.warning("session is ready, not recorded yet", session_id=session_id)
             except Exception:
@@ -140,23 +142,23 @@ class Registry:
             await asyncio.sleep(REPORT_AGAIN_S)
 
     async def _finish(self, live: _Live, outcome: Outcome, stats: dict[str, Any]) -> None:
-        """Report the end until the database has it: else its key would stay taken."""
+        """Report the end until the database has it; otherwise the key would stay taken."""
         session_id, at = live.row.id, now()
         _close(live.row, outcome, at)
         try:
-            if live.recording is not None:  # first things first, in the row's events as well
+            if live.recording is not None:  # keep the order in the row's events, too
                 await asyncio.wait({live.recording})
             while True:
                 try:
-                    return await self._report.finished(session_id, outcome, stats, at)
+                    return await self._reporter.finished(session_id, outcome, stats, at)
                 except Unhealthy:
                     log.warning("end of session not recorded yet", session_id=session_id)
                 except Exception:
                     log.exception("end of session not recorded", session_id=session_id)
-                    stats = {}  # of all that is written, only they can be unwritable
+                    stats = {}  # nothing else that is written can be unwritable
                 await asyncio.sleep(REPORT_AGAIN_S)
         finally:
-            # Cut off at shutdown, the row stays as it is; the next start-up marks it lost.
+            # If shutdown cancels this, the row stays as it is; the next start marks it lost.
             if live.recording is not None:
                 live.recording.cancel()
             self._live.pop(session_id, None)

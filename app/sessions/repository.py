@@ -1,4 +1,4 @@
-"""Every query about sessions. Runs in the caller's transaction; commits nothing."""
+"""Every query about sessions. Runs in the caller's transaction and commits nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SessionRepository:
         self._session = session
 
     async def add(self, row: SessionRow) -> None:
-        """Insert; raises IntegrityError when its key is already live."""
+        """Insert a row; raises IntegrityError if its key is already live."""
         self._session.add(row)
         await self._session.flush()
         self._log(row.id, None, State(row.state), row.created_at, None, "")
@@ -34,7 +34,7 @@ class SessionRepository:
         return await self._session.get(SessionRow, session_id)
 
     async def live_on(self, livekit_url: str, room: str, identity: str) -> SessionRow | None:
-        """The session that holds an avatar's key, if one is live."""
+        """The live session that holds an avatar's key, if any."""
         found = await self._session.scalars(
             select(SessionRow).where(
                 SessionRow.livekit_url == livekit_url,
@@ -46,7 +46,7 @@ class SessionRepository:
         return found.first()
 
     async def live_in(self, livekit_url: str, room: str) -> Sequence[SessionRow]:
-        """All sessions that are live in a room."""
+        """All live sessions in a room."""
         found = await self._session.scalars(
             select(SessionRow).where(
                 SessionRow.livekit_url == livekit_url,
@@ -59,7 +59,7 @@ class SessionRepository:
     async def page(
         self, state: State | None, limit: int, cursor: str | None
     ) -> tuple[Sequence[SessionRow], str | None]:
-        """The newest first, and the cursor of what follows."""
+        """Rows, newest first, and the cursor of the next page."""
         query = select(SessionRow).order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
         if state is not None:
             query = query.where(SessionRow.state == state)
@@ -79,7 +79,7 @@ class SessionRepository:
         detail: str = "",
         **values: Any,
     ) -> bool:
-        """Compare-and-set to `target`, with its event; False when the move isn't legal any more."""
+        """Compare-and-set to `target`, with its event; False if the move is no longer legal."""
         if not storable(session_id):
             return False
         state = await self._session.scalar(
@@ -99,7 +99,7 @@ class SessionRepository:
     async def of_instances(
         self, instances: Iterable[str], states: Iterable[State] = LIVE
     ) -> Sequence[str]:
-        """Ids of the sessions that these instances left in these states."""
+        """Ids of these instances' sessions that are in these states."""
         found = await self._session.scalars(
             select(SessionRow.id).where(
                 SessionRow.instance_id.in_(list(instances)), SessionRow.state.in_(list(states))
@@ -108,7 +108,7 @@ class SessionRepository:
         return found.all()
 
     async def asked_to_end(self, instance: str) -> dict[str, EndReason]:
-        """Sessions of an instance that somebody, in whatever process, asked to end, and why."""
+        """Sessions of an instance that any process asked to end, and why."""
         found = await self._session.execute(
             select(SessionRow.id, SessionEventRow.reason)
             .join(SessionEventRow, SessionEventRow.session_id == SessionRow.id)
@@ -156,18 +156,18 @@ def _cursor(row: SessionRow) -> str:
 
 
 def parse_cursor(cursor: str) -> tuple[datetime, str]:
-    """Where to go on. Callers make cursors up, too: any of them is refused here."""
+    """The position after which a page starts. Rejects cursors that callers made up."""
     try:
         at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None or not isinstance(session_id, str) or not storable(session_id):
             raise ValueError
-        # Only in UTC does a moment near the first or the last year fit both databases.
+        # Only in UTC do moments near the first or last year fit both databases.
         return moment.astimezone(UTC), session_id
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ValidationFailed("`cursor` is not one that a list of sessions gave.") from error
+        raise ValidationFailed("`cursor` does not come from a list of sessions.") from error
 
 
 def storable(text: str) -> bool:
-    """Whether both databases take a text: Postgres refuses NUL, and neither half a character."""
+    """Whether both databases can store `text`: Postgres rejects NUL, both reject surrogates."""
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

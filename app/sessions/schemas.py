@@ -1,4 +1,4 @@
-"""Bodies of the sessions API: contract.md, Sessions. Unknown fields are refused."""
+"""Bodies of the sessions API (docs/api.md, "Sessions"). Unknown fields are rejected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def checked_name(value: str) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise ValueError("must not contain half a character (a lone surrogate)") from error
+        raise ValueError("must not contain a lone surrogate (half a character)") from error
     if not 1 <= size <= MAX_NAME_BYTES:
         raise ValueError(f"must be 1 to {MAX_NAME_BYTES} bytes of UTF-8")
     return value
@@ -53,7 +53,7 @@ def _whole_text(value: SecretStr) -> SecretStr:
 def _small(value: JsonValue) -> JsonValue:
     try:
         size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (ValueError, RecursionError) as error:  # NaN, half a character, nested without end
+    except (ValueError, RecursionError) as error:  # NaN, a lone surrogate, endless nesting
         raise ValueError("must be plain JSON in UTF-8") from error
     if "\\u0000" in json.dumps(value):
         raise ValueError("must not contain a NUL character")
@@ -63,15 +63,15 @@ def _small(value: JsonValue) -> JsonValue:
 
 
 def _number(value: object) -> object:
-    """Only where JSON has a number: pydantic alone takes `true` and `"1"` for 1."""
+    """Accepts only JSON numbers: pydantic alone takes `true` and `"1"` for 1."""
     if isinstance(value, bool | str):
         raise ValueError("must be a number")
     return value
 
 
 def livekit_address(value: str) -> str:
-    """`ws` or `wss`, one form of the host, no path at the end: it is part of a key."""
-    parts = urlsplit(value)  # raises ValueError by itself for a broken address
+    """Normalises scheme, host and path, because the URL is part of a session's key."""
+    parts = urlsplit(value)  # raises ValueError for a malformed URL
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
         raise ValueError("must be a ws:// or wss:// URL")
     if "@" in parts.netloc or parts.query or parts.fragment:
@@ -109,8 +109,8 @@ class AudioBody(Body):
     agent: Name | None = Field(None, description="the agent's identity in `data_stream`")
     barge_in: StrictBool | None = Field(
         None,
-        description="in `data_stream`: whether people interrupt the avatar by beginning to speak "
-        "(only `participant`, if given); else as the service is configured",
+        description="in `data_stream`: whether people interrupt the avatar when they start to "
+        "speak (only `participant`, if given); by default as the service is configured",
     )
 
 
@@ -121,12 +121,12 @@ class LiveKitBody(Body):
 
 class EncryptionBody(Body):
     key: Annotated[SecretStr, AfterValidator(_whole_text)] = Field(
-        min_length=1, max_length=1024, description="that the room shares; never stored or shown"
+        min_length=1, max_length=1024, description="the room's shared key; never stored or shown"
     )
 
 
 class VideoBody(Body):
-    """Both or neither; without them the persona's own size."""
+    """Both or neither; without them the persona's own size applies."""
 
     width: Even | None = None
     height: Even | None = None
@@ -153,19 +153,21 @@ class CreateSession(Body):
 
     room: Name
     persona: Name
-    identity: Name | None = Field(None, description="`avatar`, or who `livekit.token` is for")
+    identity: Name | None = Field(
+        None, description="`avatar` by default, or the identity in `livekit.token`"
+    )
     audio: AudioBody = AudioBody()
-    livekit: LiveKitBody | None = Field(None, description="somebody else's LiveKit")
+    livekit: LiveKitBody | None = Field(None, description="another LiveKit server")
     e2ee: EncryptionBody | None = Field(None, description="for an end-to-end encrypted room")
     video: VideoBody = VideoBody()
     limits: LimitsBody = LimitsBody()
     metadata: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_small)] = Field(
-        None, description=f"yours, at most {MAX_METADATA_BYTES} bytes of JSON"
+        None, description=f"for your own use, at most {MAX_METADATA_BYTES} bytes of JSON"
     )
 
 
 def _or_empty(schema: dict[str, Any]) -> None:
-    """`?limit=` is as good as none, and the page says so."""
+    """Documents that `?limit=` counts as not given."""
     plain = {name: schema.pop(name) for name in ("type", "minimum", "maximum") if name in schema}
     schema.setdefault("anyOf", [plain]).append({"type": "string", "maxLength": 0})
 
@@ -187,11 +189,11 @@ class Listing(Body):
     cursor: Annotated[str | None, Empty] = Field(None, max_length=500)
 
 
-# What is stored is shown as it is: a rule for requests must not make a session unreadable.
+# Views do not validate what is stored: a rule for requests must not make a session unreadable.
 
 
 class AudioView(BaseModel):
-    source: Literal["track", "data_stream"] = Field(description="`auto` is decided by then")
+    source: Literal["track", "data_stream"] = Field(description="`auto` is already resolved")
     participant: str | None = None
     agent: str | None = None
     barge_in: bool = Field(False, exclude_if=lambda value: not value)
@@ -214,7 +216,7 @@ class ErrorView(BaseModel):
 
 
 class SessionView(BaseModel):
-    """A session as callers see it; never a token."""
+    """A session as callers see it, without any token."""
 
     id: str = Field(examples=["ses_1f0c6a5be23d4c7788aa0011"])
     state: State
@@ -258,7 +260,7 @@ class Segments(BaseModel):
 
 
 class SessionStats(BaseModel):
-    """The last 10 s; turns, interrupts and segments of the whole session."""
+    """Values of the last 10 s; turns, interrupts and segments of the whole session."""
 
     fps: float | None = None
     lateness_ms: Lateness = Lateness()
@@ -273,12 +275,12 @@ class SessionStats(BaseModel):
 
 class ViewerTokenRequest(Body):
     identity: Name | None = Field(
-        None, description="nobody's in the room, nor the agent's; made up when not given"
+        None, description="must be free in the room and not the agent's; generated by default"
     )
     name: Name | None = None
     can_publish: StrictBool = True
     can_publish_data: StrictBool = Field(
-        False, description="typed chat, but also what agents and avatars may be steered with"
+        False, description="for typed chat; it also lets the viewer control agents and avatars"
     )
 
 

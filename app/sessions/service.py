@@ -1,4 +1,4 @@
-"""The rules of sessions: who may start one, how they are awaited, and how they end."""
+"""The rules of sessions: how they are admitted, awaited and ended."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from app.telemetry.prometheus import Metrics
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 5
-POLL_S = 1.0  # how often a session of another process is looked at while it is waited for
+POLL_S = 1.0  # between reads of another process's session while waiting for it
 
 
 class Sessions:
-    """What endpoints call. `draining` is true from the first moment of a shutdown."""
+    """What endpoints call. `draining` is true as soon as a shutdown begins."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Sessions:
         catalogue: Catalogue,
         engine: Engine,
         registry: Registry,
-        reports: SessionEvents,
+        events: SessionEvents,
         metrics: Metrics,
         instance_id: str,
     ) -> None:
@@ -65,13 +65,13 @@ class Sessions:
         self._catalogue = catalogue
         self._engine = engine
         self._registry = registry
-        self._reports = reports
+        self._events = events
         self._metrics = metrics
         self._instance_id = instance_id
         self.preflight = Preflight(settings, database)
-        self._store = SessionStore(database, registry, reports)
+        self._store = SessionStore(database, registry, events)
         self._keys = KeyLocks()
-        self.takeovers = KeyLocks()  # one at a time sends an avatar away to take its place
+        self.takeovers = KeyLocks()  # one request at a time may replace an avatar
         self._reserved = 0
         self._none_reserved = asyncio.Event()
         self._none_reserved.set()
@@ -80,13 +80,13 @@ class Sessions:
     async def create(
         self, wanted: CreateSession, requested_at: float, caller: str = ""
     ) -> SessionRow:
-        """A row in `starting` and its task. Whatever is refused leaves neither."""
+        """Insert a row in `starting` and spawn its task. A refusal leaves neither behind."""
         self._require_open()
         session_id = f"ses_{secrets.token_hex(12)}"
         joining = plan_joining(self._settings, session_id, wanted)
         await require_persona(self._catalogue, wanted.persona)
-        # Whoever is about to begin the same avatar does so first: it is then a conflict, not a lack
-        # of places. While LiveKit is asked, which may take long, no place is kept from others.
+        # An earlier request for the same avatar goes first, so that this one fails as a conflict
+        # and not for lack of places. No place is reserved while LiveKit is asked: it may be slow.
         async with self._keys.of(joining.key):
             await self._require_free(joining)
             self._require_place()
@@ -101,25 +101,25 @@ class Sessions:
                 spec = _spec(row, joining, requested_at, public_only)
                 self._spawn(replace(spec, caller=caller), row)
         self._metrics.created.inc()
-        self._reports.notify()
+        self._events.notify()
         return row
 
     async def get(self, session_id: str) -> SessionRow:
-        """Also while the database does not answer, if the session runs here."""
+        """Works without the database too, if the session runs here."""
         return await self._store.get(session_id)
 
     async def page(self, wanted: Listing) -> tuple[Sequence[SessionRow], str | None]:
         return await self._store.page(wanted)
 
     async def started(self, session_id: str, timeout_s: float) -> SessionRow:
-        """The session as soon as it is no longer `starting`, or as it is when the time is over."""
+        """Wait until the session is no longer `starting`; return its row then, or at timeout."""
         return await self._until(session_id, lambda state: state != State.STARTING, timeout_s)
 
     async def ended(self, session_id: str, timeout_s: float) -> SessionRow:
-        """The session at its end, its place free again; or as it is when the time is over."""
+        """Wait until the session has ended and its place is free; return its row, or at timeout."""
         row = await self._until(session_id, lambda state: state.terminal, timeout_s)
-        if State(row.state).terminal:  # it is written a moment before its task is over
-            await self._registry.gone(session_id, timeout_s)
+        if State(row.state).terminal:  # recorded shortly before the task is over
+            await self._registry.wait_released(session_id, timeout_s)
         return row
 
     async def holder(self, key: Key) -> SessionRow | None:
@@ -132,7 +132,7 @@ class Sessions:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
-            changed = self._reports.changed
+            changed = self._events.changed
             row = await self.get(session_id)
             left = deadline - loop.time()
             if reached(State(row.state)) or left <= 0:
@@ -141,20 +141,20 @@ class Sessions:
                 await asyncio.wait_for(changed.wait(), min(left, POLL_S))
 
     async def delete(self, session_id: str, reason: EndReason = EndReason.DELETED) -> SessionRow:
-        """Ask it to end; its row, in `ending` or at its end. Idempotent."""
+        """Ask a session to end; returns its row, in `ending` or final. Idempotent."""
         row = await self._store.mark_ending(session_id, reason)
-        # A session of another process is stopped by its own housekeeping.
+        # A session of another process is stopped by that process's housekeeping.
         if self._registry.stop(session_id, reason) and row is self._registry.known(session_id):
-            self._reports.notify()  # the database, which would have told of it, does not answer
+            self._events.notify()  # the database is away, so no recorded event will do it
         return row
 
     async def interrupt(self, session_id: str) -> SessionRow:
-        """Let it fall silent; nothing happens to one that has ended."""
-        self._registry.interrupt(session_id)  # first: every millisecond is heard
+        """Stop a session's speech; no effect on one that has ended."""
+        self._registry.interrupt(session_id)  # first, because every millisecond is audible
         return await self.get(session_id)
 
     def report_observations(self) -> None:
-        """Bring `/metrics` up to date with what live sessions measured."""
+        """Update `/metrics` with what live sessions measured."""
         self._registry.report_observations()
 
     async def stats(self, session_id: str) -> dict[str, Any]:
@@ -166,9 +166,9 @@ class Sessions:
         return await admit_viewer(self._settings, self._store, row, wanted)
 
     async def drain(self) -> None:
-        """Take no more, and end all that live; those not gone in time are cut off."""
+        """Refuse new sessions and end all live ones; cancel those that take too long."""
         self.draining = True
-        await self._none_reserved.wait()  # at most as long as it takes to write a row
+        await self._none_reserved.wait()  # takes no longer than writing a row
         await self._registry.drain(self._settings.drain_s)
         await self._store.aclose()
 
@@ -193,7 +193,7 @@ class Sessions:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """A place among those that the engine can bear, until the session's task holds it."""
+        """Reserves a place in the engine's capacity until the session's task holds it."""
         self._require_open()
         self._require_place()
         self._reserved += 1

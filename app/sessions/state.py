@@ -1,4 +1,4 @@
-"""The legal moves of a session: forward only. Pure."""
+"""The legal state moves of a session, forward only. Pure."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ LIVE = tuple(state for state in State if not state.terminal)
 
 
 def sources(target: State) -> tuple[State, ...]:
-    """The states from which `target` may be reached."""
+    """The states from which `target` can be reached."""
     return tuple(state for state, targets in MOVES.items() if target in targets)

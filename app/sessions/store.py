@@ -1,7 +1,7 @@
-"""Rows of sessions, also while the database does not answer.
+"""Session rows, available even while the database does not answer.
 
-What runs in this process is known to it: such a session can be read, and asked to end, all the
-same. What happened to it is written down when the database is back.
+This process knows its own sessions, so it can read them and ask them to end without the database.
+Their events are recorded once the database is back.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from app.sessions.schemas import Listing
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_S = 2.0  # with a database that may not answer, where we know the answer ourselves
-DOUBT_S = 5.0  # for which it is asked whether a row was written, when the answer was lost
-LATE_S = 30.0  # after which nothing that it was told before is still under way
-UNKNOWN = "There is no session of that id."
-UNTOLD = Outcome(
-    FailureCode.INTERNAL, "The database went away while the session was made; nobody was told."
+PATIENCE_S = 2.0  # for the database, where this process knows the answer itself
+DOUBT_S = 5.0  # for finding out whether a row was written after the answer was lost
+LATE_S = 30.0  # after this, no earlier statement can still be under way
+UNKNOWN = "There is no session with that id."
+UNREPORTED = Outcome(
+    FailureCode.INTERNAL, "The database was lost while the session was created; nobody got its id."
 )
 
 
 class SessionStore:
-    def __init__(self, database: Database, registry: Registry, reports: SessionEvents) -> None:
+    def __init__(self, database: Database, registry: Registry, events: SessionEvents) -> None:
         self._database = database
         self._registry = registry
-        self._reports = reports
+        self._events = events
         self._background = BackgroundTasks()
 
     async def aclose(self) -> None:
         await self._background.aclose()
 
     async def insert(self, row: SessionRow) -> SessionRow:
-        """The row as it was written. Raises RoomConflict; Unhealthy where nothing was written.
+        """Write a row. Raises RoomConflict, or Unhealthy if nothing was written.
 
-        An answer that is lost on its way leaves open whether it was: the id, which is ours, tells.
+        After a lost answer to the commit, a read by id shows whether the row was written.
         """
         committing = False
         try:
@@ -63,17 +63,17 @@ class SessionStore:
             if not committing:
                 raise
             if (written := await self._written(row.id)) is None:
-                self.close_row(row.id, UNTOLD, after_s=LATE_S)
+                self.close_row(row.id, UNREPORTED, after_s=LATE_S)
                 raise
-            log.warning("the answer to a commit was lost; the row is there", session_id=row.id)
+            log.warning("the answer to a commit was lost; the row exists", session_id=row.id)
             return written
 
     async def get(self, session_id: str) -> SessionRow:
-        """From the database, else as this process knows it. Raises SessionNotFound, Unhealthy."""
+        """From the database, or as known here. Raises SessionNotFound, Unhealthy."""
         return await self._or_known(session_id, self._read(session_id))
 
     async def mark_ending(self, session_id: str, reason: EndReason) -> SessionRow:
-        """The row, in `ending` or at its end; raises as `get` does."""
+        """Returns the row, in `ending` or final; raises as `get` does."""
         return await self._or_known(session_id, self._move_to_ending(session_id, reason))
 
     async def holder(self, key: Key) -> SessionRow | None:
@@ -82,7 +82,7 @@ class SessionStore:
             return await SessionRepository(session).live_on(*key)
 
     async def live_in(self, livekit_url: str, room: str) -> Sequence[SessionRow]:
-        """All sessions that are live in a room."""
+        """All live sessions in a room."""
         async with self._database.read() as session:
             return await SessionRepository(session).live_in(livekit_url, room)
 
@@ -92,13 +92,13 @@ class SessionStore:
             return await repository.page(wanted.state, wanted.limit, wanted.cursor)
 
     def close_row(self, session_id: str, outcome: Outcome, *, after_s: float = 0.0) -> None:
-        """End a row that no task of ours stands behind, as soon as the database takes it."""
+        """End a row that has no task, as soon as the database answers."""
 
         async def close() -> None:
             await asyncio.sleep(after_s)
             while True:
                 try:
-                    return await self._reports.finished(session_id, outcome, {})
+                    return await self._events.finished(session_id, outcome, {})
                 except Unhealthy:
                     await asyncio.sleep(REPORT_AGAIN_S)
 
@@ -111,12 +111,12 @@ class SessionStore:
             return _found(await asked)
         task = asyncio.create_task(asked)
         await asyncio.wait({task}, timeout=PATIENCE_S)
-        # It may have ended meanwhile, and be known to the database alone.
+        # The session may have ended meanwhile, so that only the database knows it.
         known = self._registry.known(session_id)
         if known is None:
             return _found(await task)
         if not task.done():
-            task.add_done_callback(_heard)  # what it still does is right, if late
+            task.add_done_callback(_log_failure)  # its effect is right, only late
             return known
         if isinstance(task.exception(), Unhealthy):
             return known
@@ -133,12 +133,12 @@ class SessionStore:
             return await repository.get(session_id)
 
     async def _written(self, session_id: str) -> SessionRow | None:
-        """The row, if it is there; None if not, or if nobody says so in time."""
+        """The row, or None if it does not exist or the database does not say in time."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + DOUBT_S
         while loop.time() < give_up:
             try:
-                # One answer that it is not there is no proof: the commit may be on its way.
+                # One read without the row proves nothing: the commit may still be under way.
                 if (row := await self._read(session_id)) is not None:
                     return row
             except Unhealthy:
@@ -157,6 +157,6 @@ def _found(row: SessionRow | None) -> SessionRow:
     return row
 
 
-def _heard(task: asyncio.Task[SessionRow | None]) -> None:
+def _log_failure(task: asyncio.Task[SessionRow | None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.info("a late answer of the database", error=str(task.exception()))
+        log.info("the database answered late", error=str(task.exception()))

@@ -1,4 +1,4 @@
-"""Ways into a session's room for people, none of which takes somebody's place there."""
+"""Tokens with which people join a session's room without displacing another participant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def admit_viewer(
     """Raises LiveKitExternal, SessionOver, ValidationFailed, LiveKitUnreachable."""
     if row.external:
         raise LiveKitExternal(
-            "The session came with a token of somebody else's LiveKit; ask there for another."
+            "The session uses a token for a foreign LiveKit; ask its operator for a viewer's token."
         )
     if row.state == State.ENDING or State(row.state).terminal:
-        raise SessionOver("The session is over, and nobody is in its room: start another.")
+        raise SessionOver("The session is over and its room is empty: start another.")
     identity = wanted.identity or f"viewer-{secrets.token_hex(4)}"
     if wanted.identity is not None:
         await _require_free(settings, store, row, wanted.identity)
@@ -48,11 +48,11 @@ async def admit_viewer(
 async def _require_free(
     settings: Settings, store: SessionStore, row: SessionRow, identity: str
 ) -> None:
-    """LiveKit sends away whoever had an identity before, and agents and avatars go by theirs."""
+    """LiveKit disconnects an identity's earlier holder; agents and avatars go by identity."""
     live = await store.live_in(row.livekit_url, row.room)
     if any(identity == each.identity for each in [row, *live]):
-        raise ValidationFailed("`identity` is the avatar's own; it would be thrown out.")
+        raise ValidationFailed("`identity` is the avatar's; joining would disconnect the avatar.")
     if any(identity == each.audio.get("agent") for each in [row, *live]):
-        raise ValidationFailed("`identity` is the agent's; whoever has it speaks by the avatar.")
+        raise ValidationFailed("`identity` is the agent's; its holder speaks through the avatar.")
     if await is_in_room(settings, row.livekit_url, row.room, identity):
-        raise ValidationFailed("`identity` is in the room already, and would be thrown out.")
+        raise ValidationFailed("`identity` is already in the room and would be disconnected.")

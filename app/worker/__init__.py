@@ -1,1 +1,1 @@
-"""The service split up: the API here, sessions in hosts, the engine in a process of its own."""
+"""The split service: the API in this process, sessions in workers, the engine in its own."""

@@ -1,4 +1,4 @@
-"""`python -m app.worker ROLE NAME FD`: what the service starts; not for people."""
+"""`python -m app.worker ROLE NAME FD`, which the service runs; not for people."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ async def _host(settings: Settings, channel: Channel, **job: Any) -> None:
 
 
 async def _engine(settings: Settings, channel: Channel, path: str) -> None:
-    """Until the channel closes, or a fault that only another process can cure."""
+    """Serve until the channel closes, or until a fault that only a new process can cure."""
     from engine.remote.engine_server import EngineServer
 
-    gone = asyncio.create_task(channel.receive())
+    closed = asyncio.create_task(channel.receive())
     server = None
     try:
         server = EngineServer(settings.engine_config(), Path(path))
         starting = asyncio.create_task(asyncio.to_thread(server.start))
-        await asyncio.wait({starting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, closed}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            os._exit(0)  # the service has ended meanwhile, and nothing stops a warm-up's thread
+            os._exit(0)  # the service has ended, and nothing else stops the warm-up's thread
         starting.result()
     except (BackendUnavailable, OSError) as error:
         channel.send(did="refused", detail=str(error))
         await channel.aclose()
         return
     channel.send(did="started")
-    over = asyncio.create_task(asyncio.to_thread(server.wait))
-    await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+    stopped = asyncio.create_task(asyncio.to_thread(server.wait))
+    await asyncio.wait({stopped, closed}, return_when=asyncio.FIRST_COMPLETED)
     if server.fault is not None:
         channel.send(did="failed", detail=server.fault)
     await channel.aclose()

@@ -1,4 +1,4 @@
-"""Lines of JSON between the service and one of its processes, over a pair of sockets."""
+"""JSON lines between the service and one of its processes, over a socket pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_LINE = 1 << 20
 
 
 class Channel:
-    """One end."""
+    """One end of the connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -24,12 +24,12 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=connection, limit=LONGEST_LINE))
 
     def send(self, **message: Any) -> None:
-        """Lost without a word when the other end is gone."""
+        """Dropped silently if the other end has closed."""
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next message; None when the other end is gone."""
+        """The next message; None once the other end has closed."""
         with suppress(OSError):
             if line := await self._reader.readline():
                 message: dict[str, Any] = json.loads(line)
@@ -37,12 +37,12 @@ class Channel:
         return None
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Until the other end is gone."""
+        """Messages until the other end closes."""
         while (message := await self.receive()) is not None:
             yield message
 
     async def aclose(self) -> None:
-        """Idempotent."""
+        """Close this end. Idempotent."""
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()

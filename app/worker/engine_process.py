@@ -1,4 +1,4 @@
-"""The engine's process, as the service sees it: kept alive, watched, counted."""
+"""The engine's process as seen by the service: supervised and restarted."""
 
 from __future__ import annotations
 
@@ -19,57 +19,56 @@ from engine.serving.restarts import RESTARTING
 
 log = structlog.get_logger(__name__)
 
-PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between one life of the engine and the next
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between the end of an engine process and the next start
 STARTING = "The engine's process is being started again."
 
 
 class EngineProcess:
-    """Starts the engine's process, and starts it again when it ends.
+    """Starts the engine's process, and restarts it whenever it ends.
 
-    Sessions that lived on one that ended have failed (`engine_error`); new ones are taken as soon
-    as the next is warm.
+    Its sessions then fail with `engine_error`; new ones are admitted once the next process is warm.
     """
 
     def __init__(self, settings: Settings, path: Path) -> None:
         self._settings = settings
         self._path = path
         self._child: Child | None = None
-        self._keeping: asyncio.Task[None] | None = None
-        self.refusal: str | None = None  # why it could not be started again
+        self._supervision: asyncio.Task[None] | None = None
+        self.refusal: str | None = None  # why the last restart failed
         self.restarts = 0
 
     async def start(self) -> None:
-        """Until it is warm. Raises BackendUnavailable, with the command that mends it."""
+        """Returns once the engine is warm. Raises BackendUnavailable, with its remedy."""
         self._child = await self._spawn()
-        self._keeping = asyncio.create_task(self._keep(self._child), name="engine")
+        self._supervision = asyncio.create_task(self._supervise(self._child), name="engine")
 
     async def aclose(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
         if self._child is not None:
             await self._child.aclose(LEAVE_S)
 
     async def _spawn(self) -> Child:
         return await Child.start("engine", "engine", self._settings, path=str(self._path))
 
-    async def _keep(self, child: Child) -> None:
+    async def _supervise(self, child: Child) -> None:
         while True:
             try:
                 async for message in child.channel.messages():
                     log.error("engine failed", detail=message["detail"])
             except Exception:
-                log.exception("the engine's process sent nonsense and is ended")
+                log.exception("the engine's process sent an invalid message and is stopped")
             try:
                 await child.aclose(LEAVE_S)
             except Exception:
-                log.exception("the engine's process did not end in order")
+                log.exception("the engine's process did not stop cleanly")
             log.error("engine process ended", pid=child.pid)
-            self._child = child = await self._started_again()
+            self._child = child = await self._restart()
             self.restarts += 1
 
-    async def _started_again(self) -> Child:
-        """The next engine process, however many attempts that takes."""
+    async def _restart(self) -> Child:
+        """A new engine process, after as many attempts as it takes."""
         backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
         while True:
             await asyncio.sleep(backoff.next_s())
@@ -84,17 +83,17 @@ class EngineProcess:
 
 
 class WatchedEngine:
-    """What the control plane asks of the engine, of hosts and engine together."""
+    """The engine as the control plane sees it: the engine's process and the workers."""
 
     def __init__(
         self,
         process: EngineProcess,
         settings: Settings,
         path: Path,
-        hosts: WorkerPool,
+        workers: WorkerPool,
     ) -> None:
         self._process = process
-        self._hosts = hosts
+        self._workers = workers
         self._pool = EnginePool(
             settings.engine_config(), painter=lambda deliver: RemoteRenderer(path, deliver)
         )
@@ -121,10 +120,10 @@ class WatchedEngine:
 
     @property
     def no_worker(self) -> str | None:
-        return self._hosts.fault
+        return self._workers.fault
 
     def beat_age_s(self) -> float:
-        return max(self._pool.beat_age_s(), self._hosts.beat_age_s())
+        return max(self._pool.beat_age_s(), self._workers.beat_age_s())
 
     def stats(self) -> EngineStats:
         stats = self._pool.stats()

@@ -1,4 +1,4 @@
-"""A session host: some of the service's sessions on an event loop of their own."""
+"""A session host: runs some of the service's sessions in a worker process."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from engine.serving.pool import EnginePool
 log = structlog.get_logger(__name__)
 
 BEAT_S = 0.5
-UNBOUNDED = 1000  # streams: how many there may be is decided before a session comes here
+UNBOUNDED = 1000  # streams: admission is decided before a session gets here
 
 
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
-    """Until the channel closes; then every session leaves its room."""
+    """Run sessions until the channel closes, then let them leave their rooms."""
     asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
     catalogue = Catalogue.of(settings)
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
@@ -42,15 +42,17 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
     )
     try:
         async with AsyncExitStack() as exits:
-            stage = await exits.enter_async_context(open_resources(settings, catalogue, pool))
+            resources = await exits.enter_async_context(open_resources(settings, catalogue, pool))
             channel.send(did="started")
-            house = SessionHost(settings, stage, channel)
-            found = exits.enter_context(watch_loop_lag())
-            beating = asyncio.create_task(repeat("the beat", BEAT_S, lambda: house.beat(found)))
+            session_host = SessionHost(settings, resources, channel)
+            lag = exits.enter_context(watch_loop_lag())
+            beating = asyncio.create_task(
+                repeat("the heartbeat", BEAT_S, lambda: session_host.beat(lag))
+            )
             async for message in channel.messages():
-                await house.obey(message)
+                await session_host.handle(message)
             beating.cancel()
-            await house.leave(settings.drain_s)
+            await session_host.drain(settings.drain_s)
     except BackendUnavailable as error:
         channel.send(did="refused", detail=str(error))
     finally:
@@ -59,35 +61,35 @@ async def host(settings: Settings, channel: Channel, engine: str) -> None:
 
 
 class SessionHost:
-    """The sessions of this process."""
+    """The sessions of this worker process."""
 
-    def __init__(self, settings: Settings, stage: SessionResources, channel: Channel) -> None:
+    def __init__(self, settings: Settings, resources: SessionResources, channel: Channel) -> None:
         self._settings = settings
-        self._stage = stage
+        self._resources = resources
         self._channel = channel
         self._live: dict[str, tuple[RoomSession, asyncio.Task[None]]] = {}
 
-    async def obey(self, message: dict[str, Any]) -> None:
-        """Do what the service asks. A command that fails is one session's business: the process,
-        and every other session in it, goes on."""
+    async def handle(self, message: dict[str, Any]) -> None:
+        """Run a command. A failing command affects its own session only; this process and all its
+        other sessions go on."""
         try:
-            await self._do(message)
+            await self._run_command(message)
         except Exception:
             log.exception("command failed", command=message.get("do"), session_id=_id_of(message))
             if message.get("do") == "start":
                 outcome = outcome_body(Outcome.of_fault())
-                self._tell(_id_of(message), "ended", outcome=outcome)
+                self._send(_id_of(message), "ended", outcome=outcome)
 
-    async def _do(self, message: dict[str, Any]) -> None:
+    async def _run_command(self, message: dict[str, Any]) -> None:
         if message["do"] == "start":
             spec = spec_of(message["spec"], self._settings)
-            session = RoomSession(spec, self._stage)
-            task = asyncio.create_task(self._live_through(spec.id, session), name=spec.id)
+            session = RoomSession(spec, self._resources)
+            task = asyncio.create_task(self._run_session(spec.id, session), name=spec.id)
             self._live[spec.id] = (session, task)
             return
         live = self._live.get(message["id"])
         if live is None:
-            return  # it ended meanwhile, which has been told
+            return  # it has ended and said so
         session, task = live
         match message["do"]:
             case "stop":
@@ -97,26 +99,26 @@ class SessionHost:
             case "interrupt":
                 session.interrupt()
             case "stats":
-                self._tell(message["id"], "stats", stats=await session.stats())
+                self._send(message["id"], "stats", stats=await session.stats())
 
-    async def beat(self, found: LoopLag) -> None:
-        """Show that the loop turns, and hand in what was observed meanwhile."""
-        self._channel.send(did="beat", pulse=found.body())
+    async def beat(self, lag: LoopLag) -> None:
+        """Send a heartbeat, which shows that the loop runs, and the latest observations."""
+        self._channel.send(did="beat", pulse=lag.body())
         for session_id, (session, _) in list(self._live.items()):
-            self._tell(session_id, "observed", observations=session.observations())
+            self._send(session_id, "observed", observations=session.observations())
 
-    async def leave(self, patience_s: float) -> None:
-        """Nobody asks for these sessions any more."""
+    async def drain(self, timeout_s: float) -> None:
+        """End every session, waiting up to `timeout_s`."""
         for session, _ in self._live.values():
             session.stop(EndReason.SHUTDOWN)
         tasks = [task for _, task in self._live.values()]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _live_through(self, session_id: str, session: RoomSession) -> None:
+    async def _run_session(self, session_id: str, session: RoomSession) -> None:
         async def on_ready() -> None:
-            self._tell(session_id, "ready")
+            self._send(session_id, "ready")
 
         outcome = Outcome(EndReason.SHUTDOWN)
         try:
@@ -129,15 +131,17 @@ class SessionHost:
             last: dict[str, Any] = {}
             try:
                 last = {"stats": await session.stats(), "observations": session.observations()}
-            except Exception:  # its end must be told all the same
-                log.exception("what an ended session measured is lost", session_id=session_id)
-            self._tell(session_id, "ended", outcome=outcome_body(outcome), **last)
+            except Exception:  # the end must be reported all the same
+                log.exception(
+                    "the measurements of an ended session are lost", session_id=session_id
+                )
+            self._send(session_id, "ended", outcome=outcome_body(outcome), **last)
 
-    def _tell(self, session_id: str, did: str, **more: Any) -> None:
+    def _send(self, session_id: str, did: str, **more: Any) -> None:
         self._channel.send(did=did, id=session_id, **more)
 
 
 def _id_of(message: dict[str, Any]) -> str:
-    """The session that a command is about, however malformed the command is."""
+    """The session that a command refers to, even if the command is malformed."""
     spec = message.get("spec")
     return str(message.get("id") or (spec.get("id") if isinstance(spec, dict) else None))

@@ -1,4 +1,4 @@
-"""What a session is asked to be and how it ended, as JSON."""
+"""Session specs, outcomes and loop lag as JSON between the service and its workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLAIN = (
 
 
 def spec_body(spec: SessionSpec) -> dict[str, Any]:
-    """A token goes along only where it is the caller's; a host makes ours by itself."""
+    """Includes the token only if it is the caller's; workers issue the service's own."""
     body: dict[str, Any] = {name: getattr(spec, name) for name in _PLAIN}
     for name in ("audio", "video", "limits"):
         body[name] = asdict(getattr(spec, name))
@@ -35,13 +35,13 @@ def spec_of(body: dict[str, Any], settings: Settings) -> SessionSpec:
     fields = {name: body[name] for name in _PLAIN}
     audio, limits, token = AudioSpec(**body["audio"]), Limits(**body["limits"]), body["token"]
 
-    def made() -> str:
+    def own_token() -> str:
         names = body["id"], body["room"], body["identity"]
         return avatar_token(settings, *names, audio, limits)
 
     return SessionSpec(
         **fields,
-        token=made if token is None else lambda: str(token),
+        token=own_token if token is None else lambda: str(token),
         audio=audio,
         video=VideoSpec(**body["video"]),
         limits=limits,

@@ -1,4 +1,4 @@
-"""A process of the service: started with a job, spoken to over a channel, ended by its closing."""
+"""A child process of the service: given a job, controlled over a channel, stopped by closing it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 
 Role = Literal["engine", "host"]
 
-LEAVE_S = 5.0  # for a process that has nothing left to do
+LEAVE_S = 5.0  # for an idle process to exit
 
 
 class Child:
-    """The service's side of it."""
+    """The service's side of a child process."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
         self._process = process
@@ -36,17 +36,17 @@ class Child:
 
     @classmethod
     async def start(cls, role: Role, name: str, settings: Settings, **job: Any) -> Child:
-        """Until it says that it works. Raises BackendUnavailable; nothing stays behind then.
+        """Returns once the process reports that it works.
 
-        It gets the settings and the job as its first message, so that no secret of them shows in a
-        list of processes.
+        Its settings and job go through the channel, so that no secret shows in a process list.
+        Raises BackendUnavailable, after cleaning up.
         """
         child = await cls._spawn(role, name)
         try:
             child.channel.send(settings=plain(settings), job=job)
             message = await child.channel.receive()
             if message is None or message["did"] != "started":
-                detail = f"The process of {name} ended at its start; its log says more."
+                detail = f"The process of {name} exited during startup; its log says more."
                 raise BackendUnavailable(message["detail"] if message else detail)
         except BaseException:
             await child.aclose(LEAVE_S)
@@ -56,7 +56,7 @@ class Child:
 
     @classmethod
     async def _spawn(cls, role: Role, name: str) -> Child:
-        """Raises BackendUnavailable where the system has no process, file or thread to give."""
+        """Raises BackendUnavailable if the system is out of processes, files or threads."""
         try:
             ours, its = socket.socketpair()
         except OSError as error:
@@ -68,21 +68,21 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     stderr=stderr_for_children(),
                     pass_fds=[its.fileno()],
-                    start_new_session=True,  # Ctrl-C is for the service, which ends it in order
+                    start_new_session=True,  # Ctrl-C goes to the service, which stops it cleanly
                 )
             return cls(process, await Channel.on(ours))
         except BaseException as error:
-            ours.close()  # a process that runs already sees that, and ends
-            # Python starts a thread to wait for the process: RuntimeError where none is left.
+            ours.close()  # a process that already runs notices and exits
+            # Python waits for the process in a thread: RuntimeError if none can be started.
             if isinstance(error, OSError | RuntimeError):
                 raise _refused(name, error) from error
             raise
 
-    async def aclose(self, patience_s: float) -> None:
-        """Close the channel, at which it leaves; kill it when it does not. Idempotent."""
+    async def aclose(self, timeout_s: float) -> None:
+        """Close the channel, on which the process exits; kill it if it does not. Idempotent."""
         await self.channel.aclose()
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self._process.wait()
         self.kill()
         await self._process.wait()
@@ -95,14 +95,14 @@ class Child:
 def _refused(name: str, error: Exception) -> BackendUnavailable:
     reason = getattr(error, "strerror", None) or str(error)
     return BackendUnavailable(
-        f"The system gives no process for {name}: {reason}.",
-        "Raise its limits of processes, open files and memory (ulimit -u, -n, -v; in a container "
+        f"The system cannot start a process for {name}: {reason}.",
+        "Raise its limits on processes, open files and memory (ulimit -u, -n, -v; in a container "
         "--pids-limit).",
     )
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as JSON that `settings_of` takes, the secret included."""
+    """Settings as JSON for `settings_of`, including the secret."""
     fields = settings.model_dump(mode="json")
     fields["livekit_api_secret"] = settings.livekit_api_secret.get_secret_value()
     names = {name: info.validation_alias or name for name, info in Settings.model_fields.items()}
@@ -110,5 +110,5 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def settings_of(fields: dict[str, Any]) -> Settings:
-    """The settings that the service has, whatever this process's environment says."""
+    """The service's settings, regardless of this process's environment."""
     return Settings(_env_file=None, **fields)

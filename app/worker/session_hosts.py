@@ -1,4 +1,4 @@
-"""The session hosts of a service: who gets the next session, who is replaced."""
+"""The pool of worker processes: places sessions and replaces workers."""
 
 from __future__ import annotations
 
@@ -14,161 +14,161 @@ from app.config import Settings
 from app.process.background import BackgroundTasks, repeat
 from app.session_types import FailureCode, Outcome
 from app.telemetry.loop_lag import LoopLag
-from app.worker.hosted import WorkerSession
 from app.worker.messages import spec_body
 from app.worker.process import LEAVE_S, Child
+from app.worker.worker_session import WorkerSession
 from engine.core.backoff import Backoff
 from engine.core.engine_errors import reason_of
 
 log = structlog.get_logger(__name__)
 
 SESSIONS_A_LIFE = 500
-"""A host that began so many takes no more, and is replaced: LiveKit's library keeps a little of
-every room (docs/benchmarks.md, Nothing left behind)."""
+"""A worker that has begun this many sessions takes no more and is replaced: LiveKit's library keeps
+a little memory of every room (docs/lab/memory.md, "What a long-lived process keeps")."""
 
-STUCK_S = 15.0  # a host whose loop has not turned for so long is killed
+STUCK_S = 15.0  # a worker whose loop has not run for this long is killed
 WATCH_S = 1.0
-PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0  # before a host that did not start is started again
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0  # between attempts to start a worker
 LOST = "The process that ran the session ended."
 REPLACED = "The process that runs sessions ended; another is being started."
 
 
 class Worker:
-    """One process of sessions."""
+    """One worker process and its sessions."""
 
     def __init__(self, name: str, child: Child) -> None:
         self.name = name
         self.child = child
-        self.pulse = LoopLag()
+        self.lag = LoopLag()
         self.sessions: dict[str, WorkerSession] = {}
         self.begun = 0
-        self.heard_at = time.monotonic()
+        self.last_seen = time.monotonic()
 
     def begin(self, session: WorkerSession, *, waited_s: float) -> None:
-        """`waited_s`: how long the session has waited for this host."""
+        """`waited_s`: how long the session has waited for this worker."""
         self.begun += 1
         self.sessions[session.spec.id] = session
         spec = replace(session.spec, waited_s=waited_s)
         self.child.channel.send(do="start", spec=spec_body(spec))
 
-    def tell(self, do: str, session_id: str, **more: Any) -> None:
+    def send(self, do: str, session_id: str, **more: Any) -> None:
         self.child.channel.send(do=do, id=session_id, **more)
 
     async def listen(self) -> None:
-        """Until it ends; its sessions have then ended, too."""
+        """Handle events until the process ends; its sessions end with it."""
         try:
             async for message in self.child.channel.messages():
-                self.heard_at = time.monotonic()
-                self._hear(message)
+                self.last_seen = time.monotonic()
+                self._handle(message)
         except Exception:
-            log.exception("a session host sent nonsense and is ended", host=self.name)
+            log.exception("a session host sent an invalid message and is killed", host=self.name)
             self.child.kill()
         for session in self.sessions.values():
             session.end(Outcome(FailureCode.LOST, LOST))
         self.sessions.clear()
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if "pulse" in message:
-            self.pulse = LoopLag.of(message["pulse"])
+            self.lag = LoopLag.of(message["pulse"])
         session = self.sessions.get(message.get("id", ""))
         if session is not None:
-            session.told(message)
+            session.handle(message)
             if message["did"] == "ended":
                 del self.sessions[session.spec.id]
 
 
 class WorkerPool:
-    """As many as were asked for, each replaced when it ends or has served long enough."""
+    """Keeps `settings.hosts` workers running; replaces each when it ends or has served its time."""
 
     def __init__(self, settings: Settings, engine: Path, *, life: int = SESSIONS_A_LIFE) -> None:
         self._settings = settings
         self._engine = engine
         self._life = life
         self._serving: list[Worker] = []
-        self._retired: set[Worker] = set()  # they take no more; some have sessions still
+        self._retired: set[Worker] = set()  # take no new sessions; some still run old ones
         self._changed = asyncio.Event()
         self._tasks = BackgroundTasks()
         self._count = 0
-        self._trouble: str | None = None  # why the last one ended or did not start
+        self._trouble: str | None = None  # why the last worker ended or did not start
 
     async def start(self) -> None:
-        """Raises BackendUnavailable if one of them does not start."""
-        hiring = [asyncio.create_task(self._spawn()) for _ in range(self._settings.hosts)]
+        """Raises BackendUnavailable if one of the workers does not start."""
+        spawning = [asyncio.create_task(self._spawn()) for _ in range(self._settings.hosts)]
         try:
-            await asyncio.gather(*hiring)
+            await asyncio.gather(*spawning)
         finally:
-            for task in hiring:
+            for task in spawning:
                 task.cancel()
-            await asyncio.gather(*hiring, return_exceptions=True)
-        self._tasks.start(repeat("the watch over session hosts", WATCH_S, self._look_after))
+            await asyncio.gather(*spawning, return_exceptions=True)
+        self._tasks.start(repeat("the watch over session hosts", WATCH_S, self._reap))
 
     @property
     def fault(self) -> str | None:
-        """Why no session can be run now; None while one can."""
+        """Why no session can run now; None if one can."""
         return None if self._serving else self._trouble
 
     async def place(self) -> Worker:
-        """The host with the fewest sessions; waits while there is none."""
+        """The worker with the fewest sessions; waits until there is one."""
         while not self._serving:
             self._changed.clear()
             await self._changed.wait()
-        host = min(self._serving, key=lambda each: len(each.sessions))
-        if host.begun >= self._life:
-            self._retire(host)
+        worker = min(self._serving, key=lambda each: len(each.sessions))
+        if worker.begun >= self._life:
+            self._retire(worker)
             return await self.place()
-        return host
+        return worker
 
     def beat_age_s(self) -> float:
-        """Seconds since the most silent host showed that its loop turns."""
+        """Seconds since the most silent worker last sent anything."""
         now = time.monotonic()
-        return max((now - host.heard_at for host in self._serving), default=0.0)
+        return max((now - worker.last_seen for worker in self._serving), default=0.0)
 
     def worker_lag(self) -> dict[str, LoopLag]:
-        return {host.name: host.pulse for host in (*self._serving, *self._retired)}
+        return {worker.name: worker.lag for worker in (*self._serving, *self._retired)}
 
     def pids(self) -> list[int]:
-        return [host.child.pid for host in (*self._serving, *self._retired)]
+        return [worker.child.pid for worker in (*self._serving, *self._retired)]
 
     async def aclose(self) -> None:
-        """Every session leaves its room, every host ends."""
+        """End every session, then every worker."""
         await self._tasks.aclose()
-        hosts = (*self._serving, *self._retired)
-        patience_s = self._settings.drain_s + LEAVE_S
-        await asyncio.gather(*(host.child.aclose(patience_s) for host in hosts))
+        workers = (*self._serving, *self._retired)
+        timeout_s = self._settings.drain_s + LEAVE_S
+        await asyncio.gather(*(worker.child.aclose(timeout_s) for worker in workers))
 
     async def _spawn(self) -> None:
         self._count += 1
         name = f"host-{self._count}"
         child = await Child.start("host", name, self._settings, engine=str(self._engine))
-        host = Worker(name, child)
-        self._serving.append(host)
+        worker = Worker(name, child)
+        self._serving.append(worker)
         self._trouble = None
         self._changed.set()
-        self._tasks.start(self._attend(host))
+        self._tasks.start(self._supervise(worker))
 
-    async def _attend(self, host: Worker) -> None:
-        """Listen to a host until it ends; have another in its place unless it was retired."""
-        await host.listen()
-        if host in self._serving:
-            self._serving.remove(host)
-            self._retired.add(host)
+    async def _supervise(self, worker: Worker) -> None:
+        """Listen to a worker until it ends; replace it unless it was retired."""
+        await worker.listen()
+        if worker in self._serving:
+            self._serving.remove(worker)
+            self._retired.add(worker)
             self._trouble = REPLACED
-            log.error("session host ended", host=host.name)
+            log.error("session host ended", host=worker.name)
             self._tasks.start(self._replace())
         try:
-            await host.child.aclose(LEAVE_S)
+            await worker.child.aclose(LEAVE_S)
         finally:
-            self._retired.discard(host)
+            self._retired.discard(worker)
 
-    def _retire(self, host: Worker) -> None:
-        """Let it finish what it has; another takes what comes."""
-        self._serving.remove(host)
-        self._retired.add(host)
-        log.info("session host retires", begun=host.begun, sessions=len(host.sessions))
+    def _retire(self, worker: Worker) -> None:
+        """Let a worker finish its sessions while another takes the new ones."""
+        self._serving.remove(worker)
+        self._retired.add(worker)
+        log.info("session host retires", begun=worker.begun, sessions=len(worker.sessions))
         self._tasks.start(self._replace())
 
     async def _replace(self) -> None:
-        """Start another host, however many attempts that takes."""
+        """Start another worker, with as many attempts as it takes."""
         backoff = Backoff(PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
@@ -178,10 +178,10 @@ class WorkerPool:
                 log.error("session host did not start; trying again", detail=self._trouble)
             await asyncio.sleep(backoff.next_s())
 
-    async def _look_after(self) -> None:
-        for host in [*self._serving, *self._retired]:
-            if time.monotonic() - host.heard_at > STUCK_S:
-                log.error("session host is stuck and gets killed", pid=host.child.pid)
-                host.child.kill()
-        for host in [host for host in self._retired if not host.sessions]:
-            await host.child.aclose(LEAVE_S)
+    async def _reap(self) -> None:
+        for worker in [*self._serving, *self._retired]:
+            if time.monotonic() - worker.last_seen > STUCK_S:
+                log.error("session host is stuck and is killed", pid=worker.child.pid)
+                worker.child.kill()
+        for worker in [worker for worker in self._retired if not worker.sessions]:
+            await worker.child.aclose(LEAVE_S)

@@ -1,4 +1,4 @@
-"""What sessions run on where the service is split up."""
+"""What sessions run on in the split service."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from app.config import Settings
 from app.personas.catalogue import Catalogue
 from app.runtime import Runtime
 from app.worker.engine_process import EngineProcess, WatchedEngine
-from app.worker.hosted import WorkerSession
 from app.worker.session_hosts import WorkerPool
+from app.worker.worker_session import WorkerSession
 
 
 @asynccontextmanager
 async def split_runtime(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Runtime]:
-    """The engine in a process of its own, and `settings.hosts` processes of sessions.
+    """The engine in its own process, and `settings.hosts` worker processes for sessions.
 
-    Raises BackendUnavailable, with the command that mends it, before any session is admitted.
+    Raises BackendUnavailable, with its remedy, before any session is admitted.
     """
     async with AsyncExitStack() as exits:
-        # Only this user can enter it.
+        # A private folder: only this user can connect.
         folder = exits.enter_context(tempfile.TemporaryDirectory(prefix="voipavatar-"))
         path = Path(folder) / "engine.sock"
         process = EngineProcess(settings, path)
         exits.push_async_callback(process.aclose)
         await process.start()
-        hosts = WorkerPool(settings, path)
-        engine = WatchedEngine(process, settings, path, hosts)
+        workers = WorkerPool(settings, path)
+        engine = WatchedEngine(process, settings, path, workers)
         await engine.start()
         exits.push_async_callback(engine.aclose)
-        exits.push_async_callback(hosts.aclose)
-        await hosts.start()
-        yield Runtime(engine, lambda spec: WorkerSession(spec, hosts, catalogue), hosts.worker_lag)
+        exits.push_async_callback(workers.aclose)
+        await workers.start()
+        yield Runtime(
+            engine, lambda spec: WorkerSession(spec, workers, catalogue), workers.worker_lag
+        )

@@ -16,9 +16,9 @@ from app.personas.catalogue import Catalogue
 from app.process.background import BackgroundTasks, repeat
 from app.session_types import EndReason, FailureCode, Limits, SessionSpec
 from app.worker.channel import Channel
-from app.worker.hosted import WorkerSession
 from app.worker.process import Child
 from app.worker.session_hosts import Worker, WorkerPool
+from app.worker.worker_session import WorkerSession
 from engine.core.engine_errors import BackendUnavailable
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietRunner
@@ -106,7 +106,7 @@ async def test_a_process_that_the_system_does_not_give_is_one_sentence(tmp_path:
     await (await asyncio.create_subprocess_exec("true")).wait()
     with no_more_files(os.getpid()), pytest.raises(BackendUnavailable) as refused:
         await Child.start("host", "host-1", Settings(_env_file=None), engine="nowhere")
-    assert "no process for host-1: Too many open files. Raise its limits" in str(refused.value)
+    assert "a process for host-1: Too many open files. Raise its limits" in str(refused.value)
 
 
 async def test_a_host_that_sends_nonsense_is_ended_and_its_sessions_are_lost(

@@ -126,13 +126,13 @@ async def test_another_host_is_listened_to(database: Database, process: psutil.P
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_only_silence_by_our_own_clock_is_death(database: Database) -> None:
     us = instance_on(database)
-    assert us._listen("other", 5.0, 0.0) is None
-    assert us._listen("other", 5.0, 10.0) is None
-    assert us._listen("other", 6.0, 11.0) is True
-    assert us._listen("other", 6.0, 20.0) is True
-    assert us._listen("other", 6.0, 27.0) is False
-    assert us._listen("mute", 5.0, 0.0) is None
-    assert us._listen("mute", 5.0, 16.0) is False
+    assert us._check_heartbeat("other", 5.0, 0.0) is None
+    assert us._check_heartbeat("other", 5.0, 10.0) is None
+    assert us._check_heartbeat("other", 6.0, 11.0) is True
+    assert us._check_heartbeat("other", 6.0, 20.0) is True
+    assert us._check_heartbeat("other", 6.0, 27.0) is False
+    assert us._check_heartbeat("mute", 5.0, 0.0) is None
+    assert us._check_heartbeat("mute", 5.0, 16.0) is False
 
 
 async def test_killed_and_started_again(

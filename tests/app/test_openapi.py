@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
+from app.db import api_keys
 from app.db.database import Database
 from app.db.migrate import migrate
-from app.http import auth
 from tests.app import quiet_service
 
 EXAMPLES = 8  # a route and phase: half a minute in all
@@ -44,7 +44,7 @@ async def test_no_fault_and_no_answer_that_is_not_documented(
     if keyed:
         database = Database(service_settings.database)
         await migrate(database)
-        key = await auth.create_key(database, "first")
+        key = await api_keys.create_key(database, "first")
         await database.aclose()
         arguments += ["--header", f"x-api-key: {key}"]
     child = await asyncio.to_thread(quiet_service.start, service_settings)

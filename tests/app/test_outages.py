@@ -175,12 +175,12 @@ async def test_whoever_comes_back_first_takes_nobody_for_dead(
     monkeypatch.setattr("app.sessions.instances.time.monotonic", lambda: clock[0])
     ours, other = (Instance(database, SessionEvents(database, Metrics())) for _ in range(2))
     await ours.register()
-    ours._listen(other.id, 1.0, clock[0])
-    ours._listen(other.id, 2.0, clock[0])
+    ours._check_heartbeat(other.id, 1.0, clock[0])
+    ours._check_heartbeat(other.id, 2.0, clock[0])
     clock[0] += 60.0
     await ours.reap()
-    assert ours._listen(other.id, 2.0, clock[0]) is True
+    assert ours._check_heartbeat(other.id, 2.0, clock[0]) is True
     for _ in range(6):
         clock[0] += instances.BEAT_S
         await ours.reap()
-    assert ours._listen(other.id, 2.0, clock[0]) is False
+    assert ours._check_heartbeat(other.id, 2.0, clock[0]) is False

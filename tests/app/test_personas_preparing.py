@@ -76,7 +76,7 @@ async def test_a_reader_that_crashes_is_the_videos_fault(catalogue: Catalogue) -
     loading = asyncio.create_task(catalogue.load("ada"))
     await until(lambda: len(_preparing()) == 1)
     _preparing()[0].send_signal(signal.SIGSEGV)
-    with pytest.raises(PersonaError, match=r"ada\.mp4 cannot be prepared: what reads it crashed"):
+    with pytest.raises(PersonaError, match=r"ada\.mp4 cannot be prepared: its decoder crashed"):
         await loading
 
 

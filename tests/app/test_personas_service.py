@@ -136,7 +136,7 @@ async def test_no_file_is_no_persona(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("a: [1", "not valid YAML at line 1"), ("- a", "must hold keys")]
+    ("text", "words"), [("a: [1", "not valid YAML at line 1"), ("- a", "must be a mapping")]
 )
 async def test_a_broken_file_is_named(
     catalogue: Catalogue, folder: Path, text: str, words: str

@@ -18,9 +18,9 @@ from app.personas.catalogue import Catalogue
 from app.rtc.sdk.tokens import avatar_token
 from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec
 from app.worker.engine_process import EngineProcess
-from app.worker.hosted import WorkerSession
 from app.worker.process import plain, settings_of
 from app.worker.session_hosts import WorkerPool
+from app.worker.worker_session import WorkerSession
 from bench.clients.participant import LiveKitAccess
 from bench.clients.speaker import RoomSpeaker
 from bench.devstack import LiveKit, Service, local_service, prepare_persona
@@ -185,12 +185,12 @@ async def test_a_system_without_files_for_processes_ends_no_keeper(service: Serv
     with no_more_files(service.child.pid):
         for host in processes(service, "host"):
             host.send_signal(signal.SIGKILL)
-        await until(lambda: unready("no process for host"))
+        await until(lambda: unready("a process for host"))
         await until(lambda: unready("Too many open files"))
         assert (await service.http.get("/health")).status_code == 200
         (engine,) = processes(service, "engine")
         engine.send_signal(signal.SIGKILL)
-        await until(lambda: unready("no process for engine"))
+        await until(lambda: unready("a process for engine"))
     await until(ready)
     await begun(service, "files")
 

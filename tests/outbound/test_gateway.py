@@ -135,7 +135,7 @@ async def test_each_attempt_is_checked_anew(
         with gateway.admit(url, public_only=True) as admission:
             with pytest.raises(rtc.ConnectError):
                 await join(url, unsigned("r"))
-            assert admission.trouble == "it is at an address that is not public"
+            assert admission.trouble == "its address is not public"
         assert there.asked == []
         with gateway.admit(url, public_only=False), pytest.raises(rtc.ConnectError):
             await join(url, unsigned("r"))

@@ -1,4 +1,4 @@
-"""A session whose room is in another process, as the service sees it."""
+"""A session that runs in a worker process, as seen by the service."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ NO_PLACE = "No process took the session in time."
 
 
 class WorkerSession:
-    """A `SessionRunner` whose room is in a host."""
+    """A `SessionRunner` whose room is in a worker."""
 
-    def __init__(self, spec: SessionSpec, hosts: WorkerPool, catalogue: Catalogue) -> None:
+    def __init__(self, spec: SessionSpec, workers: WorkerPool, catalogue: Catalogue) -> None:
         loop = asyncio.get_running_loop()
-        self._hosts = hosts
+        self._workers = workers
         self._catalogue = catalogue
-        self._host: Worker | None = None
+        self._worker: Worker | None = None
         self._persona: Persona | None = None
-        self._asked: asyncio.Future[dict[str, Any]] | None = None
+        self._stats_reply: asyncio.Future[dict[str, Any]] | None = None
         self._stats: dict[str, Any] = {}
         self._observed = Observed()
         self._stopped: asyncio.Future[EndReason] = loop.create_future()
@@ -40,19 +40,19 @@ class WorkerSession:
         self.ended: asyncio.Future[Outcome] = loop.create_future()
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
-        """The whole life; when cancelled, the host cuts it off."""
+        """Place the session in a worker and wait for its end; cancelling cuts it off there."""
         began = time.monotonic()
         try:
-            host = await self._placed()
+            worker = await self._placed()
         except EngineError as error:
             return Outcome.of(error)
         except TimeoutError:
-            detail = f"{NO_PLACE} {self._hosts.fault or ''}".rstrip()
+            detail = f"{NO_PLACE} {self._workers.fault or ''}".rstrip()
             return Outcome(FailureCode.JOIN_TIMEOUT, detail)
-        if host is None:
+        if worker is None:
             return Outcome(self._stopped.result())
-        self._host = host
-        host.begin(self, waited_s=time.monotonic() - began)
+        self._worker = worker
+        worker.begin(self, waited_s=time.monotonic() - began)
         try:
             either: set[asyncio.Future[Any]] = {self.ready, self.ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -60,22 +60,22 @@ class WorkerSession:
                 await on_ready()
             return await asyncio.shield(self.ended)
         except asyncio.CancelledError:
-            host.tell("cut", self.spec.id)
+            worker.send("cut", self.spec.id)
             raise
 
     async def _placed(self) -> Worker | None:
-        """The host that will run it; None if it was stopped first.
+        """The worker that will run it; None if the session was stopped first.
 
-        Raises EngineError, and TimeoutError when the time to join is over.
+        Raises EngineError, and TimeoutError after the session's join timeout.
         """
 
         async def place() -> Worker:
             name, video = self.spec.persona, self.spec.video
-            # Held as long as the session lives, so that nobody removes it before the host has it.
+            # Kept while the session lives, so that its files stay until the worker has read them.
             self._persona = await self._catalogue.load(
                 name, video.width, video.height, caller=self.spec.caller
             )
-            return await self._hosts.place()
+            return await self._workers.place()
 
         placing = asyncio.create_task(place())
         either: set[asyncio.Future[Any]] = {placing, self._stopped}
@@ -94,34 +94,34 @@ class WorkerSession:
     def stop(self, reason: EndReason) -> None:
         if not self._stopped.done():
             self._stopped.set_result(reason)
-        if self._host is not None:
-            self._host.tell("stop", self.spec.id, reason=reason.value)
+        if self._worker is not None:
+            self._worker.send("stop", self.spec.id, reason=reason.value)
 
     def interrupt(self) -> None:
-        if self._host is not None:
-            self._host.tell("interrupt", self.spec.id)
+        if self._worker is not None:
+            self._worker.send("interrupt", self.spec.id)
 
     async def stats(self) -> dict[str, Any]:
-        """Of this moment; the last that are known once it has ended, or when nobody answers."""
-        if self._host is not None and not self.ended.done():
-            if self._asked is None or self._asked.done():
-                self._asked = asyncio.get_running_loop().create_future()
-                self._host.tell("stats", self.spec.id)
+        """Current values; the last known ones once it has ended or if the worker is silent."""
+        if self._worker is not None and not self.ended.done():
+            if self._stats_reply is None or self._stats_reply.done():
+                self._stats_reply = asyncio.get_running_loop().create_future()
+                self._worker.send("stats", self.spec.id)
             with suppress(TimeoutError):
                 async with asyncio.timeout(STATS_S):
-                    await asyncio.shield(self._asked)
+                    await asyncio.shield(self._stats_reply)
         return self._stats
 
     def observations(self) -> dict[str, Any]:
         return self._observed.drain()
 
-    def told(self, message: dict[str, Any]) -> None:
-        """The host says what happened to it."""
+    def handle(self, message: dict[str, Any]) -> None:
+        """Handle an event of this session that its worker sent."""
         self._observed.merge(message.get("observations", {}))
         if "stats" in message:
             self._stats = message["stats"]
-            if self._asked is not None and not self._asked.done():
-                self._asked.set_result(self._stats)
+            if self._stats_reply is not None and not self._stats_reply.done():
+                self._stats_reply.set_result(self._stats)
         if message["did"] == "ready" and not self.ready.done():
             self.ready.set_result(None)
         if message["did"] == "ended":
