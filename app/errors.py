@@ -12,8 +12,7 @@ AppError
 
 from __future__ import annotations
 
-from engine.core.engine_errors import StorageFault
-from engine.core.shortage import shortage_of
+from engine import StorageFault, shortage_of
 
 
 class AppError(Exception):

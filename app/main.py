@@ -34,7 +34,7 @@ from app.sessions.registry import Registry
 from app.sessions.service import Sessions
 from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from app.telemetry.prometheus import Metrics
-from engine.core.engine_errors import PersonaError, ResourceShortage, StorageFault
+from engine import PersonaError, ResourceShortage, StorageFault
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from app.session_types import EndReason, Outcome
-from engine.core.types import EngineStats
+from engine import EngineStats
 
 
 class SessionRunner(Protocol):

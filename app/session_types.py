@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from engine.core.engine_errors import (
+from engine import (
     EngineError,
     PersonaError,
     PoolFull,
     ResourceShortage,
     StorageFault,
+    shortage_of,
 )
-from engine.core.shortage import shortage_of
 
 SERVICE_FAULT = "A fault in the service ended the session; its log says more."
 

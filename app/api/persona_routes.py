@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from app.api.deps import CatalogueDep
 from app.errors import PersonaInvalid
 from app.http.problems import describe
-from engine.core.engine_errors import PersonaError
+from engine import PersonaError
 
 router = APIRouter(tags=["personas"])
 

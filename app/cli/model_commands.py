@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.core.engine_errors import EngineError
+from engine import EngineError
 from engine.models.layout import NETWORKS, Network
 from engine.models.published import all_files, files_of, places
 

@@ -20,9 +20,7 @@ from app.personas.manifest import read_blocks, settings_of, video_of
 from app.personas.own import OwnVideo, store
 from app.process.private_files import keep_private
 from app.telemetry.logging import configure_logging
-from engine.core.engine_errors import EngineError, PersonaError
-from engine.core.persona import Persona
-from engine.core.types import FPS
+from engine import FPS, EngineError, Persona, PersonaError
 from engine.media.video import VideoInfo, probe_video
 from engine.models.layout import NETWORKS
 from engine.prepare.build import prepare

@@ -19,12 +19,9 @@ from app.config import Settings
 from app.personas.catalogue import Catalogue
 from app.process.private_files import callers_mode
 from app.telemetry.logging import configure_logging
-from engine.core.engine_errors import EngineError
-from engine.core.persona import Persona
-from engine.core.types import FPS, SAMPLE_RATE
+from engine import FPS, SAMPLE_RATE, EngineError, EnginePool, Persona
 from engine.media.video import MediaError, Mp4Writer, Pcm, read_audio
 from engine.offline import render
-from engine.serving.pool import EnginePool
 
 MAKER = "voipavatar render"  # in the film's comment: the command may replace it next time
 OUT_RATE = 48_000  # Hz of the sound in the file

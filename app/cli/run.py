@@ -19,8 +19,7 @@ from app.rtc.sdk.tokens import avatar_token
 from app.rtc.sdk.validate import ask_livekit
 from app.session_types import AudioSpec, EndReason, Limits, Outcome, SessionSpec, State
 from app.telemetry.logging import configure_logging
-from engine.core.engine_errors import EngineError
-from engine.serving.pool import EnginePool
+from engine import EngineError, EnginePool
 
 LIMITS = Limits(participant_left_timeout_s=300.0)  # time to open the room in a browser
 

@@ -34,7 +34,7 @@ def _serve(**chosen: Any) -> None:
     from app.main import create_app
     from app.process.signals import EndedAtStart
     from app.telemetry.native_stderr import logged_stderr
-    from engine.core.engine_errors import EngineError
+    from engine import EngineError
 
     try:
         settings = Settings(**chosen)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.db.address import Address
 from app.errors import ResourcesExhausted, StorageUnavailable, Unhealthy, shortage_problem
-from engine.core.shortage import out_of_descriptors
+from engine import out_of_descriptors
 
 DRIVERS = (
     DBAPIError,

@@ -19,12 +19,9 @@ from app.config import Settings
 from app.doctor.finding import Finding, State
 from app.process.private_files import keep_private
 from app.shipped import SCRIPTS
-from engine import backends
-from engine.core import cores
-from engine.core.engine_errors import BackendUnavailable
+from engine import BackendUnavailable, backends, chosen_backend, cores
 from engine.models.layout import missing, needed
 from engine.prepare.tools import tools_in
-from engine.serving import choice
 
 NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -140,7 +137,7 @@ def face_networks(settings: Settings) -> Finding:
 def engines(settings: Settings) -> list[Finding]:
     """The engine that serves, and each other one with what keeps it from running here."""
     config = settings.engine_config()
-    chosen = choice.chosen(config) if config.backend == "auto" else config.backend
+    chosen = chosen_backend(config) if config.backend == "auto" else config.backend
     found = []
     for name in ("warp", "torch", "tensorrt"):
         serves = " (serves)" if name == chosen else ""

@@ -19,7 +19,7 @@ from app.personas.catalogue import Catalogue, PersonaInfo
 from app.rtc.sdk.tokens import avatar_token
 from app.rtc.sdk.validate import ask_livekit
 from app.session_types import AudioSpec
-from engine.core.engine_errors import EngineError
+from engine import EngineError
 
 DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of livekit-server --dev"
 

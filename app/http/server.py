@@ -26,7 +26,7 @@ from app.http.descriptors import connections_within, descriptors
 from app.http.protocol import WatchedProtocol
 from app.process.signals import interruptible_start
 from app.sessions.schemas import livekit_address
-from engine.core.cores import waiting_threads
+from engine import cores
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ async def serve(
     A second signal kills the process. Raises EngineError if the engine cannot start, and
     EndedAtStart after a signal during startup.
     """
-    asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
+    asyncio.get_running_loop().set_default_executor(cores.waiting_threads("worker"))
     _require_livekit_address(settings)
     app = make_app(settings)
     async with AsyncExitStack() as exits:

@@ -16,6 +16,7 @@ from app.config import Settings
 from app.personas.manifest import FILE, read_blocks, settings_of, video_of
 from app.personas.preparation import Preparation
 from app.personas.preparation_queue import PreparationQueue
+from engine import Persona
 from engine.core.engine_errors import (
     EngineError,
     PersonaError,
@@ -23,7 +24,6 @@ from engine.core.engine_errors import (
     ResourceShortage,
     StorageFault,
 )
-from engine.core.persona import Persona
 from engine.media.video import MediaError, VideoInfo, probe_video
 from engine.prepare.build import prepare
 from engine.prepare.cache import cache_key, is_prepared, require_room

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from app.personas.manifest import FILE, read_blocks
-from engine.core.engine_errors import PersonaError
+from engine import PersonaError
 from engine.core.new_file import NewFile
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

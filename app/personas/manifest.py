@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from engine.core.engine_errors import PersonaError
+from engine import PersonaError
 from engine.core.shortage import blame
 from engine.prepare.settings import MUSETALK_KEYS, NEWEST, PersonaSettings, parse_settings
 

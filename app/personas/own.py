@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.personas.edit import with_block, write_file
-from engine.core.engine_errors import PersonaError
+from engine import PersonaError
 from engine.core.new_file import NewFile
 from engine.core.shortage import blame
 

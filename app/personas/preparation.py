@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine import BackendUnavailable, EngineError, PersonaError
 from engine.core import engine_errors as errors
-from engine.core.engine_errors import BackendUnavailable, EngineError, PersonaError
 from engine.core.shortage import blame
 from engine.prepare.cache import unfinished_name
 from engine.prepare.crop import Size

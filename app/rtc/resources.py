@@ -18,9 +18,7 @@ from app.rtc.output.timing import Timing, quantiles
 from app.rtc.session import RoomSession, SessionResources
 from app.session_types import SessionSpec
 from app.telemetry.tracing import open_tracing
-from engine.core.persona import Persona
-from engine.core.priority import LOOP, going_first
-from engine.serving.pool import EnginePool
+from engine import EnginePool, Persona, priority
 
 
 @asynccontextmanager
@@ -49,7 +47,7 @@ async def open_resources(
             quantiles((0.0, 1.0), 50, 95, 99)
             gc.collect()
             gc.freeze()
-            with going_first(LOOP) if settings.realtime else nullcontext():
+            with priority.going_first(priority.LOOP) if settings.realtime else nullcontext():
                 yield SessionResources(
                     pool=pool,
                     load_persona=_loader(catalogue, pool),

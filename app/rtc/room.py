@@ -17,8 +17,7 @@ from app.rtc.output.publishing import audio_options, video_options
 from app.rtc.sdk.join_tokens import JoinTokens
 from app.rtc.sdk.refusal import JoinError, TokenRefused, refusal
 from app.session_types import EndReason
-from engine.core.backoff import Backoff
-from engine.core.priority import going_along
+from engine import Backoff, priority
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +102,7 @@ class AvatarRoom:
                 # From here on the room's first speaker may be heard, published or not.
                 self._on_joined(room)
                 await self._publish(room)
-                going_along(MEDIA_THREADS)
+                priority.going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
                 raise refusal(str(error.message)) from None  # it repeats tokens and answers

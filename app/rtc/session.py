@@ -27,10 +27,7 @@ from app.rtc.room import AvatarRoom, LiveKitLost
 from app.rtc.sdk.refusal import JoinError, TokenRefused
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
 from app.telemetry.tracing import NO_TRACING, Tracing
-from engine.core.engine_errors import EngineError, ResourceShortage
-from engine.core.persona import Persona
-from engine.core.shortage import out_of_descriptors
-from engine.serving.pool import EnginePool
+from engine import EngineError, EnginePool, Persona, ResourceShortage, out_of_descriptors
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.core.types import FRAME_S
+from engine import FRAME_S
 
 PAUSE_TICKS = 13  # 520 ms of quiet end a turn of a microphone
 

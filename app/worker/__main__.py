@@ -17,7 +17,7 @@ from app.rtc.exit import ended_by
 from app.telemetry.native_stderr import logged_stderr
 from app.worker.channel import Channel
 from app.worker.process import settings_of
-from engine.core.engine_errors import BackendUnavailable
+from engine import BackendUnavailable
 
 Work = Callable[..., Coroutine[Any, Any, None]]
 
@@ -41,7 +41,7 @@ async def _host(settings: Settings, channel: Channel, **job: Any) -> None:
 
 async def _engine(settings: Settings, channel: Channel, path: str) -> None:
     """Serve until the channel closes, or until a fault that only a new process can cure."""
-    from engine.remote.engine_server import EngineServer
+    from engine import EngineServer
 
     closed = asyncio.create_task(channel.receive())
     server = None

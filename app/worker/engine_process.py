@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -10,12 +11,7 @@ import structlog
 from app.config import Settings
 from app.worker.process import LEAVE_S, Child
 from app.worker.session_hosts import WorkerPool
-from engine.core.backoff import Backoff
-from engine.core.engine_errors import reason_of
-from engine.core.types import EngineStats
-from engine.remote.client import RemoteRenderer
-from engine.serving.pool import EnginePool
-from engine.serving.restarts import RESTARTING
+from engine import Backoff, EngineStats, reason_of, remote_pool
 
 log = structlog.get_logger(__name__)
 
@@ -94,9 +90,8 @@ class WatchedEngine:
     ) -> None:
         self._process = process
         self._workers = workers
-        self._pool = EnginePool(
-            settings.engine_config(), painter=lambda deliver: RemoteRenderer(path, deliver)
-        )
+        # It only watches, and keeps no pictures in time: its threads need no priority.
+        self._pool = remote_pool(replace(settings.engine_config(), realtime=False), path)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._pool.start)
@@ -114,7 +109,8 @@ class WatchedEngine:
 
     @property
     def fault(self) -> str | None:
-        if (fault := self._pool.fault) is None or fault.startswith(RESTARTING):
+        fault = self._pool.fault
+        if fault is None or self._pool.restarting:
             return fault
         return self._process.refusal or STARTING
 

@@ -20,10 +20,7 @@ from app.session_types import EndReason, Outcome
 from app.telemetry.loop_lag import LoopLag, watch_loop_lag
 from app.worker.channel import Channel
 from app.worker.messages import outcome_body, spec_of
-from engine.core.cores import waiting_threads
-from engine.core.engine_errors import BackendUnavailable
-from engine.remote.client import RemoteRenderer
-from engine.serving.pool import EnginePool
+from engine import BackendUnavailable, cores, remote_pool
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +30,10 @@ UNBOUNDED = 1000  # streams: admission is decided before a session gets here
 
 async def host(settings: Settings, channel: Channel, engine: str) -> None:
     """Run sessions until the channel closes, then let them leave their rooms."""
-    asyncio.get_running_loop().set_default_executor(waiting_threads("worker"))
+    asyncio.get_running_loop().set_default_executor(cores.waiting_threads("worker"))
     catalogue = Catalogue.of(settings)
     config = replace(settings.engine_config(), max_streams=UNBOUNDED)
-    pool = EnginePool(
-        config,
-        painter=lambda deliver: RemoteRenderer(Path(engine), deliver, realtime=config.realtime),
-    )
+    pool = remote_pool(config, Path(engine))
     try:
         async with AsyncExitStack() as exits:
             resources = await exits.enter_async_context(open_resources(settings, catalogue, pool))

@@ -14,7 +14,7 @@ import structlog
 from app.config import Settings
 from app.telemetry.native_stderr import stderr_for_children
 from app.worker.channel import Channel
-from engine.core.engine_errors import BackendUnavailable
+from engine import BackendUnavailable
 
 log = structlog.get_logger(__name__)
 

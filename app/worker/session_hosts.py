@@ -17,8 +17,7 @@ from app.telemetry.loop_lag import LoopLag
 from app.worker.messages import spec_body
 from app.worker.process import LEAVE_S, Child
 from app.worker.worker_session import WorkerSession
-from engine.core.backoff import Backoff
-from engine.core.engine_errors import reason_of
+from engine import Backoff, reason_of
 
 log = structlog.get_logger(__name__)
 

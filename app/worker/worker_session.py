@@ -12,8 +12,7 @@ from app.personas.catalogue import Catalogue
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec
 from app.telemetry.histograms import Observed
 from app.worker.messages import outcome_of
-from engine.core.engine_errors import EngineError
-from engine.core.persona import Persona
+from engine import EngineError, Persona
 
 if TYPE_CHECKING:
     from app.worker.session_hosts import Worker, WorkerPool

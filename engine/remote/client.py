@@ -26,12 +26,14 @@ from engine.core.engine_errors import (
 from engine.core.persona import Persona
 from engine.core.priority import DEVICE, going_first
 from engine.core.types import EngineStats, FrameJob, Picture, Rendered
+from engine.engine_config import EngineConfig
 from engine.remote import wire_format
 from engine.remote.arena import ArenaView
 from engine.remote.link import HEAD, Link
 from engine.remote.sound_transfer import SoundSender
 from engine.remote.wire_format import Kind, pack_job, pack_json, unpack_pictures
 from engine.serving.frame_renderer import Deliver
+from engine.serving.pool import EnginePool
 from engine.serving.warmup import Measured
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,13 @@ SHORTAGES: dict[str, type[EngineError]] = {
     each.__name__: each for each in (StorageFault, ResourceShortage)
 }
 NOT_YET = "The engine has not been reached yet."
+
+
+def remote_pool(config: EngineConfig, path: Path) -> EnginePool:
+    """A pool whose pictures an `EngineServer` paints, at the socket `path`."""
+    return EnginePool(
+        config, painter=lambda deliver: RemoteRenderer(path, deliver, realtime=config.realtime)
+    )
 
 
 @dataclass(slots=True)

@@ -28,12 +28,12 @@ def load_backend(config: EngineConfig) -> Backend:
     """
     if config.backend != "auto":
         return backends.load(config)
-    name = chosen(config, backends.load)
+    name = chosen_backend(config, backends.load)
     log.info("engine backend chosen: %s", name)
     return backends.load(replace(config, backend=name))
 
 
-def chosen(config: EngineConfig, load: Load | None = None) -> str:
+def chosen_backend(config: EngineConfig, load: Load | None = None) -> str:
     """The name of the backend that `auto` means on this machine.
 
     Where more than one can run, their times a picture are measured once and kept in the models

@@ -17,6 +17,7 @@ from engine.engine_config import EngineConfig
 from engine.serving.choice import load_backend
 from engine.serving.device_thread import DeviceThread
 from engine.serving.frame_renderer import Deliver, FrameRenderer
+from engine.serving.restarts import RESTARTING
 from engine.serving.stream import Stream
 from engine.serving.warmup import Measured
 
@@ -80,6 +81,11 @@ class EnginePool:
     def fault(self) -> str | None:
         """Why nothing is painted now; None while all is well."""
         return self._painter.fault
+
+    @property
+    def restarting(self) -> bool:
+        """The fault is perhaps over soon: the backend that failed is being started again."""
+        return self.fault is not None and self.fault.startswith(RESTARTING)
 
     @property
     def no_worker(self) -> None:

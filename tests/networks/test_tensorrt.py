@@ -192,14 +192,14 @@ def test_auto_means_what_is_measured_to_be_faster(
     models.mkdir()
     config = EngineConfig(models_dir=models, decoder="tiny", hearing=HEARING)
     caplog.set_level("INFO")
-    assert choice.chosen(config) == "warp"
+    assert choice.chosen_backend(config) == "warp"
     assert "torch is left out: " in caplog.text
     (models / "ready").symlink_to(tiny_models / "ready")
-    assert choice.chosen(config) == "warp"
+    assert choice.chosen_backend(config) == "warp"
     assert "PyTorch finds no NVIDIA GPU" in caplog.text
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backends, "_gpu", lambda: "sm89")
-    assert choice.chosen(config) == "torch"
+    assert choice.chosen_backend(config) == "torch"
     assert "There is no plan whisper-" in caplog.text
     names = plan_names(models, "v15", "tiny", HEARING, flavour(load_tensorrt()), "sm89")
     (models / PLANS).mkdir()
@@ -208,12 +208,12 @@ def test_auto_means_what_is_measured_to_be_faster(
     monkeypatch.setattr(backends, "identity_of_choice", lambda *_: {"device": "this"})
     times = {"torch": 0.002, "tensorrt": 0.001}
     monkeypatch.setattr(choice, "_measured", lambda asked, _: times[asked.backend])
-    assert choice.chosen(config) == "torch", "nothing is measured for the asking"
-    assert choice.chosen(config, backends.load) == "tensorrt"
+    assert choice.chosen_backend(config) == "torch", "nothing is measured for the asking"
+    assert choice.chosen_backend(config, backends.load) == "tensorrt"
     times["tensorrt"] = 1.0
-    assert choice.chosen(config) == "tensorrt", "what was measured is kept"
+    assert choice.chosen_backend(config) == "tensorrt", "what was measured is kept"
     monkeypatch.setattr(backends, "identity_of_choice", lambda *_: {"device": "another"})
-    assert choice.chosen(config, backends.load) == "torch"
+    assert choice.chosen_backend(config, backends.load) == "torch"
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from app.rtc.input.microphone import CAPACITY, FRAME_MS, is_avatar, on_change, v
 from app.rtc.input.speech_gate import GateConfig, SpeechGate
 from app.rtc.output.speech_in import loudness
 from app.rtc.output.timing import Timing
-from engine.core.types import SAMPLE_RATE
+from engine import SAMPLE_RATE
 
 log = structlog.get_logger(__name__)
 

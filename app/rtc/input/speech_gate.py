@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.audio.silence import SilenceGate
+from engine import SilenceGate
 
 CLOSE_SHARE = 0.5  # of the threshold: what is quieter counts as quiet, in between nothing changes
 ABOVE_NOISE = 4.0  # 12 dB: an interruption by noise is worse than one that comes a syllable later

@@ -12,7 +12,7 @@ from app.rtc.output.playout import Chunk
 from app.rtc.output.speech_in import Pcm
 from app.rtc.output.timing import Timing
 from app.telemetry.turns import Turn, Turns
-from engine.core.types import FRAME_S
+from engine import FRAME_S
 
 
 class Accounts:

@@ -23,10 +23,7 @@ from app.rtc.output.playback_ledger import Finished, Started
 from app.rtc.output.playout import Chunk, Playout
 from app.rtc.output.speech_in import OUT_RATE, OUT_SAMPLES, Converter, Cutter, Pcm, loudness
 from app.rtc.sdk.names import AUDIO_TRACK, VIDEO_TRACK
-from engine.audio.silence import SilenceGate
-from engine.core.types import FRAME_S, Picture
-from engine.serving.pool import EnginePool
-from engine.serving.stream import Stream
+from engine import FRAME_S, EnginePool, Picture, SilenceGate, Stream
 
 QUEUE_MS = 200  # the source's room; a multiple of 10, or its Rust side aborts (livekit.md §2.4)
 SILENCE = np.zeros(OUT_SAMPLES, np.int16)

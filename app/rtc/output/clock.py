@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.core.types import FRAME_S
+from engine import FRAME_S
 
 
 class OutputClock:

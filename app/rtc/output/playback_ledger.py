@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from engine.core.types import FRAME_S
+from engine import FRAME_S
 
 
 @dataclass(frozen=True, slots=True)

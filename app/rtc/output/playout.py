@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.rtc.output.clock import OutputClock
-from engine.core.types import FPS, FRAME_S
+from engine import FPS, FRAME_S
 
 BACKLOG_WINDOW = FPS  # ticks over which the shortest queue is watched before latency is cut
 

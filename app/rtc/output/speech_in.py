@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from engine.core.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from engine import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 OUT_RATE = 48_000  # Hz of the published audio: Opus's own rate
 OUT_SAMPLES = OUT_RATE // FPS  # 1920: a tick's 40 ms

@@ -15,7 +15,7 @@ import numpy as np
 
 from app.rtc.output.playback_ledger import Finished, Started
 from app.telemetry.histograms import Observed
-from engine.core.types import FRAME_S
+from engine import FRAME_S
 
 WINDOW_S = 10.0
 
