@@ -7,7 +7,7 @@ lock() { # lock FILE [uv options…]
   uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --no-header --extra build "$@" pyproject.toml -o "requirements/$out.txt"
 }
-lock dev --extra dev --extra otel
+lock dev --extra dev --extra bench --extra otel
 lock base -c requirements/dev.txt
 lock otel --extra otel -c requirements/dev.txt
 # The networks' libraries, and what builds TensorRT plans without a GPU; for the whole test suite.

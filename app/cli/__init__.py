@@ -1,7 +1,8 @@
 """The `voipavatar` command. Each module of this package adds its own commands.
 
 The instruments (`bench`, `demo`, `conformance`) are in the package `bench`, which is not part of
-the wheel. They are imported when one of them is called, or listed in the help.
+the wheel, and need the libraries of the extra `bench`. They are imported when one of them is
+called, or listed in the help.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ INSTRUMENTS = {
     "conformance": "Measure a LiveKit avatar worker with the real livekit-agents package.",
 }
 ABSENT = "`voipavatar {}` comes with the source: clone the repository and run `make setup` there."
+LIBRARIES = ("jinja2", "matplotlib", "psutil", "rich")  # the extra `bench`
+INCOMPLETE = "`voipavatar {}` needs {}, not installed here: run `make setup` in the checkout."
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -55,17 +58,22 @@ class _Commands(TyperGroup):
 
 
 def _instrument(name: str) -> typer.Typer:
-    """A group that has this one command, or in its place one that says where it is."""
+    """A group with this one command, or with a stand-in that says how to get it."""
     group = typer.Typer()
     group.callback()(lambda: None)
-    if importlib.util.find_spec("bench") is not None:
+    missing = ", ".join(each for each in LIBRARIES if importlib.util.find_spec(each) is None)
+    if importlib.util.find_spec("bench") is None:
+        sentence = ABSENT.format(name)
+    elif missing:
+        sentence = INCOMPLETE.format(name, missing)
+    else:
         # By its name: nothing here may depend on the instruments.
         importlib.import_module(f"bench.cli.{name}").register(group)
         return group
 
     @group.command(name, help=INSTRUMENTS[name], add_help_option=False, context_settings=_ANYTHING)
     def absent() -> None:
-        typer.echo(ABSENT.format(name), err=True)
+        typer.echo(sentence, err=True)
         raise typer.Exit(1)
 
     return group

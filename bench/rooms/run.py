@@ -16,7 +16,7 @@ from app.shipped import SAMPLE
 from bench.devstack import LocalError, prepare_persona
 from bench.engine import warp
 from bench.measure import report
-from bench.report import machine, page, show
+from bench.report import machine, show
 from bench.rooms import cycles, sessions
 from bench.rooms.plan import BenchError, Load, Rig
 from bench.rooms.search import find_max as search
@@ -83,6 +83,8 @@ async def bench_sessions(
             facts = machine.facts(rig)
             _write(json_file, body | _told(runs, facts, began, most), SESSIONS)
             if html_file is not None:
+                from bench.report import page  # matplotlib takes a second, and other commands none
+
                 shown = page.page(runs, facts, began, most, complete=complete)
                 write_page(html_file, shown, SESSIONS)
                 console.print(f"Report: {html_file}", highlight=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
+from app.cli import LIBRARIES, app
 from bench.cli.sessions import settings_of
 
 
@@ -70,3 +72,30 @@ def test_settings_are_known_by_their_names() -> None:
         "LIVEKIT_URL": "ws://x=y",
         "VOIPAVATAR_TEST_STALLS": "1:200",
     }
+
+
+@pytest.mark.parametrize("command", ["bench", "demo", "conformance"])
+def test_a_library_that_is_missing_is_named_with_what_installs_it(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.LIBRARIES", ("rich", "library_that_is_missing"))
+    found = CliRunner().invoke(app, [command, "sessions", "-n", "1"])
+    assert found.exit_code == 1
+    assert found.output == (
+        f"`voipavatar {command}` needs library_that_is_missing, not installed here: "
+        "run `make setup` in the checkout.\n"
+    )
+    assert command in CliRunner().invoke(app, ["--help"]).output  # the rest works without
+
+
+def test_the_libraries_looked_for_are_those_of_the_extra() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    extra = {re.split(r"\W", each)[0] for each in project["optional-dependencies"]["bench"]}
+    assert extra == set(LIBRARIES)
+    base = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]}
+    assert base & extra == {"psutil", "rich"}  # which the service and its commands need too
+
+
+def test_the_wheel_has_no_instruments() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    assert "bench" not in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]

@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from bench.measure.turns import WINDOW_S, Loudness, levels_of
-from bench.report import svg
+from bench.report import plots
 from bench.report.page import page
 from bench.rooms.loop_lag import pulses, scrape
 from bench.rooms.rooms import room
@@ -126,21 +127,58 @@ def test_a_report_stands_alone_and_tells_all() -> None:
     assert "2 × &lt;fast&gt;" in text
     assert "3 sessions hold" in text
     assert "02 January 2026" in text
-    assert not re.search(r"https?://|<script|@import|url\(", text)
-    figures = re.findall(r"<svg.*?</svg>", text)
+    assert not re.search(r"https?://|<script|@import|url\((?!#)", text)
+    figures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert len(figures) >= 6
     for figure in figures:
         ElementTree.fromstring(figure)
 
 
-def test_holes_and_bounds_in_plots() -> None:
-    curve = svg.Line("a & b", [1.0, 2.0, 3.0, 4.0], [1.0, None, 3.0, 4.0])
-    drawn = svg.lines("t", [curve, curve], unit="ms", bound=svg.Bound(5.0, "limit"))
-    assert drawn.count("M") == 4  # either curve begins again after its hole
-    assert "a &amp; b" in drawn
-    assert "limit" in drawn
-    assert svg.lines("t", [svg.Line("x", [], [])], unit="") == ""
-    bars = svg.bars("t", [("7", 80.0, True)], unit="ms", bound=svg.Bound(100.0, "limit 100 ms"))
-    assert ("limit 100 ms" in bars, bars.count('class="bound"')) == (True, 2)
-    assert svg.histogram("t", [], unit="ms") == ""
-    assert svg.histogram("t", [1.0, 1.1, 9.0], unit="ms").count("<rect") >= 3
+def test_a_report_escapes_what_it_is_given() -> None:
+    bad = "</code><script>alert(1)</script>"
+    process = run_with(1.0, 0.4, 1.2).costs.of["service"]
+    run = run_with(1.0, 0.4, 1.2)
+    run = replace(run, costs=replace(run.costs, of={f"host {bad}": process}))
+    text = page([run], {"Command": bad}, datetime(2026, 1, 2, tzinfo=UTC))
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 3  # the fact, the table, the sentence on the limit
+
+
+def test_a_report_of_the_same_runs_is_the_same_file() -> None:
+    began = datetime(2026, 1, 2, tzinfo=UTC)
+    run = run_with(1.0, 0.4, 1.2)
+    assert page([run], {}, began) == page([run], {}, began)
+
+
+def test_holes_and_thresholds_in_plots() -> None:
+    curve = plots.Curve("a & b", [1.0, 2.0, 3.0, 4.0], [1.0, None, 3.0, 4.0])
+    limit = plots.Threshold(5.0, "limit 5 ms")
+    drawn = plots.curves("t", [curve, curve], unit="ms", threshold=limit)
+    assert drawn is not None
+    paths = [path.get("d", "") for path in ElementTree.fromstring(drawn.inline).iter("path")]
+    broken = [path for path in paths if path.count("M") == 2]
+    assert len(broken) == 2  # either curve begins again after its hole
+    assert "a &amp; b" in drawn.inline
+    assert "limit 5 ms" in drawn.inline
+    bars = plots.bars("t", [("7", 80.0, True)], unit="ms", threshold=limit)
+    assert bars is not None
+    assert "limit 5 ms" in bars.inline
+    turns = plots.histogram("t", [1.0, 1.1, 9.0], unit="ms", threshold=limit)
+    assert turns is not None
+    assert turns.inline.count(plots.COLOURS[0]) >= 2
+
+
+def test_nothing_gives_no_plot() -> None:
+    assert plots.curves("t", [plots.Curve("x", [], [])], unit="") is None
+    assert plots.histogram("t", [], unit="ms") is None
+    assert plots.bars("t", [], unit="ms") is None
+
+
+def test_a_plot_has_neither_date_nor_address_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = plots.Curve("$x$", [1.0, 2.0], [1.0, 2.0])
+    first = plots.curves("$t$", [curve, curve], unit="ms")
+    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9.0)  # as a matplotlibrc would
+    assert plots.curves("$t$", [curve, curve], unit="ms") == first
+    assert first is not None
+    assert "$t$" in first.svg  # a name, not a formula
+    assert not re.search(r"<metadata|dc:date|https?://(?!www\.w3\.org/)", first.svg)
