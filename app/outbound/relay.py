@@ -50,11 +50,12 @@ async def relay(
 async def finish(writer: asyncio.StreamWriter) -> None:
     """Flush and close; abort if the peer does not read."""
     writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(FLUSH_S):
-            await writer.wait_closed()
-            return
-    writer.transport.abort()
+    try:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()  # nothing where it is closed; cancelled, it would stay half open
 
 
 async def _pump(

@@ -47,9 +47,12 @@ async def persona(catalogue: Catalogue) -> Persona:
 
 
 @pytest.fixture
-async def stage(tiny_models: Path, catalogue: Catalogue) -> AsyncIterator[SessionResources]:
+async def stage(
+    tiny_models: Path, catalogue: Catalogue, livekit: LiveKitAccess
+) -> AsyncIterator[SessionResources]:
     settings = Settings(
         _env_file=None,
+        livekit_url=livekit.url,  # which this process may then reach, viewer and speaker too
         engine="torch",
         device="cpu",
         models_dir=tiny_models,

@@ -20,6 +20,7 @@ from engine.core.persona import Persona
 from engine.core.types import SAMPLE_RATE, Faces, FrameJob, Pcm
 from engine.engine_config import EngineConfig
 from engine.musetalk.image import crop_face
+from engine.serving.choice import load_backend
 from tests.engine.drawn import drawn_persona
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "speech.wav"
@@ -185,7 +186,7 @@ def test_a_mouth_at_the_edge_of_its_face_is_painted(persona: Persona, share: flo
 
 @pytest.mark.parametrize("name", ["warp", "auto"])
 def test_warp_is_what_runs_without_weights(name: str, tmp_path: Path) -> None:
-    backend = load(EngineConfig(backend=name, models_dir=tmp_path))
+    backend = load_backend(EngineConfig(backend=name, models_dir=tmp_path))
     assert backend.name == "warp"
 
 

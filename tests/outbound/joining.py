@@ -1,5 +1,8 @@
-"""`python -m tests.outbound.joining URL TOKEN`: joins through a gateway and prints what the library
-says. In a process of its own: the library keeps the first proxy that it finds."""
+"""Joins a room through a gateway, and prints what the library says.
+
+`python -m tests.outbound.joining URL TOKEN [ADMITTED]`, in a process of its own: the library keeps
+the first proxy that it finds.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from livekit import rtc
 from app.outbound.gateway import open_gateway
 
 
-async def main(url: str, token: str) -> None:
+async def main(url: str, token: str, admitted: str = "") -> None:
     async with open_gateway("") as gateway:
-        with gateway.admit(url, public_only=False):
+        with gateway.admit(admitted or url, public_only=False):
             try:
                 await rtc.Room().connect(url, token, rtc.RoomOptions(connect_timeout=3.0))
             except rtc.ConnectError as error:
