@@ -16,10 +16,11 @@ LONGEST = 2048  # bytes of a line
 LONGEST_RECORD = 16_384  # characters of a traceback on a terminal
 CUT = "…[cut]"
 FIRST = ("timestamp", "level", "logger", "event", "session_id", "request_id", "exception")
-OURS = ("app", "engine", "root")
+OURS = ("app", "engine")  # not root: LiveKit's library writes to it what strangers call things
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
+_QUOTED = re.compile(r"(?<=\s)['\"].*", re.DOTALL)  # somebody's words, and what follows them
 
 
 def escaped(text: str, *, but_newlines: bool = False) -> str:
@@ -101,12 +102,14 @@ class Repeats:
         self._told_at = clock()
 
     def allows(self, logger: str, message: str) -> bool:
-        """Numbers in a message do not make it another one."""
+        """Numbers in a message, and what it quotes, do not make it another one."""
         ours = logger.split(".")[0] in OURS
         burst, rate = (self.OUR_BURST, self.OUR_RATE) if ours else (self.BURST, self.RATE)
         # A library that writes something else each time is limited as a whole, ten times as wide.
-        kind = self._take((logger, _NUMBERS.sub("#", message[:120])), burst, rate)
-        return kind and self._take((logger, ""), 10 * burst, 10 * rate)
+        kind = _QUOTED.sub("…", _NUMBERS.sub("#", message[:120]))
+        return self._take((logger, kind), burst, rate) and self._take(
+            (logger, ""), 10 * burst, 10 * rate
+        )
 
     def summaries(self, *, now: bool = False) -> Iterator[tuple[str, int, str]]:
         """(logger, how many, of what) were held back, each ten seconds."""

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+import app
 from app.telemetry.logging import Style, chosen_style, configure_logging
 
 END_S = 2.0  # for what was written last
-FOLDER = Path(__file__).parents[1]
+FOLDER = Path(app.__file__).parents[1]  # where this package is found
 
 _before: list[TextIO] = []
 

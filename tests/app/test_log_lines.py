@@ -101,6 +101,16 @@ def test_a_library_that_never_repeats_itself_is_limited_too() -> None:
     assert said.count(True) <= 10 * Repeats.BURST
 
 
+def test_what_strangers_call_things_does_not_fill_the_log() -> None:
+    """LiveKit's library writes to the root logger about each stream that nobody takes."""
+    repeats = Repeats(lambda: 0.0)
+    for quote in "'\"":
+        words = f"ignoring text stream with topic {quote}%s{quote}, no callback attached"
+        topics = ("".join(chr(97 + n // 26**k % 26) for k in range(4)) + "' 'x" for n in range(600))
+        said = [repeats.allows("root", words % topic) for topic in topics]
+        assert said.count(True) <= Repeats.BURST
+
+
 def test_sessions_of_ours_are_not_held_back() -> None:
     repeats = Repeats(lambda: 0.0)
     assert all(repeats.allows("app.sessions.registry", "session ready") for _ in range(300))
@@ -122,7 +132,7 @@ def test_warnings_are_log_lines(capfd: pytest.CaptureFixture[str]) -> None:
 
 NATIVE = """
 import os, sys, logging, ctypes
-from app.native_stderr import logged_stderr
+from app.telemetry.native_stderr import logged_stderr
 with logged_stderr({style!r}, "info", "host-1"):
     logging.getLogger("app").warning("of the log")
     os.write(2, b"[OpenH264] this = 0x1, Warning: \\x1b[31mbitstream\\n")

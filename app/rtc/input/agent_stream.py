@@ -146,7 +146,6 @@ class AgentSpeech:
 
     def _on_stream(self, stream: ByteStream, sender: str) -> None:
         if sender != self._agent:
-            log.warning("audio of somebody else refused", sender=sender)
             stream.close()
             self._rejections.reject(sender)
             return

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 MOST_SENDERS = 8  # that are answered at once; others are left without
 MOST_UNTOLD = 32  # segments of one sender
+MOST_LOGGED = 32  # senders, each once: a stranger may send without end
 NOTHING_PLAYED = payload(Finished(0, 0.0, interrupted=True))
 
 
@@ -27,6 +28,7 @@ class Rejections:
         self._room: rtc.Room | None = None
         self._untold: dict[str, int] = {}  # segments, by sender
         self._telling: set[asyncio.Task[None]] = set()
+        self._logged: set[str] = set()
 
     def attach(self, room: rtc.Room) -> None:
         """Answer in a room just joined."""
@@ -34,6 +36,9 @@ class Rejections:
 
     def reject(self, sender: str) -> None:
         """One more segment. Whoever sends more than can be answered gets fewer answers."""
+        if sender not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add(sender)
+            log.warning("speech or a clear of somebody else is refused", sender=sender)
         waiting = self._untold.get(sender)
         if waiting is not None:
             self._untold[sender] = min(waiting + 1, MOST_UNTOLD)
