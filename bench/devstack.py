@@ -29,7 +29,7 @@ from engine.core.persona import Persona
 LIVEKIT_START_S = 60.0
 SERVICE_START_S = 120.0  # a cold start prepares the persona and warms the engine
 STOP_S = 15.0  # the service drains its sessions for 10 s at most
-# Connections that nobody used for so long are not used again: the service closes them after 5 s,
+# Connections idle for this long are not used again: the service closes them after 5 s,
 # and who asks at that very moment is not answered.
 IDLE = httpx.Limits(keepalive_expiry=2.0)
 
@@ -239,7 +239,7 @@ def _livekit_config(port: int, key: str, secret: str) -> dict[str, Any]:
             "enable_loopback_candidate": True,
             "tcp_port": free_port(),
             "udp_port": udp_port,
-            # Else clients are told of public STUN servers, and each connection keeps several
+            # Else the server names public STUN servers to clients; each connection keeps several
             # threads for the seconds in which a machine without network fails to resolve them.
             "stun_servers": [f"127.0.0.1:{udp_port}"],
         },

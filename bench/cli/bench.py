@@ -37,7 +37,7 @@ def _cycles(
     json: Json = None,
     force: Force = False,
 ) -> None:
-    """Create and delete sessions one after another; tell what the service keeps of them."""
+    """Create and delete sessions one after another; report what the service keeps of them."""
     from bench.rooms.run import bench_cycles
 
     run_benchmark(bench_cycles(n, persona, json_file=json))
@@ -53,7 +53,7 @@ def _rooms(
     json: Json = None,
     force: Force = False,
 ) -> None:
-    """What a process keeps of each room that it was in."""
+    """Memory that a process keeps for each room it was in."""
     from bench.rooms.memory_growth import bench_rooms
 
     run_benchmark(bench_rooms(kind, n, trace=trace, json_file=json))

@@ -21,8 +21,7 @@ from bench.devstack import LocalError, local_livekit, local_service, run_until_s
 
 ROOT = Path(__file__).parents[2]
 ENV = ".tools/agents"  # of the real livekit-agents, which pins another livekit than ours
-# Ctrl-C comes to us, who tell the suite to end; in the seconds of its imports it would answer with
-# a traceback.
+# We receive Ctrl-C and end the suite; while it imports, it would answer with a traceback.
 DEAF = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 PLUGIN = "plugins/livekit-plugins-voipavatar"
 STALLS = "20:200,40:400,60:1000"  # seconds into a session: milliseconds without the engine
@@ -87,7 +86,7 @@ def conformance(
         arguments += [f"--command={command}" if command else f"--api-url={api_url}"]
     if service_pid is not None:
         arguments += ["--service-pid", str(service_pid)]
-    # Not an argument: those are shown to everybody on the machine.
+    # Not an argument: every user of the machine can read those.
     env = {"VOIPAVATAR_API_KEY": api_key} if api_key else {}
     try:
         if elsewhere:
@@ -104,7 +103,7 @@ def _refusal(sentence: str) -> typer.Exit:
 
 
 def _examine(only: list[str], files: dict[str, Path | None], force: bool) -> None:
-    """What must be right before half an hour is spent. Raises Exit."""
+    """Check the arguments before half an hour is spent. Raises Exit."""
     if not (ROOT / "bench" / "conformance").is_dir():
         raise _refusal("The suite comes with the source: run this in a clone of the repository.")
     if unknown := sorted(set(only) - set(CASES)):
@@ -140,7 +139,7 @@ async def _run(arguments: Arguments, given: dict[str, str], *, here: bool) -> in
 
 @asynccontextmanager
 async def _everything(folder: Path) -> AsyncIterator[tuple[Arguments, dict[str, str]]]:
-    """A LiveKit server and a service that stumbles now and then, and how to reach them."""
+    """A LiveKit server, a service that stalls now and then, and how to reach them."""
     stumbling = {"VOIPAVATAR_TEST_STALLS": STALLS}
     async with (
         # It stands for another machine, as the listener of the suite does.

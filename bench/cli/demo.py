@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
         from bench.demo.run import MAKER, Options, demo, json_of
         from bench.devstack import run_until_stopped
 
-        configure_logging("auto", "error")  # what the service logs goes to its own file
+        configure_logging("auto", "error")  # the service logs to a file of its own
 
         if out == json_of(out):
             raise typer.BadParameter(f"{out} is the name of the numbers: name an mp4 with --out.")

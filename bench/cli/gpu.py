@@ -39,7 +39,7 @@ def _engine(
     """Every batch size of the engine, beside the reference's own loop and the device's roof."""
     from app.telemetry.logging import configure_logging
 
-    configure_logging("auto", "info")  # a start that compiles takes a while: it says how far it is
+    configure_logging("auto", "info")  # compiling takes a while: show the progress
     config = EngineConfig(backend=backend, models_dir=models, version=version, device=device)
     with plainly():
         from bench.engine.musetalk import as_json, bench, table

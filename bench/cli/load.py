@@ -32,7 +32,7 @@ def _load(
     json: Json = None,
     force: Force = False,
 ) -> None:
-    """Streams on the engine in real time, without rooms: is every picture there in time?"""
+    """Streams on the engine in real time, without rooms: how many pictures are in time."""
     from app.config import settings
     from app.telemetry.logging import configure_logging
     from bench.rooms.load import Options, run
@@ -58,7 +58,7 @@ def _faults(
     models: Annotated[Path | None, typer.Option(help="Folder of the weights.")] = None,
     persona: Annotated[str, typer.Option(help="Who speaks.")] = "default",
 ) -> None:
-    """Fill the device's memory, have calls fail, break its context: what becomes of streams?"""
+    """Fill the device's memory, make calls fail, break its context; report what streams lose."""
     from app.config import settings
     from app.telemetry.logging import configure_logging
     from bench.rooms.load import suffer

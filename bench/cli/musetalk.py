@@ -45,7 +45,7 @@ def _features(
     seed: Annotated[int, typer.Option(help="Of random weights, where there are no others.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Error of the streamed features against those of the whole file, by context and form."""
+    """Error of streamed features against those of the whole file, by context and form."""
     try:
         from bench.engine.features import load_encoder, measure
     except ImportError as error:

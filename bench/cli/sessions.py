@@ -123,7 +123,7 @@ def settings_of(
 
 
 def _check(environment: dict[str, str]) -> None:
-    """Refuse at once what the service would refuse after half a minute of starting."""
+    """Refuse at once what the service would refuse half a minute later, when it starts."""
     from app.config import Settings
     from engine.core.engine_errors import BackendUnavailable
     from engine.models.layout import missing, needed
@@ -151,11 +151,11 @@ def names() -> dict[str, str]:
 
 
 def run_benchmark(benchmark: Coroutine[Any, Any, int]) -> None:
-    """Run it to its end, or until stopped, and exit with its code."""
+    """Run to the end, or until stopped, and exit with its code."""
     from app.telemetry.logging import configure_logging
     from bench.devstack import run_until_stopped
 
-    configure_logging("auto", "error")  # what the service logs goes to its own file
+    configure_logging("auto", "error")  # the service logs to a file of its own
     raise typer.Exit(run_until_stopped(benchmark))
 
 

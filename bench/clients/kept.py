@@ -1,7 +1,7 @@
-"""What a process keeps of each room that it was in: of LiveKit's SDK alone, and of our session.
+"""Memory that a process keeps for each room it was in: by LiveKit's SDK alone, and by our session.
 
-The same room three ways, so that the difference tells whose it is: joined and left; with two tracks
-that something went through; as a whole session. No other process is needed but LiveKit's server.
+Each room is used in three ways, whose difference shows who keeps the memory: joined and left; with
+two tracks that carry media; as a whole session. Needs only a LiveKit server.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ WARM_UP = 0.5  # share of the rooms in which caches, pools and the allocator sti
 TICKS = 10  # of 40 ms, that go through the tracks
 SIZE = 512
 ENCODING = rtc.VideoEncoding(max_bitrate=1_500_000, max_framerate=25)
-OUR_PARTS = 8  # lines of Python's memory that are told
+OUR_PARTS = 8  # lines of Python's memory that are reported
 
 
 @dataclass(slots=True)
 class Kept:
-    """Memory after so many rooms, and where Python's own grew."""
+    """Memory after a number of rooms, and where Python's own grew."""
 
     kind: Kind
     looks: list[tuple[int, float]] = field(default_factory=list)  # rooms, kB resident
@@ -58,7 +58,7 @@ class Kept:
 async def kept(
     kind: Kind, rooms: int, settings: Settings, personas: Path, *, trace: bool = False
 ) -> Kept:
-    """Be in so many rooms, one after another. `trace`: where Python's memory grew; slower."""
+    """Use rooms one after another. `trace`: record where Python's memory grew; slower."""
     found = Kept(kind)
     async with _visits(kind, settings, personas) as visit:
         before, first = None, 0
@@ -103,7 +103,7 @@ async def _visits(kind: Kind, settings: Settings, personas: Path) -> AsyncIterat
 
 
 async def _bare(access: LiveKitAccess, name: str, *, tracks: bool) -> None:
-    """As the SDK's documentation has it, with nothing of ours."""
+    """A room as in the SDK's documentation, without our code."""
     room = rtc.Room()
     token = access.token(name, "avatar")
     await room.connect(access.url, token, rtc.RoomOptions(auto_subscribe=False))
@@ -127,7 +127,7 @@ async def _bare(access: LiveKitAccess, name: str, *, tracks: bool) -> None:
 
 
 async def _session(settings: Settings, stage: SessionResources, name: str) -> None:
-    """Of ours, from the request to its end, ready for as long as the bare tracks are fed."""
+    """Our session, from request to end, ready for as long as the bare tracks are fed."""
 
     def token() -> str:
         return avatar_token(settings, f"ses_{name}", name, "avatar", audio)
@@ -153,7 +153,7 @@ async def _resident_kb() -> float:
 
 
 def _place(path: str) -> str:
-    """The file without what is particular to this machine."""
+    """The file's name without this machine's folders."""
     parts = Path(path).parts
     for root in ("site-packages", "app", "engine"):
         if root in parts:

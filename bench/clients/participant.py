@@ -1,4 +1,4 @@
-"""What the measuring participants share: a token of their own, and a place in the room."""
+"""Tokens and connections of the participants that measure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LiveKitAccess:
     secret: str
 
     def token(self, room: str, identity: str) -> str:
-        """Lets a person into the room for an hour, to be seen and heard."""
+        """A token to join the room and publish in it, valid for an hour."""
         grants = api.VideoGrants(room_join=True, room=room)
         minted = (
             api.AccessToken(self.key, self.secret)
@@ -29,7 +29,7 @@ class LiveKitAccess:
         return str(minted.to_jwt())
 
     async def participants(self, room: str) -> list[str]:
-        """Identities that are in the room; none when there is no such room."""
+        """Identities in the room; empty if the room does not exist."""
         async with api.LiveKitAPI(self.url, self.key, self.secret) as server:
             answer = await server.room.list_participants(api.ListParticipantsRequest(room=room))
         return [str(participant.identity) for participant in answer.participants]
@@ -67,7 +67,7 @@ async def join_avatar(
     room.on("track_published", published)
     room.on("track_subscribed", lambda track, *_: take(track))
     await join(room, access, name, identity)
-    # Who was there before us made no event (livekit.md §2.1).
+    # Participants that joined before us cause no event (docs/reference/livekit.md §2.1).
     for participant in room.remote_participants.values():
         for publication in participant.track_publications.values():
             published(publication, participant)

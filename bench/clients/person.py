@@ -1,4 +1,4 @@
-"""A participant for load: talks all the time and counts the avatar's pictures, at little cost."""
+"""A load client that talks all the time and counts the avatar's pictures cheaply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.measure.pace import pace, widest_gap
 from bench.measure.recording import Pcm
 
 QUEUE_MS = 200
-LOOK_S = 0.5  # between two looks at the SDK's counters
+LOOK_S = 0.5  # between two reads of the SDK's counters
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Counted:
 
 
 class Person:
-    """Talks into a room and watches one avatar there.
+    """Talks in a room and watches one avatar.
 
     `decode`: every picture is handed over and its arrival stamped. Otherwise the SDK's own
     counters are read twice a second; they bound the longest gap from above. (The SDK decodes
@@ -46,7 +46,7 @@ class Person:
         *,
         decode: bool,
     ) -> None:
-        """`talk`: 40 ms pieces without end; None: only watches."""
+        """`talk`: endless 40 ms pieces; None: only watches."""
         self._access = access
         self._avatar = avatar
         self._talk = talk
@@ -153,7 +153,7 @@ def _of_looks(counted: _Counted) -> dict[str, Any]:
     if len(table) < 2 or table[-1, 1] == table[0, 1]:
         return {"fps": 0.0, "longest_gap_ms": float("inf"), "gaps": None, "arrivals": None}
     steps = np.diff(table, axis=0)
-    # A gap is counted with the picture that ends it: a look without pictures tells of none.
+    # A gap is counted when a picture ends it, so a read without new pictures has none.
     gaps = [widest_gap(int(n), total, squares) for _, n, total, squares in steps if n > 0]
     return {
         "fps": float((table[-1, 1] - table[0, 1]) / (table[-1, 0] - table[0, 0])),

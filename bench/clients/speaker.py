@@ -1,4 +1,4 @@
-"""A participant that speaks: publishes a microphone, silent until told what to say."""
+"""A participant that publishes a microphone, silent until it is given something to say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECE_S = 0.01
 
 
 class RoomSpeaker:
-    """Sends 10 ms pieces as a microphone does: each when its last sample has been spoken.
+    """Sends 10 ms pieces like a microphone: each once its last sample has been spoken.
 
     The source has no queue of its own, so a piece is on its way when it is handed over, and
     the moments kept by `sent` are the true ones.
@@ -53,7 +53,7 @@ class RoomSpeaker:
         await self._source.aclose()
 
     async def say(self, pcm: Pcm) -> None:
-        """Speak (n,) mono int16 of the speaker's rate, in real time; returns when it is out."""
+        """Speak (n,) mono int16 at the speaker's rate in real time; returns when all is sent."""
         padded = np.pad(pcm, (0, -len(pcm) % self._piece))
         self._waiting.extend(padded.reshape(-1, self._piece))
         self._quiet.clear()
@@ -61,7 +61,7 @@ class RoomSpeaker:
 
     @property
     def sent(self) -> TimedAudio:
-        """Everything said so far, each sample with the moment at which it was spoken."""
+        """All speech so far, with the time at which each sample was spoken."""
         return TimedAudio.of(self._said, self._rate)
 
     async def _run(self) -> None:

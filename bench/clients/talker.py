@@ -1,6 +1,6 @@
-"""An agent for load: sends utterances as LiveKit's agents do, interrupts some, and listens.
+"""A load agent: sends utterances as LiveKit's agents do, interrupts some, and listens.
 
-The wire protocol is livekit.md §1.2; the agents package itself pins another SDK.
+The wire protocol is in docs/reference/livekit.md §1.2. The agents package itself pins another SDK.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from bench.measure.turns import Loudness, levels_of
 
 HEAR_RATE = 48_000
 PIECE_MS = 20  # of what is heard
-WRITE_S = 0.2  # of speech at a time, as a speech maker yields it
+WRITE_S = 0.2  # of speech at a time, as a TTS yields it
 FASTER = 5.0  # than it is spoken
 INTERRUPT_S = (1.0, 2.5)  # after the turn's beginning
-PATIENCE_S = 5.0  # beyond its length, for a turn to be told as finished
+PATIENCE_S = 5.0  # after a turn's own length, within which it must be reported as finished
 LEAST_PAUSE_S = 0.7  # so that the next turn is not taken for one that did not fall silent
 
 
@@ -46,7 +46,7 @@ class _Kept:
 
 
 class Talker:
-    """Speaks in turns through one avatar and hears what comes of it."""
+    """Speaks in turns through one avatar and listens to it."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Talker:
 
     def result(self) -> dict[str, Any]:
         """Milliseconds: `turns` until first heard, `interrupts` until silent, `answers` of the
-        RPC; None stands for what was never heard. `unfinished`: turns whose end was never told."""
+        RPC; None: never heard. `unfinished`: turns whose end was never reported."""
         kept = self._kept
         heard = Loudness.of(kept.arrivals, kept.levels)
         starts: list[float | None] = []
@@ -108,7 +108,7 @@ class Talker:
             starts.append(None if first is None else (first - turn.begun) * 1000)
             if turn.cleared is not None:
                 last = heard.last_heard(turn.cleared)
-                # Never silent is told as never: JSON knows no infinity.
+                # None also for what never fell silent: JSON has no infinity.
                 known = last is not None and np.isfinite(last)
                 ends.append((last - turn.cleared) * 1000 if known and last is not None else None)
         answers = [t.answered_s * 1000 for t in kept.turns if t.answered_s is not None]

@@ -1,4 +1,4 @@
-"""A participant that watches an avatar and keeps when each picture and each sound arrived."""
+"""A participant that watches an avatar and records when each picture and sound arrived."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = 48_000  # Hz: Opus's own, so that nothing is resampled on the way
 
 
 class Tape(Protocol):
-    """Takes what is received, as it is received, for a film."""
+    """Receives pictures and sound as they arrive, for a recording."""
 
     def picture(self, at: float, width: int, height: int, i420: bytes | memoryview) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What has to be so before anything is measured: each fault is one sentence, told in seconds."""
+"""Checks before anything is measured: each fault is one sentence, within seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def look_first(target: Target) -> None:
     await target.reach()
     await _ask(target.livekit)
     try:
-        with _hushed("livekit.agents"):  # whose sink tells with a traceback that nobody came
+        with _hushed("livekit.agents"):  # its sink reports a missing avatar as a traceback
             async with meet(target):
                 return
     except Refused as refusal:

@@ -72,7 +72,7 @@ async def _worker(target: Target) -> str:
 
 
 async def _server(livekit: LiveKit) -> str:
-    """The version of a LiveKit server is told to who joins."""
+    """The version of a LiveKit server, which it sends to participants that join."""
     token = livekit.token(f"conformance-{secrets.token_hex(4)}", "suite")
     try:
         async with (

@@ -50,7 +50,7 @@ async def main(avatar: str) -> None:
         listening.pop(track.sid).cancel()  # else it goes on as silence
 
     def look_around() -> None:
-        """Who was there before us made no event."""
+        """Participants that joined before us cause no event."""
         for who in room.remote_participants.values():
             for publication in who.track_publications.values():
                 published(publication, who)
@@ -63,7 +63,7 @@ async def main(avatar: str) -> None:
     await room.connect(os.environ["LISTENER_URL"], os.environ["LISTENER_TOKEN"], options)
     look_around()
     weighing = asyncio.create_task(weigh(tracks)) if pictures else None
-    # Until whoever started us closes our standard input.
+    # Until the parent closes our standard input.
     await asyncio.to_thread(sys.stdin.buffer.read)
     if weighing is not None:
         weighing.cancel()
@@ -118,6 +118,6 @@ def go_first() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for whoever started us, who will close our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the parent, which then closes our input
     go_first()
     asyncio.run(main(sys.argv[1]))

@@ -40,7 +40,7 @@ class Finished:
 
 
 class Talker:
-    """The agent's side: the real sink of livekit-agents, and what it was told."""
+    """The agent's side: the real sink of livekit-agents, and the reports it received."""
 
     def __init__(self, room: rtc.Room, avatar: str) -> None:
         self.room = room

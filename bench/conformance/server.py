@@ -66,7 +66,7 @@ class Server:
         raise NoServer(f"livekit-server did not answer within {START_S:g} s")
 
     async def kill(self) -> None:
-        """As a crash does: nobody is told. Idempotent."""
+        """Stop as in a crash, without notice to clients. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The avatar worker under test: how it is told to join a room, and the server it meets us on."""
+"""The avatar worker under test: how to ask it to join a room, and the LiveKit server."""
 
 from __future__ import annotations
 

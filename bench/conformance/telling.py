@@ -1,4 +1,4 @@
-"""What is told to somebody: a report is for publication, and what a worker printed may not be."""
+"""Output of the suite. A report may be published, so it holds nothing that a worker printed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def redacted(text: str) -> str:
 
 
 def tell(line: str, where: TextIO | None = None) -> None:
-    """To standard error unless told otherwise."""
+    """Print, by default to standard error."""
     where = where or sys.stderr
     where.write(redacted(line) + "\n")
     where.flush()

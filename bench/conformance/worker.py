@@ -73,7 +73,7 @@ class Worker:
 
     @property
     def failed(self) -> bool:
-        """One that ended well may have told another process to join."""
+        """A worker that exited with 0 may have asked another process to join."""
         return self.code not in (None, 0)
 
     @property

@@ -21,7 +21,7 @@ from engine.engine_config import Stall
 SETTLE_S = 1.0  # pictures just after the first are the video stream finding its feet
 WINDOW_S = 2.0  # of speech from which one offset is told
 HOP_S = 0.5
-RECOVERY_S = 1.0  # contract: the offset is right again so long after a stall
+RECOVERY_S = 1.0  # after a stall, until the offset is right again (docs/reference/contract.md)
 LEAST_WINDOWS = 0.5  # share of the speech that must have told its offset
 
 
@@ -30,7 +30,7 @@ class Offsets:
     """The offset in windows along the speech."""
 
     times: Floats  # (n,) start of each window
-    seconds: Floats  # (n,) nan where nothing could be told
+    seconds: Floats  # (n,) nan where it could not be measured
 
     @property
     def known(self) -> Floats:

@@ -1,4 +1,4 @@
-"""A process that only wakes every 20 ms, and tells when it was late.
+"""A process that only wakes every 20 ms, and reports when it was late.
 
 `python -m bench.demo.wakeups`. It shares no lock and no loop with what is measured, so what it
 misses is the machine's doing. Ends when its standard input

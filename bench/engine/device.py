@@ -23,7 +23,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def gemm_tflops(device: torch.device, seconds: float) -> float:
-    """Half-precision TFLOP/s of a square matrix product, repeated for so long."""
+    """Half-precision TFLOP/s of a square matrix product, repeated for a given time."""
     side = SIDE if device.type == "cuda" else SIDE // 16
     left, right = (torch.randn(side, side, device=device).half() for _ in range(2))
     out = torch.empty_like(left)
@@ -74,7 +74,7 @@ def milliseconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def sustained(run: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Passes a second over so long a time."""
+    """Passes a second over a given time."""
     passes, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         run()

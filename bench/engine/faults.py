@@ -43,7 +43,7 @@ class Outcome:
     fault: str
     told: int  # streams that ended with `engine_error`
     went_on: int  # streams that were painted again
-    refused: str  # what a stream that came meanwhile was told; empty where it was served
+    refused: str  # the error of a stream opened meanwhile; empty if it was served
     down_s: float  # until somebody was painted again
     passed: bool
 
@@ -112,7 +112,7 @@ class _Talk:
     ticks: int = field(default=0)
 
     async def speak(self, speech: Pcm) -> None:
-        """Ask for a picture each 40 ms, until it is told of a fault."""
+        """Ask for a picture every 40 ms, until a fault is reported."""
         self.stream.on_fault = self._tell
         self.stream.on_picture = self._count
         origin = time.monotonic() + AHEAD_S

@@ -176,7 +176,7 @@ def table(report: Report) -> str:
             f"inferred {report.inferred} in {report.batches} batches of {report.mean_batch:.1f}, "
             f"the longest took {report.longest_ms:.0f} ms, device busy {report.busy:.0%}",
             f"slack in ms: {slack}",
-            f"longest hold-up in ms: event loop {report.loop_lag_ms:.0f}, "
+            f"longest stall in ms: event loop {report.loop_lag_ms:.0f}, "
             f"the device's thread {report.thread_lag_ms:.0f}",
             f"MiB of the process when warm, later, at the end: {_listed(report.rss_mib)}{device}",
             *(f"{'pass' if held else 'FAIL'}  {what}" for what, held in report.checks.items()),
@@ -242,7 +242,7 @@ async def _speak(stream: Stream, speech: Pcm, origin: float, ticks: int, seen: _
             awaited[asked] = origin + asked * FRAME_S
             stream.request(asked, asked, awaited[asked])
             asked += 1
-        arrived()  # a picture of silence is there at once, and nobody tells of it
+        arrived()  # a silent picture is there at once, without a notification
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         _take(stream, tick, tick in late, seen)
         awaited.pop(tick, None)
@@ -279,7 +279,7 @@ async def _watch(pool: EnginePool, seconds: float, seen: _Seen) -> None:
 
 
 def _device_mib() -> float | None:
-    """Of the GPU that this process uses, whoever holds it; None without one."""
+    """Memory in use on this process's GPU, by any process; None without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

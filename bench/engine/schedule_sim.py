@@ -1,6 +1,6 @@
-"""Replays a load on a table of run times through the scheduler that serves. No clock: it is told.
+"""Replays a load on a table of run times through the real scheduler, in virtual time.
 
-What a device would do with so many talking sessions, in less time than it takes to wire them up.
+Shows what a device would do with a number of talking sessions, without starting any.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Replay:
         return not self.lost
 
     def worst(self, seconds: float) -> float:
-        """Of all pictures that were due in so long, what the worst session lost, as a share."""
+        """Share of the due pictures that the worst session lost."""
         return max(self.lost.values(), default=0) * FRAME_S / seconds
 
     def slack(self, share: float) -> float:
-        """The slack that so many of the pictures have at least, as a share: 0.99 …"""
+        """The slack that at least this share of the pictures had, such as 0.99."""
         if not self.slack_s:
             return 0.0
         return self.slack_s[min(len(self.slack_s) - 1, int((1 - share) * len(self.slack_s)))]

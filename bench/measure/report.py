@@ -1,4 +1,4 @@
-"""Measured values beside their limits: a table for people, JSON for programs."""
+"""Measured values and their limits, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Line:
     value: str
     limit: str = ""
     passed: bool | None = None
-    timed: bool = False  # a machine that does not keep time may be why it did not pass
+    timed: bool = False  # a machine that does not keep time may be the reason for a miss
 
 
 def at_most(name: str, value: float, limit: float, unit: str, digits: int = 0) -> Line:
@@ -35,7 +35,7 @@ def at_least(name: str, value: float, limit: float, unit: str = "", digits: int 
 
 
 def within(name: str, value: float, middle: float, margin: float, unit: str, digits: int) -> Line:
-    """A value that passes in `middle` ± `margin`, to the digits that are shown."""
+    """A value that passes within `middle` ± `margin`, rounded as shown."""
     passed = abs(round(value - middle, digits)) <= margin if math.isfinite(value) else False
     target = f"{middle:g} ± {margin:g}" if middle else f"± {margin:g}"
     return Line(name, _with_unit(value, unit, digits), f"{target} {unit}".rstrip(), passed)
@@ -50,7 +50,7 @@ def as_json(lines: Iterable[Line]) -> list[dict[str, Any]]:
 
 
 def timed(lines: Iterable[Line]) -> list[Line]:
-    """The same lines, as such that a machine which does not keep time can spoil."""
+    """The same lines, marked as depending on a machine that keeps time."""
     return [replace(line, timed=True) for line in lines]
 
 
@@ -62,7 +62,7 @@ def table(title: str, lines: Iterable[Line], *, excused: bool = False) -> Table:
     """For a console: name, value, limit, verdict.
 
     Args:
-        excused: the machine did not keep time: what that can spoil is no fault of ours.
+        excused: the machine did not keep time; timed lines that missed are its fault.
     """
     shown = Table(title=title, title_justify="left", title_style="bold")
     shown.add_column("measured")

@@ -1,4 +1,4 @@
-"""What measuring participants say."""
+"""Speech for the participants that measure."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def write_wav(path: Path, pcm: Pcm, rate: int) -> None:
 
 
 def talk(pcm: Pcm, rate: int, duty: float, start: int) -> Iterator[Pcm]:
-    """40 ms pieces for ever: turns of speech without its pauses, and silence between them.
+    """Endless 40 ms pieces: turns of speech without its pauses, and silence between them.
 
-    Turns differ, and a pause belongs to its turn: whoever begins elsewhere soon speaks at other
-    times, as people in different rooms do, and now and then many speak at once.
+    Turns differ in length, and each has its own pause. Speakers that begin at different places
+    soon speak at different times, like people in different rooms; now and then many coincide.
 
     Args:
         pcm: (n,) speech.

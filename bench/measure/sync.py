@@ -1,4 +1,4 @@
-"""The lips against the sound: how late pictures are, how well they follow, when they shut.
+"""Lip sync: how late pictures are, how well they follow the sound, when the mouth shuts.
 
 The offset needs no marker in picture or sound. A picture's opening is a function of its own 40 ms
 of audio, so openings are compared with a curve of what the heard audio would have them be, moved
@@ -26,7 +26,7 @@ LEAST_FIT = 0.3  # a weaker fit than this says nothing about the offset
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    seconds: float  # nan when nothing could be told
+    seconds: float  # nan if it could not be measured
     fit: float  # correlation at that lag
 
 

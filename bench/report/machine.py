@@ -1,4 +1,4 @@
-"""What a report says of the machine and the versions that it was made with."""
+"""The machine and versions that a report names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def facts(rig: Rig) -> dict[str, str]:
 
 
 def _from_environment() -> dict[str, str]:
-    """What the service hears of us without being told, less what is nobody's business."""
+    """Settings that the service inherits from our environment, without secrets and addresses."""
     return {
         name: value
         for name, value in sorted(os.environ.items())

@@ -1,4 +1,4 @@
-"""A run of sessions in words: a row a room, what it cost, and what limits it."""
+"""A run of sessions on the console: a row for each room, its cost, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bench.rooms.loop_lag import Spread
 from bench.rooms.rooms import Quantiles
 from bench.rooms.sessions import Run
 
-FULL = 0.9  # of a core, or of all cores: from here on work waits for its turn
-NOISE_CORES = 0.15  # used by others: from here on the numbers are not ours alone
+FULL = 0.9  # of a core, or of all cores; above it work queues
+NOISE_CORES = 0.15  # used by other processes; above it they disturb the measurement
 
 
 def show(run: Run, console: Console) -> None:
@@ -35,7 +35,7 @@ def holding(sessions: int) -> str:
 
 
 def verdict(run: Run) -> str:
-    """Whether it passed, and by which limits."""
+    """Whether the run passed, and if not, which limits it missed."""
     bounds = run.load.limits
     if run.failed:
         return f"FAIL: {'; '.join(str(bounds[name]) for name in run.failed)}."
@@ -43,7 +43,7 @@ def verdict(run: Run) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """What was measured of all sessions together, a sentence each."""
+    """Measurements of all sessions together, as clauses without a full stop."""
     found = [f"ready after {min(run.ready_s):.1f} to {max(run.ready_s):.1f} s, all at once"]
     if run.load.source == "agent":
         found.append(f"turn start, as heard: {quantiles(run.turns)}")
@@ -78,7 +78,7 @@ def _edge(value: float | None) -> str:
 
 
 def limit(run: Run) -> str:
-    """What is fullest, and so what more sessions would run into."""
+    """The bottleneck: what is busiest, and would stop more sessions."""
     costs = run.costs
     ours = (name for name in costs.of if not name.startswith(("people", "agents")))
     fullest = max(ours, key=lambda name: costs.of[name].busiest[1])
@@ -149,7 +149,7 @@ def _rooms(run: Run) -> Table:
 
 
 def _table(title: str | None = None) -> Table:
-    """As narrow as can be: where nobody looks, as in a log, a line has 80 characters."""
+    """A narrow table: without a terminal, as in a log, a line has 80 characters."""
     return Table(
         title=title,
         title_justify="left",

@@ -1,1 +1,1 @@
-"""`voipavatar bench`: how much one machine holds, and what it keeps when all have gone."""
+"""`voipavatar bench`: how many sessions a machine holds, and what they leave behind."""

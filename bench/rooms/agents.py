@@ -1,4 +1,4 @@
-"""Agents of some rooms: they send whole utterances, wait for their end, and interrupt some."""
+"""Agents for some rooms: they send utterances, wait until each ends, and interrupt some."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.rooms.load_clients import AGENT, AVATAR, say
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the agents of one process are to do."""
+    """The job of the agents in one process."""
 
     url: str
     key: str

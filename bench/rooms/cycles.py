@@ -1,4 +1,4 @@
-"""Create and delete, again and again: what of a session is still there when it has ended."""
+"""Creates and deletes sessions repeatedly, and counts what each leaves behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASKS = re.compile(r"^voipavatar_tasks (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the service's process holds at a moment without sessions."""
+    """What the service's process holds while there are no sessions."""
 
     cycles: int
     rss_mb: float
@@ -110,7 +110,7 @@ async def _cycle(http: httpx.AsyncClient, persona: str, room: str) -> None:
 
 
 async def _quiet(http: httpx.AsyncClient, process: psutil.Process, cycles: int) -> Held:
-    """What is held when nothing winds down any more."""
+    """What is held once threads have stopped winding down."""
     end = time.monotonic() + QUIET_AT_MOST_S
     held, since = await _held(http, process, cycles), time.monotonic()
     while time.monotonic() < min(end, since + QUIET_S):

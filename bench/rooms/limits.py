@@ -1,4 +1,4 @@
-"""What a session must keep to count as held, and how that is told."""
+"""The limits that a session must keep to count as held, and their text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Limit:
     at_least: bool = False
 
     def kept(self, value: float | None) -> bool | None:
-        """None where it could not be measured; nan, which stands for unknown, does not keep it."""
+        """Whether the value keeps the limit: None if not measured; nan (unknown) does not."""
         if value is None:
             return None
         return value >= self.bound if self.at_least else value <= self.bound
@@ -62,5 +62,5 @@ def limits(changes: Iterable[str] = ()) -> Limits:
 
 
 def missed(values: Mapping[str, float | None], bounds: Limits) -> list[str]:
-    """Names of the limits that were not kept; what could not be measured is left out."""
+    """Names of the limits that were missed; values not measured are left out."""
     return [name for name, limit in bounds.items() if limit.kept(values.get(name)) is False]

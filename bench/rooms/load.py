@@ -34,7 +34,7 @@ class Options:
 
 
 async def run(options: Options) -> int:
-    """0 when all that has to hold held; see `bench_load.Report.checks`. Raises EngineError."""
+    """0 if every check passed (`bench_load.Report.checks`). Raises EngineError."""
     console = Console()
     places = options.streams + (bench_load.PLACES if options.reopen else 0)
     pool = EnginePool(replace(options.config, max_streams=places))
@@ -63,7 +63,7 @@ async def run(options: Options) -> int:
 
 
 async def suffer(config: EngineConfig, persona: str, streams: int) -> int:
-    """`voipavatar bench faults`: 0 when each fault did no more harm than it must."""
+    """`voipavatar bench faults`: 0 if no fault did more harm than it must."""
     from bench.engine.faults import bench, table
 
     console = Console()

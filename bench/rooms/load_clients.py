@@ -1,8 +1,8 @@
-"""A process that takes part in many rooms for a benchmark, apart from the one that is measured.
+"""Load clients for many rooms, in a process apart from the one that is measured.
 
-Spoken to by lines on its standard input and output: a job, answered when all have joined; `begin`,
-at which it forgets what it counted; `end`, answered with what it counted since. It leaves at the
-end of its input.
+The protocol is lines on standard input and output: a job, answered once all clients have joined;
+`begin` resets the counters; `end` is answered with the counts since. The process leaves when its
+input ends.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Crew:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
-            limit=1 << 30,  # one line tells of every picture
+            limit=1 << 30,  # one line holds the times of all pictures
             env={**os.environ, **(env or {})},
         )
         crew = cls(process)

@@ -1,4 +1,4 @@
-"""The service's own word on its event loops and collections, read from /metrics as it runs."""
+"""The service's event-loop lag and garbage collections, read from /metrics as it runs."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Scrape:
 
 
 def scrape(at: float, page: str) -> Scrape:
-    """What a page of /metrics says at a moment."""
+    """Parse one page of /metrics, fetched at `at`."""
     found = Scrape(at, {}, {})
-    # The rest of the page is not wanted: parsing all of it would cost what is being measured.
+    # Only the wanted lines: parsing all of them would add to the load that is measured.
     lines = [line for line in page.splitlines() if any(name in line for name in NAMES)]
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:

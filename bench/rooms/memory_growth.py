@@ -1,4 +1,4 @@
-"""`voipavatar bench rooms`: what a process keeps of each room, and who keeps it."""
+"""`voipavatar bench rooms`: memory kept for each room, and by whom."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.core.engine_errors import EngineError
 
 
 async def bench_rooms(kind: Kind, rooms: int, *, trace: bool, json_file: Path | None) -> int:
-    """0 when it could be measured."""
+    """0 if it could be measured."""
     console = Console()
     try:
         with tempfile.TemporaryDirectory(prefix="voipavatar-") as folder:

@@ -1,4 +1,4 @@
-"""What is to be run."""
+"""What a benchmark runs, and on what."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many rooms, who speaks in them and how, and who watches."""
+    """The number of rooms, their speakers and their receivers."""
 
     sessions: int
     seconds: float
@@ -34,7 +34,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What it is run on: settings of the service, and binaries from elsewhere."""
+    """Settings of the service under test, and binaries made elsewhere."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     livekit_server: Path | None = None

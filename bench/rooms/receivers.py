@@ -1,4 +1,4 @@
-"""People who count pictures without decoding them: tools/people, one process for all rooms.
+"""Receivers that count pictures without decoding: tools/people, one process for all rooms.
 
 The SDK's receivers decode whatever they subscribe to, a fourteenth of a core a room; these read
 packets. Their speech is encoded once, beforehand, and sent as a browser would send it.
@@ -27,11 +27,11 @@ PIECES = 25 * 120  # of 40 ms: two minutes of talk, then round again
 
 
 class NoCrowd(Exception):
-    """The program is not there and cannot be built."""
+    """The program is missing and cannot be built."""
 
 
 async def binary(given: Path | None) -> Path:
-    """Where tools/people is, built if need be. Raises NoCrowd."""
+    """Path of tools/people, built if needed. Raises NoCrowd."""
     if given is not None:
         return given
     found = await asyncio.create_subprocess_exec(
@@ -62,7 +62,7 @@ def write_talk(file: Path, duty: float) -> None:
 
 
 def job(livekit: LiveKit, rooms: list[str], speech: Path | None) -> dict[str, Any]:
-    """What main.go's `Job` says; without `speech` they only watch."""
+    """The job as main.go's `Job` reads it; without `speech` receivers only watch."""
     access = LiveKitAccess(livekit.url, livekit.key, livekit.secret)
     return {
         "url": livekit.url,

@@ -1,4 +1,4 @@
-"""One session, as its room and the service saw it: numbers out of what each of them counted."""
+"""The figures of one session, from what its room and the service counted."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Room:
     dropped: int
     turns: list[float | None]  # ms from the agent's first sample until heard
     interrupts: list[float | None]  # ms from the agent's request until silence
-    unfinished: int  # turns whose end was never told
+    unfinished: int  # turns whose end was never reported
     over: list[float]  # pictures received in each second
     gap_over: list[float]  # ms, longest gap in each second
 
     def values(self, seconds: float) -> dict[str, float | None]:
-        """What counts against the limits of one session."""
+        """The values that one session's limits apply to."""
         return {
             "fps": round(self.received_fps, 1),
             "gap": self.longest_gap_ms,
@@ -67,7 +67,7 @@ class Room:
         }
 
     def missed(self, seconds: float, bounds: Limits) -> list[str]:
-        """Names of the limits that it missed; none is the aim."""
+        """Names of the limits that the session missed."""
         return missed(self.values(seconds), bounds)
 
 
@@ -76,7 +76,7 @@ def room(
     windows: list[dict[str, Any]],
     spoken: dict[str, Any] | None,
 ) -> Room:
-    """Put together what the receiver, the service's stats and the agent (if any) counted."""
+    """Combine the counts of the receiver, the service's stats and the agent (if any)."""
     spoken = spoken or {"turns": [], "interrupts": [], "unfinished": 0}
     return Room(
         **(_counted(received) if "pictures" in received else _told(received)),
@@ -98,7 +98,7 @@ def _late(windows: list[dict[str, Any]], percent: str) -> list[float]:
 
 
 def _counted(received: dict[str, Any]) -> dict[str, Any]:
-    """Of tools/people: every packet was seen, nothing was decoded."""
+    """From tools/people, which saw every packet and decoded nothing."""
     pictures = np.array(received["pictures"], np.float64)
     since = float(received["since"])
     found = pace(pictures)
@@ -120,7 +120,7 @@ def _counted(received: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(received: dict[str, Any]) -> dict[str, Any]:
-    """Of LiveKit's SDK: what its counters or its pictures said."""
+    """From LiveKit's SDK: its counters, or the pictures it decoded."""
     gaps = received["gaps"]
     arrivals = np.array(received["arrivals"] or [], np.float64)
     fps_over, gap_over = _over(arrivals, float(received["since"]))

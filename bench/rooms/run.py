@@ -44,7 +44,7 @@ async def bench_sessions(
     What was measured is written even if it is stopped, or something fails later.
 
     Args:
-        times: how often a number of sessions has to hold.
+        times: how many runs in a row a number of sessions must pass.
     """
     console = Console()
     runs: list[Run] = []
@@ -73,7 +73,7 @@ async def bench_sessions(
     except asyncio.CancelledError:
         console.print("Stopped." if runs else "Stopped before anything was measured.")
         raise
-    finally:  # what a search found before it was stopped is all that it knows
+    finally:  # keep what was measured before a search was stopped
         if runs:
             most = max(held, default=0) if find_max else None
             if find_max:
@@ -83,7 +83,7 @@ async def bench_sessions(
             facts = machine.facts(rig)
             _write(json_file, body | _told(runs, facts, began, most), SESSIONS)
             if html_file is not None:
-                from bench.report import page  # matplotlib takes a second, and other commands none
+                from bench.report import page  # matplotlib takes a second to import
 
                 shown = page.page(runs, facts, began, most, complete=complete)
                 write_page(html_file, shown, SESSIONS)
@@ -104,7 +104,7 @@ def _told(
 
 
 async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> int:
-    """0 when nothing of the sessions is left."""
+    """0 if the sessions left nothing behind."""
     console = Console()
     try:
         with console.status(f"{count} sessions created and deleted …"):
@@ -121,7 +121,7 @@ async def bench_cycles(count: int, persona: str, *, json_file: Path | None) -> i
 
 
 async def bench_warp(persona: str, size: tuple[int, int] | None, *, json_file: Path | None) -> int:
-    """0 when it could be measured."""
+    """0 if it could be measured."""
     console = Console()
     try:
         with console.status("Painting …"):

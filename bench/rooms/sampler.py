@@ -1,6 +1,6 @@
-"""What processes cost: between two moments, and from second to second.
+"""CPU and memory of processes, in total and second by second.
 
-A service of several processes is followed as a tree: each child is told of by its role.
+A service of several processes is followed as a tree; each child is named by its role.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import psutil
 
 Threads = dict[int, tuple[str, float, float]]  # id -> name, CPU seconds, seconds without a core
 
-LEAST_S = 0.2  # between two looks
-MOST_THREADS = 12  # names that are told of; the rest hardly ran
+LEAST_S = 0.2  # between two samples
+MOST_THREADS = 12  # threads that are named; the rest hardly ran
 SETTLED = 0.25  # share of a run after which memory should grow no more
 ROLE = re.compile(r"^--role(?:=(.*))?$")
 IMPORTED = re.compile(r"^from ([\w.]+) import")
-NO_ROLE = ("main", "__main__", "cli")  # parts of a module's name that say nothing
+NO_ROLE = ("main", "__main__", "cli")  # parts of a module's name that do not identify it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Costs:
 
     @property
     def others(self) -> float:
-        """Cores used by processes that are no part of the measurement: noise."""
+        """Cores used by processes outside the measurement."""
         return max(0.0, self.machine_cores - sum(cost.cores for cost in self.of.values()))
 
 
@@ -104,7 +104,7 @@ class Sampler:
                     self._look(name, root, process, now)
 
     def costs(self) -> Costs:
-        """Of those that are still there."""
+        """Of processes that still exist."""
         self.sample()
         seconds = time.monotonic() - self._start
         machine, stolen = _machine()

@@ -1,4 +1,4 @@
-"""People of some rooms with LiveKit's Python SDK, which decodes what they watch."""
+"""Receivers for some rooms on LiveKit's Python SDK, which decodes what they watch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.rooms.load_clients import AVATAR, PERSON, say
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the people of one process are to do."""
+    """The job of the receivers in one process."""
 
     url: str
     key: str

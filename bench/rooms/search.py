@@ -1,4 +1,4 @@
-"""How many sessions hold: the largest number that passes, found by trying."""
+"""Searches for the largest number of sessions that holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many sessions at once on one machine: what each room gets, what it costs, what limits it."""
+"""Many sessions at once on one machine: what each room receives, and what it costs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from bench.rooms.sampler import Costs, Sampler
 
 SERVICE = "service"
 SETTLE_S = 4.0  # after the last one is ready: all talk, encoders have found their rate
-STATS_EVERY_S = 10.0  # the service's stats look back so far
+STATS_EVERY_S = 10.0  # the window of the service's stats
 LOOK_EVERY_S = 1.0
 SCRAPE_EVERY_S = 2.0  # a page of /metrics costs the service some milliseconds
 READY_S = 60.0
@@ -112,7 +112,7 @@ async def run(load: Load, rig: Rig) -> Run:
 @dataclass(frozen=True, slots=True)
 class _Crews:
     watching: dict[str, Crew]  # by name of the process
-    speaking: dict[str, Crew]  # agents: they tell of turns
+    speaking: dict[str, Crew]  # agents, which report turns
 
     def pids(self) -> dict[str, int]:
         return {name: crew.pid for name, crew in {**self.watching, **self.speaking}.items()}
@@ -122,7 +122,7 @@ class _Crews:
 async def _crews(
     folder: Path, livekit: LiveKit, load: Load, rig: Rig, names: list[str]
 ) -> AsyncIterator[_Crews]:
-    """Whoever is in the rooms beside the avatars, in processes of their own."""
+    """Load clients and receivers of the rooms, in processes of their own."""
     found = _Crews({}, {})
     async with AsyncExitStack() as exits:
 
@@ -151,7 +151,7 @@ async def _crews(
 
 
 def _jobs(livekit: LiveKit, load: Load, names: list[str]) -> list[dict[str, Any]]:
-    """Of the Python processes: a few rooms each."""
+    """Jobs for the Python processes, a few rooms each."""
     groups = [names[first : first + ROOMS_EACH] for first in range(0, load.sessions, ROOMS_EACH)]
     return [{"rooms": group, **access_of(livekit)} for group in groups]
 
@@ -220,7 +220,7 @@ async def _watch(
         if step % round(SCRAPE_EVERY_S / LOOK_EVERY_S) == 0 or step == steps:
             page = (await http.get("/metrics")).raise_for_status().text
             scrapes.append(scrape(time.monotonic(), page))
-        # A last stretch of a few seconds is left out, unless there is nothing else.
+        # A last window of a few seconds is left out, unless it is the only one.
         if step and (step % every == 0 or step == steps < every):
             for session in sessions:
                 seen[session].append((await http.get(f"/sessions/{session}/stats")).json())

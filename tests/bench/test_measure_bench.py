@@ -202,7 +202,7 @@ def test_a_child_that_is_no_program_yet_has_no_name(monkeypatch: pytest.MonkeyPa
     [
         (["python", "-m", "app.worker", "--role", "host", "--socket", "x"], "host"),
         (["voipavatar", "serve", "--role=engine"], "engine"),
-        (["python", "-m", "app.worker.main"], "hosts"),
+        (["python", "-m", "app.worker.main"], "worker"),
         (["python", "-m", "app.worker", "host", "host-1", "14"], "host"),
         (["python", "-c", "from multiprocessing.resource_tracker import main"], "resource_tracker"),
         (["livekit-server"], ""),

@@ -15,7 +15,7 @@ from bench.conformance.sounds import cut_heard, tone
 from bench.conformance.target import Target
 
 RATE = 24_000
-CLEARED_WITHIN_S = 1.0  # contract.md: clear answered by finished within
+CLEARED_WITHIN_S = 1.0  # from clear to finished (docs/reference/contract.md)
 LOST_TRAILER_WITHIN_S = 12.0
 SETTLE_S = 1.2  # a jitter buffer may have grown to that
 FIRST_HZ, NEXT_HZ = 440.0, 880.0

@@ -81,7 +81,7 @@ async def published(target: Target, plan: Plan) -> list[Check]:
 
 
 async def ours(target: Target, plan: Plan) -> list[Check]:
-    """Our plugin speaks, and tells how quick the avatar is."""
+    """Our plugin speaks, and reports how quick the avatar is."""
     plugin = our_plugin(target)
     async with on_stage(target, plugin) as scene:
         begun, whole = await scene.say()
@@ -164,7 +164,7 @@ async def on_stage(target: Target, plugin: AvatarSession) -> AsyncIterator[Scene
 
 
 async def _lose(target: Target, scene: Scene) -> tuple[float, float]:
-    """Put the avatar out in mid-speech: when that was, and how much later the speech ended."""
+    """Remove the avatar in mid-speech; return when, and how much later the speech ended."""
     handle = scene.session.say("la la la", audio=_frames(8.0))
     await asyncio.sleep(1.5)
     async with target.livekit.admin() as admin:

@@ -21,7 +21,7 @@ from bench.conformance.target import Target
 
 RATE = 24_000
 AWAY_S = (0.5, 5.0)  # a restart, and a server that takes its time
-BACK_WITHIN_S = 35.0  # contract.md: an avatar joins again for 30 s
+BACK_WITHIN_S = 35.0  # an avatar tries to join again for 30 s (docs/reference/contract.md)
 SAYS_WITHIN_S = 45.0  # the agent's own connection may take as long
 SETTLE_S = 0.8
 PART_S = 240.0  # longer than all that may be waited for in one part
@@ -72,7 +72,7 @@ async def _restarted(target: Target, server: Server, away_s: float, name: str) -
 
 
 async def _plugin(target: Target, server: Server) -> list[Check]:
-    """say() of a real session through our plugin; whoever speaks afterwards, somebody does."""
+    """say() of a real session through our plugin; afterwards some avatar must speak."""
     plugin = our_plugin(target)
     async with on_stage(target, plugin) as scene:
         await scene.say(0.5)

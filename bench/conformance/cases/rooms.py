@@ -84,7 +84,7 @@ async def agents(target: Target, plan: Plan) -> list[Check]:
 
 
 async def _another_process(meeting: Meeting, name: str, away_s: float) -> list[Check]:
-    """It is told of what it says itself, and nothing of its predecessor's speech is heard then."""
+    """The agent gets reports on its own speech, and none of its predecessor's is heard then."""
     count = len(meeting.talker.started)
     for _ in range(2):
         await meeting.talker.say(tone(8.0, RATE, hz=OLD_HZ), RATE)
@@ -217,7 +217,7 @@ async def _finishes(meeting: Meeting, count: int, timeout_s: float) -> bool:
 
 
 async def _leaves(meeting: Meeting) -> bool:
-    """Asks the server: the agent is not there to see it."""
+    """Ask the server, as the agent is not in the room to see it."""
     give_up = time.monotonic() + LEFT_WITHIN_S
     async with meeting.target.livekit.admin() as admin:
         while time.monotonic() < give_up:

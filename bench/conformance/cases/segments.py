@@ -18,7 +18,7 @@ from bench.conformance.sounds import tone
 from bench.conformance.target import Target
 
 RATE = 24_000
-LATE_REPORT_S = 1.0  # contract.md: a segment finishes by its duration + 1 s
+LATE_REPORT_S = 1.0  # after its own duration (docs/reference/contract.md)
 SETTLE_S = 0.6  # jitter buffer and a report that should not have come
 RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
@@ -63,7 +63,7 @@ async def turn_start(target: Target, plan: Plan) -> list[Check]:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How one segment went, as the agent was told and the listener heard."""
+    """One segment, as reported to the agent and as heard by the listener."""
 
     counts: tuple[int, int]  # finished, started
     interrupted: bool
@@ -117,7 +117,7 @@ def _checks(point: str, name: str, segments: Sequence[Played | None]) -> list[Ch
 
 
 async def _pair(meeting: Meeting) -> list[Check]:
-    """A segment that arrives while another plays is played after it, and told after it."""
+    """A segment that arrives while another plays is played and reported after it."""
     talker = meeting.talker
     before = len(talker.finished)
     for _ in range(2):
