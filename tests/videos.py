@@ -25,8 +25,13 @@ def persona_frames(count: int = 30) -> tuple[Bgr, ...]:
         pictures = []
         for frame, _ in zip(container.decode(video=0), range(count), strict=False):
             whole = frame.to_ndarray(format="bgr24")
-            pictures.append(cv2.resize(whole, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            pictures.append(resized(whole.astype(np.uint8, copy=False), SIDE))
     return tuple(pictures)
+
+
+def resized(picture: Bgr, side: int) -> Bgr:
+    """A square of it."""
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def write_video(
@@ -58,6 +63,7 @@ def write_sound(
     """Samples (n,) in -1 … 1, the same on every channel."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         channels = stream.layout.nb_channels
         sound = np.repeat(samples.astype(np.float32)[None], channels, axis=0)
         frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
@@ -67,6 +73,13 @@ def write_sound(
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     return path
+
+
+def sound_seconds(stream: av.AudioStream) -> float:
+    """How long its container says that it is."""
+    assert stream.duration is not None
+    assert stream.time_base is not None
+    return float(stream.duration * stream.time_base)
 
 
 def grey(levels: Sequence[int], side: int = 64) -> list[Bgr]:

@@ -62,8 +62,8 @@ async def test_foreign_tokens_that_livekit_would_refuse(
 def agents_token(livekit: LiveKit, *, identity: str = "theirs", agent: str, **grants: Any) -> str:
     made = AccessToken(livekit.key, livekit.secret).with_identity(identity)
     made = made.with_attributes({PUBLISH_ON_BEHALF: agent})
-    grants = {"room_join": True, "room": "r"} | grants
-    return str(made.with_grants(VideoGrants(**grants)).to_jwt())
+    given: dict[str, Any] = {"room_join": True, "room": "r"} | grants
+    return str(made.with_grants(VideoGrants(**given)).to_jwt())
 
 
 @pytest.mark.parametrize("path", ["/sessions", "/v1/sessions"])

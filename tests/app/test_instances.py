@@ -115,7 +115,8 @@ async def test_another_host_is_listened_to(database: Database, process: psutil.P
     theirs = await live_session(database, owner)
     us = instance_on(database)
     await us.register()
-    assert not us.settled
+    before = us.settled
+    assert not before
     async with database.write() as session:
         await session.execute(update(InstanceRow).values(heartbeat_at=now()))
     await us.reap()

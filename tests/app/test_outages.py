@@ -125,7 +125,7 @@ async def test_who_waits_for_a_session_gets_its_id_though_nothing_can_be_read(
 async def test_a_commit_whose_answer_is_lost_made_a_session(api: Api, outage: Outage) -> None:
     outage.lose_commit_of = b"INSERT INTO sessions"
     answer = await api.http.post("/sessions?wait=ready", json=BODY)
-    assert outage.lose_commit_of is None
+    assert outage.commit_was_lost
     assert (answer.status_code, answer.json()["state"]) == (201, "ready")
     assert (await api.http.post("/sessions", json=BODY)).json()["code"] == "room_conflict"
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from engine.core.persona import ping_pong
 from engine.media.video import read_video
-from tests.videos import grey, persona_frames, tone, write_sound, write_video
+from tests.videos import grey, persona_frames, sound_seconds, tone, write_sound, write_video
 
 SECONDS = 1.3
 
@@ -46,11 +46,15 @@ def ada(place: Path) -> str:
     return "ada"
 
 
+def brighter(frame: NDArray[np.uint8], shade: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.add(frame, np.full_like(frame, shade)), np.uint8)
+
+
 def _decoded(path: Path) -> tuple[NDArray[np.uint8], float]:
     """All frames, and the seconds of sound."""
     with av.open(str(path)) as container:
         audio = container.streams.audio[0]
-        seconds = float(audio.duration * audio.time_base)
+        seconds = sound_seconds(audio)
     return np.array(list(read_video(path))), seconds
 
 
@@ -168,7 +172,7 @@ def test_another_video_of_the_same_name_needs_force(tmp_path: Path) -> None:
     box = ("--face-box", "80,80,180,190")
     for number, shade in enumerate((0, 9)):
         (tmp_path / str(number)).mkdir()
-        frames = [cv2.add(frame, (shade,) * 3) for frame in persona_frames(26)]
+        frames = [brighter(frame, shade) for frame in persona_frames(26)]
         write_video(tmp_path / str(number) / "me.mp4", frames)
     run = "persona", "prepare"
     assert voipavatar(tmp_path, *run, tmp_path / "0/me.mp4", "--name", "me", *box).exit_code == 0

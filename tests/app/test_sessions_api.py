@@ -261,7 +261,7 @@ async def test_many_sessions_leave_nothing_behind(api: Api) -> None:
 async def test_a_shutdown_ends_sessions_and_takes_no_more(api: Api) -> None:
     session = await api.create()
     api.stage.runners[0].may_leave.clear()
-    draining = asyncio.create_task(api.drain())
+    draining = asyncio.ensure_future(api.drain())
     await asyncio.sleep(0.05)
     refused = await api.http.post("/sessions", json=BODY | {"room": "other"})
     assert (refused.status_code, refused.json()["code"]) == (503, "draining")

@@ -16,6 +16,7 @@ from bench.measure.recording import Floats, Pcm, TimedAudio
 from bench.measure.report import Line, passed
 from bench.measure.speech import read_wav
 from engine.engine_config import Stall
+from tests.videos import sound_seconds
 
 RATE = 24_000
 REGION = MouthRegion(0, 0, 40, 40, 40.0)
@@ -27,7 +28,8 @@ LATENCY_S = 0.25
 
 def own_openings(pcm: Pcm) -> Floats:
     frames = pcm[: len(pcm) // 960 * 960].reshape(-1, 960) / 32768.0
-    return np.minimum(1.0, 2.5 * np.sqrt(np.mean(np.square(frames), axis=1)))
+    openings: Floats = np.minimum(1.0, 2.5 * np.sqrt(np.mean(np.square(frames), axis=1)))
+    return openings
 
 
 def timed(pcm: Pcm, start: float, late: Floats | None = None) -> TimedAudio:
@@ -52,8 +54,8 @@ def take(offset_ms: float = 0.0, stall: tuple[float, float] | None = None) -> Ta
     rest = np.zeros(2 * RATE, np.int16)
     heard = np.concatenate([rest, pcm, rest])
     opened = own_openings(heard)
-    times = START - 2 + LATENCY_S + np.arange(len(opened)) * 0.04
-    shown = times + offset_ms / 1000
+    times = START - 2 + LATENCY_S + np.arange(len(opened), dtype=np.float64) * 0.04
+    shown: Floats = times + offset_ms / 1000
     if stall is not None:
         late = (times >= START + stall[0]) & (times < START + stall[0] + stall[1])
         shown = np.maximum.accumulate(shown + np.where(late, 0.2, 0.0))
@@ -158,7 +160,7 @@ def test_the_film_keeps_arrival_times(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mp4")) as source:
         audio = source.streams.audio[0]
         assert audio.codec_context.name == "aac"
-        assert float(audio.duration * audio.time_base) == pytest.approx(0.81, abs=0.03)
+        assert sound_seconds(audio) == pytest.approx(0.81, abs=0.03)
 
 
 def test_a_film_without_pictures_is_no_file(tmp_path: Path) -> None:

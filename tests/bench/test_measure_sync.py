@@ -6,7 +6,7 @@ import pytest
 from bench.measure import clicks
 from bench.measure.align import align, continuity
 from bench.measure.pace import pace
-from bench.measure.recording import Floats, Seen, TimedAudio
+from bench.measure.recording import Floats, Pcm, Seen, TimedAudio
 from bench.measure.sync import (
     closing,
     find_offset,
@@ -16,6 +16,7 @@ from bench.measure.sync import (
     reference_curve,
     speech_span,
 )
+from tests.about import about
 
 RATE = 16_000
 FRAME = 640
@@ -37,9 +38,15 @@ def babble(seconds: float, seed: int = 1) -> np.ndarray:
     return (out * 32767).astype(np.int16)
 
 
-def own_loudness(pcm: np.ndarray) -> Floats:
+def ticks(count: int) -> Floats:
+    """(count,) the moments of pictures that begin at 0."""
+    return np.arange(count, dtype=np.float64) * 0.04
+
+
+def own_loudness(pcm: Pcm) -> Floats:
     frames = pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME) / 32768.0
-    return np.sqrt(np.mean(np.square(frames), axis=1))
+    loudness: Floats = np.sqrt(np.mean(np.square(frames), axis=1))
+    return loudness
 
 
 def received(pcm: np.ndarray, latency_s: float, jitter_s: float = 0.0) -> TimedAudio:
@@ -69,8 +76,8 @@ def test_a_known_offset_is_found_by_loudness(offset_ms: int) -> None:
 @pytest.mark.parametrize("offset_ms", [-60, 0, 37])
 def test_a_slow_mouth_is_not_taken_for_an_offset_when_a_reference_is_there(offset_ms: int) -> None:
     pcm = babble(20)
-    slow = np.convolve(own_loudness(pcm), [0.4, 0.3, 0.2, 0.1])[: len(pcm) // FRAME]
-    seen = Seen(100.2 + offset_ms / 1000 + np.arange(len(slow)) * 0.04, slow)
+    slow: Floats = np.convolve(own_loudness(pcm), [0.4, 0.3, 0.2, 0.1])[: len(pcm) // FRAME]
+    seen = Seen(100.2 + offset_ms / 1000 + ticks(len(slow)), slow)
     alignment = align(received(pcm, 0.0), received(pcm, 0.2, 0.002))
     found = find_offset(seen, reference_curve(alignment, slow))
     assert found.seconds * 1000 == pytest.approx(offset_ms, abs=5)
@@ -91,7 +98,7 @@ def test_two_seconds_are_enough_for_the_reference() -> None:
 
 
 def test_unrelated_pictures_have_no_offset() -> None:
-    seen = Seen(100.2 + np.arange(500) * 0.04, np.random.default_rng(3).uniform(size=500))
+    seen = Seen(100.2 + ticks(500), np.random.default_rng(3).uniform(size=500))
     found = find_offset(seen, loudness_curve(received(babble(20), 0.2)))
     assert np.isnan(found.seconds)
 
@@ -166,7 +173,7 @@ def test_the_span_of_speech() -> None:
     pcm = np.zeros(5 * RATE, np.int16)
     pcm[2 * RATE : 3 * RATE] = 3000
     start, end = speech_span(received(pcm, 0.2), 100.5)
-    assert (start, end) == (pytest.approx(102.2, abs=0.02), pytest.approx(103.2, abs=0.02))
+    assert (start, end) == (about(102.2, abs=0.02), about(103.2, abs=0.02))
     assert np.isnan(speech_span(received(np.zeros(RATE, np.int16), 0.2), 100)[0])
 
 
@@ -176,6 +183,6 @@ def test_clicks_agree(offset_ms: int) -> None:
     heard = received(pcm, 0.2)
     tones = clicks.onsets(heard)
     assert tones == pytest.approx(100.2 + starts, abs=0.002)
-    offline = Seen(np.arange(len(pcm) // FRAME) * 0.04, own_loudness(pcm))
+    offline = Seen(ticks(len(pcm) // FRAME), own_loudness(pcm))
     late = clicks.click_offset(pictures(pcm, 0.2 + offset_ms / 1000), tones, offline, starts)
     assert late.mean() * 1000 == pytest.approx(offset_ms, abs=6)

@@ -11,6 +11,7 @@ from livekit import rtc
 
 from app.rtc.input import agent_stream as agent_voice
 from app.rtc.input.agent_stream import AgentSpeech
+from app.rtc.output.av_out import AvOut
 from app.session_types import AudioSpec, EndReason, Limits, Outcome
 from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import PATIENT, Live
@@ -27,7 +28,9 @@ async def until_all_came_in(live: Live, segments: int) -> None:
     """The avatar has read so many to their ends, and not said them."""
     voice = live.session._ear
     assert isinstance(voice, AgentSpeech)
-    await until(lambda: voice._out.accounts.open == segments and voice._current is None)
+    out = voice._out
+    assert isinstance(out, AvOut)
+    await until(lambda: out.accounts.open == segments and voice._current is None)
 
 
 @pytest.mark.parametrize(

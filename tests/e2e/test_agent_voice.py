@@ -11,6 +11,7 @@ import pytest
 
 from app.rtc.input import agent_stream as agent_voice
 from app.rtc.input.agent_stream import AgentSpeech
+from app.rtc.output.av_out import AvOut
 from app.session_types import AudioSpec, EndReason, Outcome
 from bench.clients.participant import LiveKitAccess
 from tests.e2e.conftest import PATIENT, Live
@@ -121,9 +122,11 @@ async def test_what_waits_to_be_said_is_limited_in_all(
     live = await perform("flood", audio=STREAM)
     voice = live.session._ear
     assert isinstance(voice, AgentSpeech)
+    out = voice._out
+    assert isinstance(out, AvOut)
     most = tone(4.9, 8_000)
     await agent.say(most, 8_000)
-    await until(lambda: voice._out.accounts.open == 1 and voice._current is None, 0.01)
+    await until(lambda: out.accounts.open == 1 and voice._current is None, 0.01)
     await agent.say(most, 8_000)
     await until(lambda: voice._current is not None and voice._current._over, 0.01)
     for _ in range(2):
@@ -265,7 +268,8 @@ async def test_the_numbers_of_turns_and_interruptions_are_those_of_the_room(
     await agent.clear()  # nothing is being said
 
     async def turns(count: int) -> bool:
-        return (await live.session.stats())["turn_start_ms"]["count"] == count
+        told: int = (await live.session.stats())["turn_start_ms"]["count"]
+        return told == count
 
     await until(lambda: turns(1))
     await agent.say(tone(15.0, 8_000), 8_000)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from livekit import api, rtc
@@ -23,6 +24,8 @@ Perform = Callable[..., Awaitable[Live]]
 LEFT_S = 6.0
 LIMITS = replace(PATIENT, participant_left_timeout_s=LEFT_S)
 
+Kind = Literal["standard", "agent"]
+
 
 @pytest.fixture
 async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveKitAccess]:
@@ -32,7 +35,7 @@ async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveK
         yield LiveKitAccess(server.url, server.key, server.secret)
 
 
-def foreign(access: LiveKitAccess, room: str, kind: str) -> str:
+def foreign(access: LiveKitAccess, room: str, kind: Kind) -> str:
     made = api.AccessToken(access.key, access.secret).with_identity("theirs").with_kind(kind)
     made = made.with_ttl(timedelta(minutes=10))
     return str(made.with_grants(api.VideoGrants(room_join=True, room=room)).to_jwt())
@@ -49,7 +52,7 @@ async def comes_and_goes(live: Live, access: LiveKitAccess, name: str) -> None:
 async def test_alone_it_stays_as_long_as_its_limits_say(
     perform: Perform, hasty: LiveKitAccess
 ) -> None:
-    async def case(room: str, *, kind: str | None = None, guest: bool = False) -> None:
+    async def case(room: str, *, kind: Kind | None = None, guest: bool = False) -> None:
         token = kind and foreign(hasty, room, kind)
         since = time.monotonic()
         live = await perform(room, access=hasty, limits=LIMITS, token=token)
@@ -95,7 +98,7 @@ async def test_avatars_are_no_company_for_one_another(
 
 
 @pytest.mark.parametrize("kind", ["standard", "agent"])
-async def test_who_is_there_keeps_it(perform: Perform, livekit: LiveKitAccess, kind: str) -> None:
+async def test_who_is_there_keeps_it(perform: Perform, livekit: LiveKitAccess, kind: Kind) -> None:
     room, name = rtc.Room(), f"kept by {kind}"
     made = api.AccessToken(livekit.key, livekit.secret).with_identity("guest").with_kind(kind)
     grants = api.VideoGrants(room_join=True, room=name)

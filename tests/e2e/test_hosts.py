@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -248,7 +249,10 @@ async def test_a_host_that_has_served_long_enough_is_replaced(
 
 
 async def test_settings_reach_a_process_as_they_are() -> None:
-    secret = {"LIVEKIT_API_SECRET": "hidden", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://here:4318"}
+    secret: dict[str, Any] = {
+        "LIVEKIT_API_SECRET": "hidden",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://here:4318",
+    }
     settings = Settings(_env_file=None, test_stalls="10:200", engine="warp", port=1, **secret)
     assert settings_of(plain(settings)) == settings
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -62,7 +63,8 @@ async def test_it_repeats_what_is_spoken_and_shows_a_face(
     await until_heard(viewer, speaker)
 
     async def told() -> bool:
-        return (await live.session.stats())["turn_start_ms"]["count"] > 0
+        count: int = (await live.session.stats())["turn_start_ms"]["count"]
+        return count > 0
 
     await until(told)
     assert (await live.session.stats())["time_to_first_frame_ms"] > 0
@@ -79,15 +81,19 @@ async def test_a_full_reconnect_keeps_the_avatar_and_its_voice(
     assert room is not None
     # The SDK recovers late from a connection that breaks while tracks are still negotiated.
     await asyncio.sleep(1.0)
+
+    def seen(pictures: int) -> bool:
+        return len(viewer.arrivals) > pictures
+
     for scenario in (
         rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT,
         rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT,
     ):
         await room.simulate(scenario)
         await asyncio.sleep(2.0)
-        pictures = len(viewer.arrivals)
+        enough = len(viewer.arrivals) + 20
         await until_heard(viewer, speaker)
-        await until(lambda seen=pictures: len(viewer.arrivals) > seen + 20)
+        await until(partial(seen, enough))
     assert not live.task.done()
 
 

@@ -39,7 +39,9 @@ SETTINGS = PersonaSettings("x", face_box=BOX)
 @cache
 def sample(kind: str) -> bytes:
     """A small file that is whole."""
-    pictures = [cv2.resize(each, (SIDE, SIDE)) for each in persona_frames(FRAMES)]
+    pictures = [
+        np.asarray(cv2.resize(each, (SIDE, SIDE)), np.uint8) for each in persona_frames(FRAMES)
+    ]
     if kind in ("png", "jpg"):
         return bytes(cv2.imencode(f".{kind}", pictures[0])[1])
     codec, form, pixels = {
@@ -50,6 +52,7 @@ def sample(kind: str) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
         stream = container.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.width = stream.height = SIDE
         stream.pix_fmt = pixels
         for picture in pictures:

@@ -78,9 +78,11 @@ def test_segments_are_numbered_through_and_do_not_hear_each_other() -> None:
 def test_a_long_speech_is_forgotten_behind_what_is_asked_for() -> None:
     speech, second = Speech(LEFT, RIGHT), 25 * OWN
     tracemalloc.start()
-    for count in range(300):
+    for count in range(299):
         speech.push(ramp(second, count * second))
-        window = speech.window(25 * count + 24)
+        speech.window(25 * count + 24)
+    speech.push(ramp(second, 299 * second))
+    window = speech.window(25 * 299 + 24)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     expected = np.concatenate([ramp(LEFT + OWN, 300 * second - OWN - LEFT), np.zeros(RIGHT)])

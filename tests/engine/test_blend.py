@@ -26,8 +26,8 @@ def vectors() -> dict[str, NDArray[np.uint8]]:
 @pytest.mark.parametrize("case", CASES)
 def test_blending_is_the_references(vectors: dict[str, NDArray[np.uint8]], case: str) -> None:
     frame, face = vectors["frame_bgr"], vectors["res256_bgr"]
-    box = vectors[f"{case.split('_')[0]}_box"]
-    square, mask = vectors[f"{case}_crop_box"], vectors[f"{case}_mask"]
+    box = vectors[f"{case.split('_')[0]}_box"].tolist()
+    square, mask = vectors[f"{case}_crop_box"].tolist(), vectors[f"{case}_mask"]
     region = painted_region(box, square, mask)
     result = frame.copy()
     left, top, right, bottom = region

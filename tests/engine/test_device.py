@@ -123,10 +123,12 @@ async def test_a_stream_that_closes_while_its_jobs_run_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     composers: list[Composer] = []
-    monkeypatch.setattr(
-        "engine.serving.device_thread.Composer",
-        lambda *given: composers.append(Composer(*given)) or composers[-1],
-    )
+
+    def noted(*given: Any) -> Composer:
+        composers.append(Composer(*given))
+        return composers[-1]
+
+    monkeypatch.setattr("engine.serving.device_thread.Composer", noted)
     backend = Overlapping()
     async with running(backend) as pool:
         for _ in range(20):

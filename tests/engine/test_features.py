@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +49,7 @@ def heard_tokens(pcm: Pcm, hearing: Hearing) -> np.ndarray:
     form=st.sampled_from(["padded", "truncated"]),
 )
 def test_a_picture_hears_the_positions_that_the_reference_gives_it(
-    samples: int, left: int, right: int, form: str
+    samples: int, left: int, right: int, form: Literal["padded", "truncated"]
 ) -> None:
     pcm = np.zeros(samples, np.int16)
     hearing = Hearing(left=left, right=right, form=form)

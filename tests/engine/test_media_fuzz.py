@@ -70,7 +70,9 @@ def _claiming(path: Path, kind: str, width: int, height: int) -> Path:
         return _png(path, width, height)
     data = bytearray(sample(kind))
     if kind == "jpg":
-        at = next(i for i in range(len(data)) if data[i : i + 2] in (b"\xff\xc0", b"\xff\xc2"))
+        at = next(
+            i for i in range(len(data)) if bytes(data[i : i + 2]) in (b"\xff\xc0", b"\xff\xc2")
+        )
         struct.pack_into(">HH", data, at + 5, height, width)
     else:
         struct.pack_into("<HH", data, 6, width, height)

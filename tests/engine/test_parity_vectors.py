@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,7 +135,7 @@ def test_windows_of_clips_that_the_reference_counts_a_part_less_in_are_the_same(
         "full_hidden_first6": np.ones((5, 6, 8)),
         "full_prompt_n1920_fps25": np.ones((3, 50, 8)),
     }
-    arrays = {f"prompt_n{samples}_fps25": tokens, **wide}
+    arrays: dict[str, Any] = {f"prompt_n{samples}_fps25": tokens, **wide}
     np.savez(tmp_path / "a_audio_chunks.npz", **arrays)
     found = [*sound.audio_windows(tmp_path), *networks.device_windows(tmp_path)][:3]
     assert [result for result in found if not result.passed] == []

@@ -36,7 +36,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def empty(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / f"{name}.npy").write_bytes(b"")
+    def damage(folder: Path) -> None:
+        (folder / f"{name}.npy").write_bytes(b"")
+
+    return damage
 
 
 def saved(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -47,7 +50,10 @@ def saved(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 
 def manifest(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "manifest.json").write_text(text) and None
+    def damage(folder: Path) -> None:
+        (folder / "manifest.json").write_text(text)
+
+    return damage
 
 
 DAMAGES = {

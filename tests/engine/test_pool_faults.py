@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,10 +50,14 @@ class Failing(WarpBackend):
 
 async def ask_twice(stream: Stream, backend: Failing) -> None:
     """For two pictures of two batches: the second is asked for when the first has failed."""
+
+    def failed_to(left: int) -> bool:
+        return backend.fails <= left
+
     for frame in range(2):
-        left = backend.fails - 1
+        left = max(0, backend.fails - 1)
         ask(stream, range(frame, frame + 1))
-        await until(lambda left=left: backend.fails <= max(0, left))
+        await until(partial(failed_to, left))
 
 
 class Miscounting(Failing):

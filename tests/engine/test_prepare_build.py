@@ -190,9 +190,13 @@ def test_two_at_once_come_to_one_folder(video: Path, tmp_path: Path) -> None:
     both_began = threading.Barrier(2)
 
     def work() -> None:
-        waited = iter([both_began.wait])
+        waits = iter([both_began.wait])
         given = settings(face_box=BOX)
-        progress = lambda _: next(waited, lambda: None)()  # noqa: E731
+
+        def progress(_: float) -> None:
+            for wait in waits:
+                wait()
+
         made.append(prepare("ada", given, video, tmp_path, progress=progress))
 
     threads = [threading.Thread(target=work) for _ in range(2)]

@@ -27,9 +27,9 @@ def _found(frames: list[Bgr]) -> FaceFinder:
 
 def _moved(frame: Bgr, dx: float, dy: float, turn: float = 0.0, light: float = 1.0) -> Bgr:
     matrix = cv2.getRotationMatrix2D((128, 140), turn, 1.0)
-    matrix[:, 2] += (dx, dy)
+    matrix[:, 2] += np.array((dx, dy))
     moved = cv2.warpAffine(frame, matrix, (256, 256), borderMode=cv2.BORDER_REPLICATE)
-    return np.clip(moved * light, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(moved * light, 0, 255), np.uint8)
 
 
 def test_the_box_holds_the_face_from_ear_to_ear_down_to_the_chin() -> None:
@@ -60,7 +60,8 @@ def test_the_mouth_is_found_within_three_pixels(
 
 def test_a_grey_picture_has_its_mouth_in_the_same_place() -> None:
     colour = persona_frames(8)[0]
-    grey = np.repeat(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    one = np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+    grey = np.repeat(one[..., None], 3, axis=2)
     box = _found([colour] * 3).boxes()[1]
     assert find_mouth(grey, box)[:2] == pytest.approx(find_mouth(colour, box)[:2], abs=2)
 

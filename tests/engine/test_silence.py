@@ -43,7 +43,8 @@ def speech(db: float) -> Floats:
     """The project's sample, that loud on the whole."""
     pcm, rate = read_wav(SAMPLE)
     pcm = soxr.resample(pcm.astype(np.float64), rate, SAMPLE_RATE)[: SECONDS * SAMPLE_RATE]
-    return pcm * level(db) / np.sqrt(np.mean(pcm**2))
+    loud: Floats = pcm * level(db) / np.sqrt(np.mean(pcm**2))
+    return loud
 
 
 def noise(db: float, samples: int = SECONDS * SAMPLE_RATE) -> Floats:

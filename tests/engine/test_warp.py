@@ -72,7 +72,8 @@ def vowel(first: float, second: float, seconds: float = 0.5) -> Pcm:
             -(((pitch - second) / 150) ** 2)
         )
         sound += near * np.sin(2 * np.pi * pitch * time)
-    return (6000 * sound / np.abs(sound).max()).astype(np.int16)
+    vowel: NDArray[np.int16] = (6000 * sound / np.abs(sound).max()).astype(np.int16)
+    return vowel
 
 
 def middle(pcm: Pcm) -> Shape:

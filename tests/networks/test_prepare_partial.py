@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -23,8 +22,8 @@ from engine.prepare.parser import FaceParser
 from engine.prepare.partial import CHECKSUM, PARTIAL, partial_work
 from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import tools_in
-from tests.engine.test_prepare_tools import face, parser_network, pose_network
-from tests.videos import persona_frames, write_video
+from tests.networks.test_prepare_tools import face, parser_network, pose_network
+from tests.videos import persona_frames, resized, write_video
 
 FRAMES = 30
 SETTINGS = PersonaSettings("ada.mp4")
@@ -34,9 +33,7 @@ SETTINGS = PersonaSettings("ada.mp4")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a video and networks, and a persona that nobody broke off."""
     folder = tmp_path_factory.mktemp("made")
-    frames = [
-        cv2.resize(face(shift), (256, 256), interpolation=cv2.INTER_AREA) for shift in range(FRAMES)
-    ]
+    frames = [resized(face(shift), 256) for shift in range(FRAMES)]
     write_video(folder / "ada.mp4", frames)
     pose_network(folder / "models" / LANDMARKS.local, red=(23 + 8,))
     parser_network(folder / "models" / PARSER.local)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.core.engine_errors import BackendUnavailable, PersonaError
@@ -25,7 +27,7 @@ from engine.prepare.landmarks import MIRRORED, LandmarkFinder, Landmarks
 from engine.prepare.parser import FaceParser
 from engine.prepare.settings import PersonaSettings, parse_settings
 from engine.prepare.tools import Tools, tools_in
-from tests.videos import persona_frames, write_video
+from tests.videos import persona_frames, resized, write_video
 
 POINTS = 133
 
@@ -65,7 +67,7 @@ def pose_network(path: Path, red: tuple[int, ...]) -> Path:
         helper.make_node("Reshape", ["across_bins", "x_shape"], ["simcc_x"]),
         helper.make_node("Reshape", ["down_bins", "y_shape"], ["simcc_y"]),
     ]
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "channel": channel,
         "last": np.array([3], np.int64),
         "bins": np.array([1.0, 0.9], np.float32),
@@ -117,16 +119,15 @@ def face(shift: int = 0) -> np.ndarray:
 def test_boxes_are_upstreams_and_not_smoothed_unless_asked_for(tmp_path: Path) -> None:
     landmarks = Landmarks(pose_network(tmp_path / "pose.onnx", red=(23 + 8,)))
     jumps = [0, 12, 0, 12, 0, 12]
-    tracks = []
-    for smooth in (False, True):
-        finder = LandmarkFinder(landmarks, "ada.mp4", 0.0, smooth=smooth)
+    finders = [LandmarkFinder(landmarks, "ada.mp4", 0.0, smooth=smooth) for smooth in (False, True)]
+    for finder in finders:
         for shift in jumps:
             finder.add(face(shift))
-        tracks.append(finder.boxes()[:, 0])
+    tracks = [finder.boxes()[:, 0] for finder in finders]
     assert np.ptp(tracks[0]) >= 10
     assert np.ptp(tracks[1]) < 0.7 * np.ptp(tracks[0])
     # The middle of the box is landmark 29's height, its bottom the chin.
-    _, top, _, bottom = finder.boxes()[0]
+    _, top, _, bottom = finders[-1].boxes()[0]
     assert abs((top + bottom) / 2 - 180) < 6
     assert abs(bottom - 300) < 6
 
@@ -189,7 +190,7 @@ def test_networks_are_used_where_they_lie_and_said_in_the_manifest(tmp_path: Pat
 
 
 def test_a_persona_is_prepared_with_the_networks(tmp_path: Path) -> None:
-    frames = [cv2.resize(face(), (256, 256), interpolation=cv2.INTER_AREA) for _ in range(30)]
+    frames = [resized(face(), 256) for _ in range(30)]
     video = write_video(tmp_path / "ada.mp4", frames)
     models = tmp_path / "models"
     pose_network(models / LANDMARKS.local, red=(23 + 8,))

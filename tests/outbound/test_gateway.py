@@ -222,7 +222,8 @@ async def test_question_and_join_go_by_the_same_proxy(
                 room = await join(url, token)
                 await room.disconnect()
             named = BODY | {"room": "proxied", "livekit": {"url": url, "token": token}}
-            named["livekit"]["token"] = person(service_settings, "other")
+            other = person(service_settings, "other")
+            named["livekit"] = {"url": url, "token": other}
             await refused(clean, named, 422, "livekit_token_rejected")
 
 

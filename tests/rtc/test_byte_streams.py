@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,10 +45,12 @@ class Scene:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(livekit_private, "drop_handle", lambda _: None)
-        self.room: Any = Room()
+        self.room = Room()
         self.came: list[tuple[ByteStream, str]] = []
         self.streams = ByteStreams(
-            self.room, TOPIC, lambda stream, sender: self.came.append((stream, sender))
+            cast(rtc.Room, self.room),
+            TOPIC,
+            lambda stream, sender: self.came.append((stream, sender)),
         )
 
     def header(self, stream_id: str, sender: str = "agent", size: int | None = None) -> None:

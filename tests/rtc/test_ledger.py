@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from app.rtc.output.playback_ledger import Finished, Ledger, Started
 from engine.core.types import FRAME_S
+from tests.about import about
 
 
 def test_a_segment_heard_to_its_end() -> None:
@@ -19,7 +20,7 @@ def test_a_segment_heard_to_its_end() -> None:
     assert ledger.due(10.0) == [Started(1)]
     assert ledger.due(10.099) == []
     (finished,) = ledger.due(10.1)
-    assert finished == Finished(1, pytest.approx(0.1), interrupted=False)
+    assert finished == Finished(1, about(0.1), interrupted=False)
     assert ledger.open == 0
 
 
@@ -30,7 +31,7 @@ def test_an_interruption_tells_what_was_heard_and_not_what_was_handed_out() -> N
     for n in range(27):
         ledger.handed(number, 5.0 + n * FRAME_S)
     events = ledger.interrupt(6.0)
-    assert events == [Started(1), Finished(1, pytest.approx(1.0), interrupted=True)]
+    assert events == [Started(1), Finished(1, about(1.0), interrupted=True)]
     assert ledger.due(100.0) == []
 
 
@@ -43,7 +44,7 @@ def test_a_pause_between_two_pieces_is_not_part_of_what_was_heard() -> None:
     ledger.handed(number, 6.0)  # the loop was held up
     for now in (5.03, 5.5, 5.95):
         ledger.due(now)
-    assert ledger.interrupt(5.99) == [Finished(1, pytest.approx(2 * FRAME_S), interrupted=True)]
+    assert ledger.interrupt(5.99) == [Finished(1, about(2 * FRAME_S), interrupted=True)]
 
 
 def test_a_segment_that_was_never_heard_still_ends() -> None:
@@ -106,7 +107,7 @@ def test_a_lost_end_is_played_out_and_told_as_interrupted() -> None:
     ledger.handed(number, 1.0)
     ledger.handed(number, 1.04)
     assert ledger.due(1.05) == [Started(number)]
-    assert ledger.due(1.2) == [Finished(number, pytest.approx(0.06), interrupted=True)]
+    assert ledger.due(1.2) == [Finished(number, about(0.06), interrupted=True)]
 
 
 def test_what_waits_is_what_came_in_and_has_not_gone_out() -> None:

@@ -222,11 +222,11 @@ async def test_a_fault_of_ours_fails_it_without_its_words(scene: Scene) -> None:
 
 @virtual_time
 async def test_a_full_engine_is_told_as_such(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> Any:
+    def full(_: object) -> None:
         raise PoolFull("No place is left.")
 
     session, running = scene.begin()
-    session._stage.pool.open_stream = full  # type: ignore[method-assign]
+    monkeypatch.setattr(session._stage.pool, "open_stream", full)
     assert (await running).reason == FailureCode.CAPACITY_EXHAUSTED
 
 

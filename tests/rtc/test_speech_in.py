@@ -22,7 +22,8 @@ def test_any_rate_and_channel_count_keeps_length_level_and_alignment(
     out, heard = [], []
     for start in range(0, len(pcm), 441 * channels):
         a, b = converter.feed(pcm[start : start + 441 * channels])
-        out.append(a), heard.append(b)
+        out.append(a)
+        heard.append(b)
     a, b = converter.feed(np.zeros(0, np.int16), last=True)
     published, engine = np.concatenate([*out, a]), np.concatenate([*heard, b])
     assert abs(len(published) - OUT_RATE) <= 1

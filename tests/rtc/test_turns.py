@@ -9,6 +9,7 @@ from app.rtc.output.accounts import Accounts
 from app.rtc.output.playback_ledger import Finished, Started
 from app.telemetry.turns import PAUSE_TICKS, Turn
 from engine.core.types import FRAME_S
+from tests.about import about
 
 PCM = np.zeros(1920, np.int16)
 TRIM = 0.035
@@ -53,8 +54,8 @@ def test_a_turn_starts_with_the_first_sound_that_leaves_with_its_picture() -> No
     [turn] = played.turns
     assert turn.leaves == pytest.approx(1.12)
     assert turn.started == pytest.approx(1.2)
-    assert (turn.position_s, turn.interrupted) == (pytest.approx(0.16), False)
-    assert played.told == [Started(1), Finished(1, pytest.approx(0.16), interrupted=False)]
+    assert (turn.position_s, turn.interrupted) == (about(0.16), False)
+    assert played.told == [Started(1), Finished(1, about(0.16), interrupted=False)]
     assert played.stats()["segments"] == {"started": 1, "finished": 1, "interrupted": 0}
 
 
@@ -92,7 +93,7 @@ def test_a_cleared_turn_is_told_with_what_was_heard_and_the_silence_is_timed() -
     played.accounts.silenced(1.304)
     assert played.stats()["interrupt_ms"] == {"p50": 4.0, "p95": 4.0, "count": 1}
     [turn] = played.turns
-    assert (turn.position_s, turn.interrupted) == (pytest.approx(0.2), True)
+    assert (turn.position_s, turn.interrupted) == (about(0.2), True)
 
 
 def test_a_session_that_leaves_slowly_ends_its_speech_where_it_was_heard_to_its_end() -> None:
@@ -106,9 +107,9 @@ def test_a_session_that_leaves_slowly_ends_its_speech_where_it_was_heard_to_its_
         played.hear(2.0 + n * FRAME_S)
         played.accounts.due(2.0 + n * FRAME_S)
     played.accounts.close(4.0)
-    assert played.told == [Started(1), Finished(1, pytest.approx(0.2), interrupted=True)]
+    assert played.told == [Started(1), Finished(1, about(0.2), interrupted=True)]
     [turn] = played.turns
-    assert (turn.position_s, turn.ended) == (pytest.approx(0.2), pytest.approx(1.3))
+    assert (turn.position_s, turn.ended) == (about(0.2), about(1.3))
     assert played.stats()["interrupt_ms"]["count"] == 0
 
 
@@ -133,7 +134,7 @@ def test_a_microphone_is_cut_at_its_pauses() -> None:
     played.accounts.cleared(70 * FRAME_S + 0.1, waiting=False)
     assert (played.turns[1].interrupted, played.turns[1].position_s) == (
         True,
-        pytest.approx(5 * FRAME_S),
+        about(5 * FRAME_S),
     )
 
 

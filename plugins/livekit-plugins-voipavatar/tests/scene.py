@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from livekit import api, rtc
@@ -24,8 +24,10 @@ PATIENCE_S = 60.0  # only what never happens takes so long
 NEVER_S = 600.0
 QUICK = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=30.0)
 
+Kind = Literal["standard", "agent"]
 
-def token(room: str, identity: str, kind: str = "agent") -> str:
+
+def token(room: str, identity: str, kind: Kind = "agent") -> str:
     return (
         api.AccessToken(os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"])
         .with_identity(identity)
@@ -41,7 +43,7 @@ async def enter(given: str) -> rtc.Room:
     return room
 
 
-async def join(name: str, identity: str, kind: str = "agent") -> rtc.Room:
+async def join(name: str, identity: str, kind: Kind = "agent") -> rtc.Room:
     return await enter(token(name, identity, kind))
 
 

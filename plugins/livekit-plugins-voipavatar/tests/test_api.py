@@ -249,7 +249,8 @@ async def test_an_answer_of_something_else_is_a_connection_error(
 
 async def test_a_redirect_is_not_followed_with_the_key(service: Service) -> None:
     elsewhere = {"Location": f"{service.url}/elsewhere"}
-    service.answers = [(status, {}, elsewhere) for status in (301, 302, 307, 308)] * 3
+    statuses = (301, 302, 307, 308) * 3
+    service.answers = [(status, {}, elsewhere) for status in statuses]
     api = Api(service.url, "key-1", QUICK)
     for _ in range(4):
         with pytest.raises(APIConnectionError, match="VOIPAVATAR_API_URL"):

@@ -155,8 +155,8 @@ async def test_an_agent_says_why_it_gets_no_other_avatar(
 ) -> None:
     monkeypatch.setattr(keeper, "FIRST_PAUSE_S", 0.1)
     async with speaking(service, room, join_timeout=0.3):
-        refusal = (401, {"code": "unauthenticated", "detail": "Send a valid key."}, {})
-        service.answers = [refusal] * 20
+        problem = {"code": "unauthenticated", "detail": "Send a valid key."}
+        service.answers = [(401, problem, {}) for _ in range(20)]
         await until(lambda: service.posts() >= 3)
         service.answers = []
     said = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]

@@ -69,8 +69,12 @@ async def test_the_plugin_keeps_the_agent_audible(tmp_path: Path) -> None:
             "LIVEKIT_API_SECRET": livekit.secret,
         }
         python = ROOT / ENV / "bin" / "python"
-        command = [python, "-m", "pytest", "-q", "plugins/livekit-plugins-voipavatar"]
-        tests = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
-        )
+        command = [str(python), "-m", "pytest", "-q", "plugins/livekit-plugins-voipavatar"]
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
+            )
+
+        tests = await asyncio.to_thread(run)
     assert tests.returncode == 0, tests.stdout

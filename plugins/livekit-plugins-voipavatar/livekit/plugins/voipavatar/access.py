@@ -68,6 +68,6 @@ class Access:
                 f"LiveKit does not say who is there: {error.message}"
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            message = f"{self.url} cannot be used: {error or type(error).__name__}"
+            message = f"{self.url} cannot be used: {str(error) or type(error).__name__}"
             raise APIConnectionError(message) from error
         return True

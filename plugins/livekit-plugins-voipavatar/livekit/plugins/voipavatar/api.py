@@ -225,7 +225,7 @@ class Api:
                     raise refusal(response, text)
                 return answer_of(text, needs)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            message = f"{self._url} cannot be used: {error or type(error).__name__}"
+            message = f"{self._url} cannot be used: {str(error) or type(error).__name__}"
             raise APIConnectionError(message) from error
 
 

@@ -188,4 +188,5 @@ async def _unpublish(room: rtc.Room, publishing: asyncio.Task[_Track]) -> None:
 def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:
     """(n,) the mean of the channels: the source is mono, and drops what is not."""
     channels = np.frombuffer(frame.data, np.int16).reshape(-1, frame.num_channels)
-    return channels.mean(axis=1).astype(np.int16)
+    mean: NDArray[np.int16] = channels.mean(axis=1).astype(np.int16)
+    return mean

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from typing import Literal, get_args
 
 from livekit import rtc
 
@@ -21,7 +22,8 @@ FOR_GOOD = frozenset(
         rtc.DisconnectReason.ROOM_DELETED,
     }
 )
-_NEWS = ("participant_active", "track_published", "participant_attributes_changed")
+_News = Literal["participant_active", "track_published", "participant_attributes_changed"]
+_NEWS: tuple[_News, ...] = get_args(_News)
 
 
 class Presence:
