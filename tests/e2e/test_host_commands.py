@@ -14,8 +14,8 @@ from app.personas.catalogue import Catalogue
 from app.rtc.sdk.tokens import avatar_token
 from app.session_types import AudioSpec, EndReason, Outcome, SessionSpec, VideoSpec
 from app.worker.engine_process import EngineProcess
-from app.worker.hosted import WorkerSession
 from app.worker.session_hosts import WorkerPool
+from app.worker.worker_session import WorkerSession
 from bench.devstack import LiveKit, prepare_persona
 from tests.e2e.served import SIZE
 from tests.e2e.waiting import PATIENCE_S
