@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import numpy as np
 
@@ -67,3 +68,20 @@ def talk(stream: Stream, pcm: Pcm = TALK) -> None:
 def ask(stream: Stream, frames: range, tick: int = 0) -> None:
     for frame in frames:
         stream.request(frame, tick + frame, time.monotonic() + SOON)
+
+
+class Fails(Protocol):
+    """A backend that fails so many times more."""
+
+    fails: int
+
+
+async def ask_twice(stream: Stream, backend: Fails) -> None:
+    """For two pictures of two batches: the second is asked for when the first has failed."""
+    for frame in range(2):
+        await _ask_once(stream, backend, frame, max(0, backend.fails - 1))
+
+
+async def _ask_once(stream: Stream, backend: Fails, frame: int, left: int) -> None:
+    ask(stream, range(frame, frame + 1))
+    await until(lambda: backend.fails <= left)

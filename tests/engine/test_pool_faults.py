@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,9 +17,8 @@ from engine.engine_config import EngineConfig
 from engine.picture.compose import Composer
 from engine.serving.pool import EnginePool
 from engine.serving.restarts import Restarts
-from engine.serving.stream import Stream
 from tests.engine.drawn import drawn_persona
-from tests.engine.pools import PATIENCE, PERSONA, ask, running, shown, talk, until
+from tests.engine.pools import PATIENCE, PERSONA, ask, ask_twice, running, shown, talk, until
 
 
 class Failing(WarpBackend):
@@ -46,18 +44,6 @@ class Failing(WarpBackend):
             self.fails -= 1
             raise EngineFault("The device coughed.")
         return super().run(jobs)
-
-
-async def ask_twice(stream: Stream, backend: Failing) -> None:
-    """For two pictures of two batches: the second is asked for when the first has failed."""
-
-    def failed_to(left: int) -> bool:
-        return backend.fails <= left
-
-    for frame in range(2):
-        left = max(0, backend.fails - 1)
-        ask(stream, range(frame, frame + 1))
-        await until(partial(failed_to, left))
 
 
 class Miscounting(Failing):

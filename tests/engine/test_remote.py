@@ -32,13 +32,14 @@ from tests.engine.pools import (
     PERSONA,
     STALLED,
     ask,
+    ask_twice,
     past_a_stall_of,
     running,
     shown,
     talk,
     until,
 )
-from tests.engine.test_pool_faults import Failing, ask_twice
+from tests.engine.test_pool_faults import Failing
 from tests.limits import no_more_files
 
 CONFIG = EngineConfig(backend="warp", max_streams=4)

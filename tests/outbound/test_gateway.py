@@ -84,7 +84,10 @@ async def test_what_nobody_was_admitted_to_is_not_reached() -> None:
     with server(lambda to, _: reply(to, 200, b"success")) as there:
         said = await joined_elsewhere(there.url, "ws://127.0.0.1:9")
     assert there.asked == []
-    assert str(refusal(said.splitlines()[-1])) in ("no connection to it was opened", "it answered 403")
+    assert str(refusal(said.splitlines()[-1])) in (
+        "no connection to it was opened",
+        "it answered 403",
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
