@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +17,10 @@ NO_KEY = (
     "The room is end-to-end encrypted, and the session has no key to it: start one with "
     "`e2ee`: {`key`: …}, the key that the others share."
 )
+# Nothing tells a key that does not fit from a microphone that sends nothing yet, so the session
+# goes on, and its operator is told where to look.
+DOUBT_S = 5.0
+DOUBT = "nothing of an encrypted microphone could be decrypted so far: does `e2ee.key` fit?"
 
 
 class Encryption:
@@ -40,6 +45,7 @@ class Encryption:
         self._heard = heard
         self._on_unsupported = on_unsupported
         self._told: set[str] = set()  # publications
+        self._opened: set[str] = set()  # identities of which the key has decrypted something
         self._room: rtc.Room | None = None
 
     @property
@@ -55,6 +61,7 @@ class Encryption:
 
         def both(room: rtc.Room) -> None:
             self._room = room
+            room.on("e2ee_state_changed", self._changed)
             on_change(room, lambda: self._review(room))
             attach(room)
             self._review(room)
@@ -62,7 +69,10 @@ class Encryption:
         return both
 
     def _review(self, room: rtc.Room) -> None:
-        if room is not self._room or self._key is not None:
+        if room is not self._room:
+            return
+        if self._key is not None:
+            self._review_decryption(room)
             return
         published = [
             (participant, publication)
@@ -79,3 +89,22 @@ class Encryption:
         counting = [p for who, p in published if self._wanted in (None, who.identity)]
         if counting and all(map(is_sealed, counting)) and not self._heard():
             self._on_unsupported(NO_KEY)
+
+    def _changed(self, who: rtc.Participant | None, state: rtc.EncryptionState.ValueType) -> None:
+        if who is not None and state == rtc.EncryptionState.OK:
+            self._opened.add(who.identity)
+
+    def _review_decryption(self, room: rtc.Room) -> None:
+        for who in room.remote_participants.values():
+            for publication in who.track_publications.values():
+                listened = publication.subscribed and not publication.muted
+                if listened and is_sealed(publication) and publication.sid not in self._told:
+                    self._told.add(publication.sid)
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(DOUBT_S, self._doubt, room, who.identity, publication.sid)
+
+    def _doubt(self, room: rtc.Room, identity: str, sid: str) -> None:
+        who = room.remote_participants.get(identity)
+        there = who is not None and sid in {each.sid for each in who.track_publications.values()}
+        if room is self._room and there and identity not in self._opened:
+            log.warning(DOUBT, identity=identity, code="e2ee")
