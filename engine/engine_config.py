@@ -1,4 +1,4 @@
-"""Settings of the engine: a frozen value, passed down; nothing here reads the environment."""
+"""The engine's settings: an immutable value. Nothing in the engine reads the environment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engine.audio.features import Hearing
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Fault injection: the engine stops for `duration_s`, `at_s` after a session's first frame.
+    """Fault injection: the engine stalls for `duration_s`, `at_s` after a session's first frame.
 
-    Only if that session still has its stream then.
+    Applies only if that session still has its stream then.
     """
 
     at_s: float
@@ -23,16 +23,16 @@ class Stall:
 class EngineConfig:
     backend: str = "auto"  # auto | warp | torch | tensorrt
     silence_rms: float = (
-        0.01  # of full scale; what is louder is never silence: engine/audio/silence.py
+        0.01  # of full scale; anything louder is never silence: engine/audio/silence.py
     )
-    close_frames: int = 8  # pictures that the mouth takes to close after speech
-    run_ahead_s: float = 0.32  # how far before its deadline a picture may be asked for
-    utilisation: float = 0.85  # share of the measured capacity that admission gives away
-    max_streams: int | None = None  # None: what the measured capacity allows
+    close_frames: int = 8  # pictures over which the mouth closes after speech
+    run_ahead_s: float = 0.32  # how long before its deadline a picture may be requested
+    utilisation: float = 0.85  # share of the measured capacity that sessions may use
+    max_streams: int | None = None  # None: as many as the measured capacity allows
     hearing: Hearing = field(default_factory=Hearing)  # of MuseTalk's encoder
     models_dir: Path = Path("models")
     version: str = "v15"  # of MuseTalk: v15 | v1
     decoder: str = "kl"  # kl, as trained | tiny (TAESD), faster and less exact
     device: str = "auto"  # of the torch backend: auto | cuda | cpu
-    realtime: bool = False  # the device's thread goes before ordinary work, where permitted
+    realtime: bool = False  # run the device's thread in the real-time class, where permitted
     stalls: tuple[Stall, ...] = field(default=())

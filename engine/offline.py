@@ -1,4 +1,4 @@
-"""A whole sound file through a pool: the same way as live speech takes, without a clock."""
+"""Renders a whole sound file through a pool: the path of live speech, without a clock."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from engine.core.types import FRAME_S, SAMPLES_PER_FRAME, Pcm, Picture
 from engine.serving.pool import EnginePool
 from engine.serving.stream import Stream
 
-IN_FLIGHT = 16  # pictures asked for and not yet taken: two of the largest batches of the CPU
-NO_HURRY_S = 3600.0  # offline nothing is late; deadlines only keep the order
-PATIENCE_S = 120.0  # for one picture; a compiling device takes its time
+IN_FLIGHT = 16  # pictures requested and not yet taken: two of the CPU's largest batches
+NO_HURRY_S = 3600.0  # nothing is late offline; deadlines only keep the order
+PATIENCE_S = 120.0  # for one picture; a device may have to compile first
 
 CLOSING = 4
-"""Pictures over which the mouth closes where a file ends: there is no time after it to do so."""
+"""Pictures over which the mouth closes at the end of a file: no time follows in which it could."""
 
 
 async def render(pool: EnginePool, persona: Persona, pcm: Pcm) -> AsyncGenerator[Picture, None]:
-    """The pictures of a sound, one each begun 40 ms, in order; the last shows a closed mouth.
+    """Yields one picture per started 40 ms of sound, in order; the last shows a closed mouth.
 
     Args:
         pcm: (n,) int16 mono at 16 kHz.
 
     Raises:
-        CapacityExhausted: every place of the pool is taken.
+        PoolFull: the pool has no free place.
         EngineFault: the backend failed.
     """
     count = -(-len(pcm) // SAMPLES_PER_FRAME)
@@ -62,7 +62,7 @@ async def render(pool: EnginePool, persona: Persona, pcm: Pcm) -> AsyncGenerator
 
 
 def _ask(stream: Stream, asked: int, start: float) -> int:
-    """Ask for every picture whose sound is complete; how many were asked for in all."""
+    """Requests every picture whose sound is complete; returns the number requested in all."""
     for frame in range(asked, stream.complete):
         stream.request(frame, tick=frame, due=start + frame * FRAME_S)
     return stream.complete
@@ -71,7 +71,7 @@ def _ask(stream: Stream, asked: int, start: float) -> int:
 async def _arrival(
     stream: Stream, tick: int, faults: Sequence[str], news: asyncio.Event
 ) -> Picture:
-    """The picture of a tick, as soon as it is there."""
+    """Waits for the picture of a tick."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_S):
             while not stream.has(tick) and not faults:
@@ -84,7 +84,7 @@ async def _arrival(
 
 
 def _faded(picture: Picture, idle: Picture, left: int) -> Picture:
-    """A picture that has `left` after it: the last few turn into the persona at rest."""
+    """Blends the last few pictures into the persona at rest; `left` pictures follow this one."""
     if left >= CLOSING:
         return picture
     weight = np.uint16(256 * left // CLOSING)

@@ -1,1 +1,1 @@
-"""Sound on its way to the networks."""
+"""Audio in, network inputs out."""

@@ -1,8 +1,8 @@
-"""What the Whisper encoder hears of each picture, incrementally, for every stream (§1.5, §5).
+"""Input of the Whisper encoder for each picture, computed incrementally per stream (§1.5, §5).
 
-A job brings the sound around its picture. The log-mel rows of a stream's segment are computed once
-and kept, so that a further picture costs the rows of its own 40 ms; the floor of the log-mel is
-kept running, so that it doesn't jump from window to window. Sections are those of musetalk.md.
+A job carries the audio around its picture. The log-mel rows of a stream's segment are computed once
+and kept, so that each further picture costs only the rows of its own 40 ms. The floor of the
+log-mel is a running value, so that it does not jump between windows. Sections refer to musetalk.md.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from engine.core.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FrameJob, Pcm
 from engine.musetalk import mel, windows
 
 STEM_REACH = 520
-"""Samples after the start of a position that the encoder's convolutions reach (§5.1)."""
+"""Samples that the encoder's convolutions reach past the start of a position (§5.1)."""
 
 POSITION_MS = 1000 // windows.POSITIONS_PER_S
 ROWS_PER_POSITION = windows.POSITION // mel.HOP
 EDGE = mel.FFT // 2  # samples on either side of the centre of a row
 
 PEAK_ROWS = mel.WINDOW_S * SAMPLE_RATE // mel.HOP
-"""Rows that the running floor remembers: 30 s, as long as upstream's window."""
+"""Rows that the running floor covers: 30 s, the length of upstream's window."""
 
 LONGEST = mel.WINDOW_S * windows.POSITIONS_PER_S
-"""Positions that the encoder has embeddings for."""
+"""Number of positions for which the encoder has embeddings."""
 
 LEAST_LEFT = windows.padding_positions() + 2
-"""Positions: what a picture hears, and the two that a cut spoils on its left (§5.1)."""
+"""Positions that a picture hears, and the two that a cut corrupts to their left (§5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """How much sound around a picture the encoder hears, and in which form (§5.2).
+    """How much audio around a picture the encoder gets, and in which form (§5.2).
 
-    Every window of a batch is equally long. `truncated` encodes the window alone, with the first
-    position embeddings; `padded` fills it with zeros to 30 s, as upstream does with a short file.
+    All windows of a batch have the same length. `truncated` encodes the window alone, with the
+    first position embeddings; `padded` fills it with zeros to 30 s, as upstream does with a short
+    file.
     """
 
     left: int = 250  # positions (20 ms) before the picture: 5 s
-    right: int = 5  # positions after the last that the picture itself hears: 100 ms of latency
+    right: int = 5  # positions after the last one that the picture hears: 100 ms of latency
     form: Literal["truncated", "padded"] = "truncated"
 
     def __post_init__(self) -> None:
@@ -58,49 +59,51 @@ class Hearing:
     def left_context(self) -> int:
         """Samples of a job before its own 640: one position more than is encoded.
 
-        So that the first row, whose frame reaches to its left, is always of real sound.
+        The frame of the first row reaches to its left; this way it always covers real audio.
         """
         return (self.left + 1) * windows.POSITION
 
     @property
     def lookahead(self) -> int:
-        """Samples of a job after its own 640: what §5.1 proves necessary, and the right context."""
+        """Samples of a job after its own 640: those that §5.1 requires, and the right context."""
         last = windows.window_length() - windows.padding_positions() - 1
         needed = last * windows.POSITION + STEM_REACH - SAMPLES_PER_FRAME
         return needed + self.right * windows.POSITION
 
     @property
     def span(self) -> int:
-        """Positions of sound in a window."""
+        """Positions of audio in a window."""
         return self.left + -(-(SAMPLES_PER_FRAME + self.lookahead) // windows.POSITION)
 
     @property
     def positions(self) -> int:
-        """Positions that the encoder gives for a window."""
+        """Positions in the encoder's output for a window."""
         return LONGEST if self.form == "padded" else self.span
 
     def start(self, frame: int) -> int:
-        """The position of a segment where the window of its picture `frame` begins."""
+        """The position in the segment where the window of picture `frame` begins."""
         return max(0, 2 * frame - self.left)
 
     @property
     def rows(self) -> int:
-        """Log-mel rows of a window, which the encoder takes."""
+        """Log-mel rows of a window, as input to the encoder."""
         return self.positions * ROWS_PER_POSITION
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A batch for the encoder, and what of its output each picture hears."""
+    """A batch for the encoder, and the part of its output that each picture hears."""
 
-    log: NDArray[np.float32]  # (batch, rows, 80) log10 of the power, SILENCE where nothing is known
-    floor: NDArray[np.float32]  # (batch,) under which the encoder hears nothing
-    index: NDArray[np.int64]  # (batch, 10) positions of the window; 0 where not valid
-    valid: NDArray[np.bool_]  # (batch, 10) False: a zero vector
+    log: NDArray[
+        np.float32
+    ]  # (batch, rows, 80) log10 of the power; SILENCE where no audio is known
+    floor: NDArray[np.float32]  # (batch,) lower bound of `log`
+    index: NDArray[np.int64]  # (batch, 10) positions in the window; 0 where not valid
+    valid: NDArray[np.bool_]  # (batch, 10) False selects a zero vector
 
     @property
     def mels(self) -> NDArray[np.float32]:
-        """(batch, 80, rows) what the encoder takes."""
+        """(batch, 80, rows) input of the encoder."""
         floored = np.maximum(self.log, self.floor[:, None, None])
         return np.ascontiguousarray(mel.scaled(floored).transpose(0, 2, 1))
 
@@ -109,7 +112,7 @@ class Heard:
 
 
 def new_heard(count: int, hearing: Hearing) -> Heard:
-    """Buffers of a batch."""
+    """Allocates the buffers of a batch."""
     positions = windows.window_length()
     return Heard(
         np.empty((count, hearing.rows, mel.BANDS), np.float32),
@@ -120,32 +123,32 @@ def new_heard(count: int, hearing: Hearing) -> Heard:
 
 
 class _SegmentFeatures:
-    """The log-mel rows of a stream's segment that no further sound changes."""
+    """The final log-mel rows of a stream's segment: later audio does not change them."""
 
     def __init__(self, name: tuple[int, int], rows: int) -> None:
         self.name = name  # generation, segment
-        self.first = self.end = 0  # places in the segment of the rows that are kept
-        # One window after another, so that each is a single slice; those that are needed move back
-        # to the start when the room ends, which is once in as many rows as a window has.
+        self.first = self.end = 0  # range of the rows that are kept, counted in the segment
+        # Windows lie one after another, so that each is one slice. When the buffer is full, rows
+        # still needed move to its start: once per as many rows as a window has.
         self._rows = np.empty((2 * rows, mel.BANDS), np.float32)
-        self._origin = 0  # place of the first of them
-        # Places and loudest bands of rows, each louder than all after it: what was quieter can't
-        # become the loudest of the last rows any more.
+        self._origin = 0  # position in the segment of the first of them
+        # Positions and loudest bands of rows, each louder than all later ones: a quieter earlier
+        # row can no longer become the loudest.
         self._peaks: deque[tuple[int, float]] = deque()
 
     def go_on(self, first: int) -> None:
-        """Keep nothing before row `first`."""
+        """Discards the rows before `first`."""
         self.first, self.end = first, max(self.end, first)
 
     def window(self, first: int, end: int, fresh: mel.Log) -> mel.Log:
-        """Rows from `first` on: those before `end`, which are final, then the fresh ones.
+        """Rows from `first` on: the final ones up to `end`, then the fresh ones.
 
-        A view, which the next call changes.
+        Returns a view that the next call changes.
         """
         stop = end + len(fresh)
         if stop - self._origin > len(self._rows):
             kept = self._rows[first - self._origin : end - self._origin]
-            self._rows[: len(kept)] = kept  # at most half of the room, so never onto itself
+            self._rows[: len(kept)] = kept  # at most half of the buffer, so it never overlaps
             self._origin = first
         self._rows[end - self._origin : stop - self._origin] = fresh
         return self._rows[first - self._origin : stop - self._origin]
@@ -154,8 +157,9 @@ class _SegmentFeatures:
         """The loudest band of the last PEAK_ROWS rows that are final, and of the fresh ones.
 
         Args:
-            end: the place of the first fresh row.
-            fresh: the loudest band of each, of which so many are `final`.
+            end: position of the first fresh row.
+            fresh: the loudest band of each fresh row.
+            final: number of leading fresh rows that are final.
         """
         peaks = self._peaks
         for place, loudest in enumerate(fresh[:final], end):
@@ -169,18 +173,18 @@ class _SegmentFeatures:
 
 
 class _Window(NamedTuple):
-    """What a job's window consists of: rows of its segment that are kept, then fresh ones."""
+    """The parts of a job's window: kept rows of its segment, then fresh ones."""
 
     segment: _SegmentFeatures
-    start: int  # position of the segment where the window begins
-    known: int  # samples of the segment that the job knows
-    end: int  # place of the first fresh row
+    start: int  # position in the segment where the window begins
+    known: int  # samples of the segment that are known to the job
+    end: int  # position of the first fresh row
     fresh: int  # rows
-    final: int  # so many of them no further sound changes
+    final: int  # number of fresh rows that later audio does not change
 
 
 class Features:
-    """Log-mel windows of the jobs of all streams. Belongs to the thread that runs the backend."""
+    """Log-mel windows for the jobs of all streams. Used by the backend's thread only."""
 
     def __init__(self, hearing: Hearing) -> None:
         self.hearing = hearing
@@ -189,21 +193,21 @@ class Features:
         self._segments: dict[int, _SegmentFeatures] = {}
 
     def close(self, stream: int) -> None:
-        """Forget a stream."""
+        """Discards a stream's rows."""
         self._segments.pop(stream, None)
 
     def listen(self, jobs: Sequence[FrameJob], into: Heard | None = None) -> Heard:
-        """What the encoder hears of the jobs, in their order; those of a stream must be in order.
+        """Encoder input of the jobs, in their order; the jobs of one stream must be in order.
 
-        Every job has sound: `audio` of (left_context + 640 + lookahead,) samples.
+        Every job must have `audio`, of (left_context + 640 + lookahead,) samples.
 
         Args:
-            into: buffers of at least as many rows, whose first ones are filled and returned.
+            into: buffers for at least this many jobs; their first entries are filled and returned.
         """
         heard = new_heard(len(jobs), self.hearing) if into is None else into.first(len(jobs))
         frames: list[Pcm] = []
         parts = [self._plan(job, frames) for job in jobs]
-        # One transform for the whole batch: for the few rows of a job, calls cost more than rows.
+        # One transform for the whole batch: with a few rows per job, calls cost more than rows.
         fresh = mel.log_power(np.concatenate(frames)) if frames else mel.NO_ROWS
         loudest = fresh.max(axis=1).tolist()
         done = 0
@@ -221,12 +225,12 @@ class Features:
         return heard
 
     def _end(self, job: FrameJob) -> int:
-        """Samples of the segment that the job knows."""
+        """Samples of the segment that are known to the job."""
         own = SAMPLES_PER_FRAME * (job.frame + 1)
         return own + self._lookahead - job.unheard
 
     def _plan(self, job: FrameJob, frames: list[Pcm]) -> _Window:
-        """Where a job's rows come from; sound frames of its fresh ones are added to `frames`."""
+        """Plans a job's window; appends the audio frames of its fresh rows to `frames`."""
         start, known = self.hearing.start(job.frame), self._end(job)
         first = start * ROWS_PER_POSITION
         segment = self._segment(job, first)
@@ -241,7 +245,7 @@ class Features:
         return _Window(segment, start, known, end, count, final)
 
     def _segment(self, job: FrameJob, first: int) -> _SegmentFeatures:
-        """What is kept of the job's segment, whose window begins at row `first`."""
+        """The kept rows of the job's segment; its window begins at row `first`."""
         name = (job.generation, job.segment)
         segment = self._segments.get(job.stream)
         if segment is None or segment.name != name or first < segment.first:
@@ -249,20 +253,20 @@ class Features:
         return segment
 
     def _sound_frames(self, job: FrameJob, first: int, count: int) -> Pcm:
-        """(count, 400) sound of rows from `first` on; zeros follow what is known."""
-        assert job.audio is not None  # a closing mouth costs no inference
+        """(count, 400) audio of the rows from `first` on; zeros after the known samples."""
+        assert job.audio is not None  # a closing mouth needs no inference
         low, high = first * mel.HOP - EDGE, (first + count - 1) * mel.HOP + EDGE
         begin = SAMPLES_PER_FRAME * job.frame - self._left
         known = job.audio[max(0, low - begin) : high - begin]
         sound = np.zeros(high - low, np.int16)
         sound[max(0, begin - low) :][: len(known)] = known
-        if low < 0:  # reflected at the start of the segment, as a file is
+        if low < 0:  # reflected at the start of the segment, as at the start of a file
             sound[:-low] = sound[1 - low : 1 - 2 * low][::-1]
         return mel.sound_frames(sound)
 
 
 def _fill(part: _Window, fresh: mel.Log, out: mel.Log) -> None:
-    """Write a window (rows, 80), and keep what is final of it."""
+    """Writes a window (rows, 80) and keeps its final rows."""
     rows = part.segment.window(part.start * ROWS_PER_POSITION, part.end, fresh)
     out[: len(rows)] = rows
     if len(rows) < len(out):

@@ -1,4 +1,4 @@
-"""What a stream has heard: speech at 16 kHz, cut into the sound that each picture listens to."""
+"""A stream's speech at 16 kHz, cut into the window of audio that each picture needs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 
 from engine.core.types import SAMPLES_PER_FRAME, Pcm
 
-SPARE = 4 * 16_000  # samples that may lie unused at the front of a segment before it is moved up
+SPARE = 4 * 16_000  # unused samples allowed at the front of a segment before the rest is moved up
 FULL_SCALE = 32768.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The sound of one picture."""
+    """The audio of one picture."""
 
     audio: Pcm  # (left_context + 640 + lookahead,) zeros outside the segment
     segment: int
-    frame: int  # place in the segment
-    unheard: int  # samples at the end of `audio` past the segment's end, or not heard yet
+    frame: int  # position in the segment
+    unheard: int  # trailing samples of `audio` that are past the segment's end or not received yet
     rms: float  # of the picture's own 640 samples, 0 … 1
 
 
 class _SpokenSegment:
-    """Speech without a break; grows at the end, is forgotten from the front."""
+    """Continuous speech; grows at the end and is discarded from the front."""
 
     def __init__(self, number: int, first: int) -> None:
         self.number = number
-        self.first = first  # frame of the stream at which it begins
+        self.first = first  # frame of the stream where it begins
         self.heard = 0  # samples
         self.ended = False
         self._forgotten = 0  # samples at the front that are no longer kept
@@ -37,7 +37,7 @@ class _SpokenSegment:
 
     @property
     def frames(self) -> int:
-        """Frames that own sound of it; the last may be short once it has ended."""
+        """Number of frames in the segment; the last may be short once the segment has ended."""
         partial = SAMPLES_PER_FRAME - 1 if self.ended else 0
         return (self.heard + partial) // SAMPLES_PER_FRAME
 
@@ -51,7 +51,7 @@ class _SpokenSegment:
         self.heard += len(pcm)
 
     def read(self, begin: int, end: int) -> Pcm:
-        """Samples begin … end - 1 of the segment; zeros for those it does not have."""
+        """Samples `begin` to `end - 1` of the segment; zeros for those that it does not have."""
         out = np.zeros(end - begin, np.int16)
         low, high = max(begin, self._forgotten), min(end, self.heard)
         if low < high:
@@ -60,17 +60,17 @@ class _SpokenSegment:
         return out
 
     def forget(self, before: int) -> None:
-        """Samples before that one are not read again."""
+        """Allows samples before `before` to be discarded; they are not read again."""
         if before - self._forgotten > SPARE:
             self._kept = self._kept[before - self._forgotten : self.heard - self._forgotten].copy()
             self._forgotten = before
 
 
 class Speech:
-    """The segments of a stream, whose frames are numbered through.
+    """The segments of a stream; frames are numbered consecutively across them.
 
     Args:
-        left_context: samples before a frame's own 640 that its window holds.
+        left_context: samples of a window before the frame's own 640.
         lookahead: samples after them.
     """
 
@@ -78,12 +78,12 @@ class Speech:
         self._left = left_context
         self._right = lookahead
         self._segments: deque[_SpokenSegment] = deque()
-        self._first = 0  # frame at which the next segment begins when there is none
+        self._first = 0  # first frame of the next segment, when there is none
         self._begun = 0  # segments
 
     @property
     def frames(self) -> int:
-        """Frames that the sound pushed so far owns, across segments."""
+        """Number of frames in the audio pushed so far, across segments."""
         if not self._segments:
             return self._first
         last = self._segments[-1]
@@ -91,14 +91,14 @@ class Speech:
 
     @property
     def complete(self) -> int:
-        """Frames whose window can be filled: their look-ahead is here, or their segment's end."""
+        """Number of frames whose window is complete, with its look-ahead or its segment's end."""
         if not self._segments or self._segments[-1].ended:
             return self.frames
         last = self._segments[-1]
         return last.first + max(0, (last.heard - self._right) // SAMPLES_PER_FRAME)
 
     def push(self, pcm: Pcm) -> None:
-        """Add sound to the open segment; begins one when there is none."""
+        """Appends audio to the open segment; opens one if there is none."""
         if not self._segments or self._segments[-1].ended:
             self._segments.append(_SpokenSegment(self._begun, self.frames))
             self._begun += 1
@@ -109,12 +109,12 @@ class Speech:
             self._segments[-1].ended = True
 
     def clear(self) -> None:
-        """Forget everything; the numbers of frames go on."""
+        """Discards everything; frame numbers continue."""
         self._first = self.frames
         self._segments.clear()
 
     def window(self, frame: int) -> Window:
-        """The sound of a frame. Frames are asked for in ascending order, each once."""
+        """The audio of a frame. Request frames in ascending order, each once."""
         while len(self._segments) > 1 and frame >= self._segments[1].first:
             self._segments.popleft()
         own = SAMPLES_PER_FRAME

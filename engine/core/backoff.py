@@ -11,7 +11,7 @@ class Backoff:
         self._pause_s = first_s
 
     def next_s(self) -> float:
-        """The pause after one more failed attempt."""
+        """Returns the pause after another failed attempt."""
         pause_s = self._pause_s
         self._pause_s = min(2 * pause_s, self._longest_s)
         return pause_s

@@ -1,8 +1,8 @@
-"""How many processor cores this process may use: affinity, cpusets and the quotas of containers.
+"""How many processor cores this process may use: affinity, cpusets and container quotas.
 
 A container's limit (`docker --cpus`, Kubernetes' `limits.cpu`, systemd's `CPUQuota=`) is a quota of
-time, which neither `os.cpu_count` nor the affinity mask shows. A process that plans by those two
-promises more than it can keep, and is stopped for a part of each 100 ms.
+time that neither `os.cpu_count` nor the affinity mask shows. A process that relies on those two
+takes on too much work and is throttled for part of every 100 ms.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LIBRARIES = (
     "MKL_NUM_THREADS",
     "OPENCV_FOR_THREADS_NUM",
 )
-"""What OpenMP, torch, numpy's BLAS and OpenCV read when they are imported."""
+"""Read by OpenMP, torch, numpy's BLAS and OpenCV when they are imported."""
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # how mountinfo writes spaces in paths
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A directory of a cgroup hierarchy that limits this process: its own, or one above it."""
+    """A cgroup directory that limits this process: its own or a parent."""
 
     version: int
     directory: Path
@@ -38,14 +38,14 @@ class _Group:
 def usable_cores(
     root: Path = Path("/"), affinity: set[int] | None = None, *, tick_s: float = 0.0
 ) -> float:
-    """Cores worth of time, possibly a fraction; never 0.
+    """Usable processor time in cores, possibly a fraction; never 0.
 
     Args:
-        root: where `/proc` and the mounts of the cgroup hierarchies are; tests make their own.
-        affinity: the processors this process may run on; None asks the system.
-        tick_s: count what work that comes at every tick can rely on. A quota is for a period of
-            usually 100 ms, and what is used up early stops everything until the next: of ticks of
-            40 ms three fall into some periods, though 2.5 on average.
+        root: holds `/proc` and the cgroup mounts; tests pass their own.
+        affinity: processors that this process may run on; None asks the system.
+        tick_s: if set, counts only what work at this interval can rely on. A quota applies to a
+            period of usually 100 ms, and the process stops until the next one when it is used up:
+            with ticks of 40 ms some periods hold three, though the average is 2.5.
     """
     allowed = _affinity() if affinity is None else affinity
     cores = float(len(allowed))
@@ -63,7 +63,7 @@ class _Quota:
     period_s: float
 
     def steady(self, tick_s: float) -> float:
-        """The share of it that may be used on average, so that the fullest period has enough."""
+        """The share usable on average if the fullest period is to stay within the quota."""
         if not 0 < tick_s < self.period_s:
             return 1.0
         ticks = self.period_s / tick_s
@@ -71,12 +71,12 @@ class _Quota:
 
 
 def usable_threads() -> int:
-    """Threads that can compute at the same time; at least one."""
+    """Number of threads that can compute at the same time; at least one."""
     return max(1, math.floor(usable_cores()))
 
 
 def throttled_s(root: Path = Path("/")) -> float:
-    """Seconds so far in which a quota let nothing of its group run, by the fullest of ours."""
+    """Total seconds of throttling by a quota so far; the largest of our cgroups."""
     most = 0.0
     for group in _groups(root):
         with suppress(OSError, ValueError, IndexError):
@@ -90,7 +90,7 @@ def throttled_s(root: Path = Path("/")) -> float:
 
 
 def described() -> str:
-    """The cores for a person, with the machine's own where they are more."""
+    """The usable cores as text, with the machine's total if it is larger."""
     usable, present = usable_cores(), os.cpu_count() or 1
     if usable >= present:
         return f"{present} cores" if present != 1 else "1 core"
@@ -98,18 +98,18 @@ def described() -> str:
 
 
 def thread_limit() -> int:
-    """How many threads a library may start for its work; 0: as many as it likes.
+    """Maximum number of threads for a library; 0 means no limit.
 
-    Without a limit below the machine's own cores, a library knows best how many hardware threads
-    are worth using.
+    Unless the usable cores are fewer than the machine's, a library knows best how many hardware
+    threads are worth using.
     """
     return usable_threads() if usable_cores() < (os.cpu_count() or 1) else 0
 
 
 def limit_libraries() -> None:
-    """Have libraries start no more threads than there are cores to run them.
+    """Limits the libraries' threads to the usable cores.
 
-    To be called before they are imported. What an operator has set in the environment counts.
+    Call it before they are imported. Values already set in the environment are kept.
     """
     if limit := thread_limit():
         for name in LIBRARIES:
@@ -117,7 +117,7 @@ def limit_libraries() -> None:
 
 
 def waiting_threads(name: str) -> ThreadPoolExecutor:
-    """For an event loop's `to_thread`: as asyncio's own, but sized by the cores we may use."""
+    """Executor for an event loop's `to_thread`: like asyncio's, but sized by the usable cores."""
     return ThreadPoolExecutor(min(32, usable_threads() + 4), name)
 
 
@@ -128,7 +128,7 @@ def _affinity() -> set[int]:
 
 
 def _groups(root: Path) -> Iterator[_Group]:
-    """Every group whose limits hold for us, in each hierarchy that limits processors."""
+    """Every cgroup whose limits apply to this process, in each hierarchy that limits CPUs."""
     try:
         lines = _lines(root / "proc/self/cgroup")
         mounts = list(_mounts(root))
@@ -147,7 +147,7 @@ def _groups(root: Path) -> Iterator[_Group]:
 
 
 def _mounts(root: Path) -> Iterator[tuple[int, set[str], Path, str]]:
-    """Version, controllers, mount point and the group that is mounted there."""
+    """Version, controllers, mount point and mounted group of each cgroup mount."""
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
@@ -159,10 +159,10 @@ def _mounts(root: Path) -> Iterator[tuple[int, set[str], Path, str]]:
 
 
 def _below(path: str, inside: str) -> PurePosixPath:
-    """Our group's path as seen from the group that is mounted.
+    """Our group's path relative to the mounted group.
 
-    Without a namespace of its own a container sees the host's path, and mounts its own group:
-    both begin alike. A path that leads elsewhere, as `/../x` does, is outside what we can see.
+    A container without a cgroup namespace sees the host's path and mounts its own group, so both
+    share a prefix. A path that leads elsewhere, such as `/../x`, is not visible to us.
     """
     try:
         relative = PurePosixPath(path).relative_to(inside)
@@ -172,7 +172,7 @@ def _below(path: str, inside: str) -> PurePosixPath:
 
 
 def _upwards(top: Path, relative: PurePosixPath) -> Iterator[Path]:
-    """From the mounted group down to ours, as far as it is there."""
+    """The directories from the mounted group down to ours, as far as they exist."""
     directory = top
     yield directory
     for part in relative.parts:
@@ -183,7 +183,7 @@ def _upwards(top: Path, relative: PurePosixPath) -> Iterator[Path]:
 
 
 def _quota(group: _Group) -> _Quota | None:
-    """The group's limit; None where it has none."""
+    """The group's limit; None if it has none."""
     with suppress(OSError, ValueError):
         if group.version == 2:
             quota, period = [*_lines(group.directory / "cpu.max")[0].split(), "100000"][:2]
@@ -196,7 +196,7 @@ def _quota(group: _Group) -> _Quota | None:
 
 
 def _cpuset(group: _Group) -> set[int]:
-    """The processors that the group may use; empty where it says nothing."""
+    """The processors that the group may use; empty if it sets no limit."""
     for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
         with suppress(OSError, ValueError, IndexError):
             if found := _numbers(_lines(group.directory / name)[0]):
@@ -205,7 +205,7 @@ def _cpuset(group: _Group) -> set[int]:
 
 
 def _numbers(listed: str) -> set[int]:
-    """Of the kernel's form: `0-3,8`."""
+    """Parses the kernel's list format, such as `0-3,8`."""
     found: set[int] = set()
     for part in filter(None, listed.strip().split(",")):
         first, _, last = part.partition("-")

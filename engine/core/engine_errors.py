@@ -1,12 +1,12 @@
-"""What can go wrong in the engine, as one tree.
+"""The errors of the engine, as one tree.
 
 EngineError
 ├── PersonaError          the video or its settings cannot become a persona
-│   └── PersonaNotFound
-├── BackendUnavailable    a library, a device or a file is missing; says how to get it
-├── CapacityExhausted     the pool cannot take another stream and stay on time
-├── StorageFault          the disk is full, read-only or fails: nobody's persona is to blame
-├── ResourceShortage      no descriptor, memory or thread is left
+│   └── PersonaMissing        no persona of that name is configured
+├── BackendUnavailable    a library, device or file is missing; the message says how to get it
+├── PoolFull              the pool cannot take another stream and stay on time
+├── StorageFault          the disk is full, read-only or failing; the persona is not at fault
+├── ResourceShortage      no file descriptor, memory or thread is left
 └── EngineFault           the backend failed while running; the pool tries a restart
     └── DeviceLost        only a new process can use the device again
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 
 class EngineError(Exception):
-    """Base of all; the message is one clear sentence for the user."""
+    """Base class; the message is one clear sentence for the user."""
 
 
 class PersonaError(EngineError):
@@ -39,7 +39,7 @@ class PoolFull(EngineError):
 
 
 class StorageFault(EngineError):
-    """Files cannot be written or read now, whoever's they are."""
+    """Storage cannot be read or written at the moment, whichever file is concerned."""
 
 
 class ResourceShortage(EngineError):
@@ -47,24 +47,24 @@ class ResourceShortage(EngineError):
 
 
 class EngineFault(EngineError):
-    """The backend failed in the middle of its work."""
+    """The backend failed while running."""
 
 
 class DeviceLost(EngineFault):
-    """The process's hold on the device is broken for good; a restart of the backend cures nothing.
+    """The process can never use the device again; restarting the backend does not help.
 
-    After an illegal address or a failed assertion on an NVIDIA GPU every further call of the
-    process fails, whatever it is for. Only a new process starts afresh.
+    After an illegal address or a failed assertion on an NVIDIA GPU, every further CUDA call of the
+    process fails. Only a new process recovers.
     """
 
 
 def reason_of(error: Exception) -> str:
-    """Why something failed: the sentence of an error of ours, or all that is known of another."""
+    """The message of an EngineError, or the repr of any other error."""
     return str(error) if isinstance(error, EngineError) else repr(error)
 
 
 def as_unavailable(error: Exception, backend: str) -> BackendUnavailable:
-    """What a backend's start failed with, in a sentence."""
+    """Turns any error of a backend's start into a BackendUnavailable."""
     if isinstance(error, BackendUnavailable):
         return error
     return BackendUnavailable(f"The {backend} engine does not run here: {reason_of(error)}")

@@ -1,4 +1,4 @@
-"""A file that appears whole under its name, or not at all."""
+"""Atomic file writing: the file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from types import TracebackType
 
 
 class NewFile:
-    """Write to `path`, then `keep()` it; until then the file that had the name stays as it was.
+    """Write to `path`, then call `keep()`; until then an existing file stays unchanged.
 
-    As a context manager it is kept at the end of the block, and discarded after an exception.
-    A link keeps pointing where it does: the file behind it is replaced. Devices and pipes are
-    written to directly.
+    As a context manager, it keeps the file at the end of the block and discards it after an
+    exception. A symbolic link stays, and its target is replaced. Devices and pipes are written to
+    directly.
     """
 
     def __init__(self, final: Path, mode: int | None = None) -> None:
-        """Raises OSError where nothing can be written beside it.
+        """Raises OSError if the target's folder is not writable.
 
         Args:
-            mode: of a file that is new; None: what the process's umask leaves.
+            mode: permissions of a new file; None applies the process's umask.
         """
         self._final = Path(os.path.realpath(final))
         self._mode = mode
@@ -32,7 +32,7 @@ class NewFile:
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def keep(self) -> None:
-        """Give it its name. Raises OSError."""
+        """Moves the file to its final name. Raises OSError."""
         if self._direct:
             return
         if self._final.exists():
@@ -40,11 +40,13 @@ class NewFile:
         elif self._mode is not None:
             self.path.chmod(self._mode)
         with self.path.open("rb+") as file:
-            os.fsync(file.fileno())  # else a loss of power could leave the name with nothing in it
+            os.fsync(
+                file.fileno()
+            )  # otherwise a power failure could leave an empty file under this name
         self.path.replace(self._final)
 
     def discard(self) -> None:
-        """Leave everything as it was."""
+        """Deletes the unfinished file; an existing one stays unchanged."""
         if not self._direct:
             self.path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""A prepared persona: memory-mapped, read by every session that shows it."""
+"""A prepared persona: memory-mapped and shared by every session that shows it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from engine.core.shortage import blame
 
 
 def ping_pong(k: int, n: int) -> int:
-    """Source frame of output frame k when n frames play forwards, backwards, forwards…
+    """Source frame of output frame k when n frames play forwards, backwards, forwards, …
 
-    The frames at the ends appear twice in a row, as in the reference (musetalk.md §2, item 7).
+    The first and last frame appear twice in a row, as in the reference (musetalk.md §2, item 7).
     """
     lap, step = divmod(k, n)
     return step if lap % 2 == 0 else n - 1 - step
@@ -25,10 +25,10 @@ def ping_pong(k: int, n: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Persona:
-    """Everything about a persona that rendering needs, at one output size.
+    """Everything that rendering needs of a persona, at one output size.
 
-    The arrays are memory-mapped; `pictures` copy-on-write, so that a row can be handed to LiveKit
-    (which asks for writable memory) without a copy. Nobody writes to them.
+    The arrays are memory-mapped; `pictures` is copy-on-write, so that a row can be handed to
+    LiveKit (which requires writable memory) without a copy. Nothing writes to them.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Persona:
     frames: NDArray[np.uint8]  # (n, height, width, 3) BGR
     pictures: NDArray[np.uint8]  # (n, height * width * 3 // 2) the same frames as I420
     boxes: NDArray[np.int32]  # (n, 4) face box x1, y1, x2, y2; inference paints this region
-    crops: NDArray[np.int32]  # (n, 4) square 1.5 x the box, may leave the frame (musetalk.md §3.1)
+    crops: NDArray[np.int32]  # (n, 4) square 1.5 x the box, may exceed the frame (musetalk.md §3.1)
     mouths: NDArray[np.float32]  # (n, 4) mouth centre x, y, half width, tilt in radians; frame px
-    masks: tuple[NDArray[np.uint8], ...]  # n masks of their crop's size; 255 = generated pixel
-    settings: dict[str, Any]  # of personas.yaml, as prepared
+    masks: tuple[NDArray[np.uint8], ...]  # n masks, each of its crop's size; 255 = generated pixel
+    settings: dict[str, Any]  # from personas.yaml, as prepared
 
     @property
     def width(self) -> int:
@@ -52,19 +52,19 @@ class Persona:
         return int(self.frames.shape[1])
 
     def source(self, tick: int) -> int:
-        """Index of the persona frame shown at a tick of the output clock."""
+        """Index of the frame that is shown at a tick of the output clock."""
         return ping_pong(tick, len(self.frames))
 
     def array(self, name: str) -> NDArray[Any]:
-        """A further prepared array of this persona (`latents`, …), memory-mapped."""
+        """Another prepared array of this persona (`latents`, …), memory-mapped."""
         loaded: NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         return loaded
 
 
 def load(folder: Path) -> Persona:
-    """A persona as `engine.prepare.build` left it, mapped, not read.
+    """Maps a persona that `engine.prepare.build` has written.
 
-    Raises PersonaError where the folder is not one, or is damaged.
+    Raises PersonaError if the folder holds none, or is damaged.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def _check(
     mouths: NDArray[Any],
     masks: NDArray[Any],
 ) -> None:
-    """Raises ValueError unless the arrays are of the same frames: later nobody looks again."""
+    """Raises ValueError unless the arrays match each other; later code relies on that."""
     if frames.ndim != 4 or not len(frames):
         raise ValueError(f"frames are of shape {frames.shape}")
     count, height, width, _ = frames.shape
@@ -121,7 +121,7 @@ def _check(
 
 
 def _cut(flat: NDArray[np.uint8], crops: NDArray[np.int32]) -> tuple[NDArray[np.uint8], ...]:
-    """The masks of all frames, stored one after the other, as views of their crop's size."""
+    """Splits the stored masks, which lie one after another, into views of each crop's size."""
     width, height = (crops[:, 2] - crops[:, 0]).tolist(), (crops[:, 3] - crops[:, 1]).tolist()
     ends = np.cumsum(np.multiply(width, height)).tolist()
     if min(width) < 1 or min(height) < 1 or ends[-1] != len(flat):

@@ -1,4 +1,4 @@
-"""Threads that keep time go before ordinary work, where the system permits it."""
+"""Real-time priority for threads that keep time, where the system permits it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOOP, MEDIA, DEVICE = 3, 2, 1
-"""Of SCHED_RR: the loop that keeps the clock goes before the threads that carry what it hands over,
-these before the thread that paints."""
+"""SCHED_RR priorities: the loop that keeps the clock runs before the threads that carry its media,
+and these run before the thread that paints."""
 
-THREADS = Path("/proc/self/task")  # of this process; Linux alone has it
+THREADS = Path("/proc/self/task")  # of this process; exists on Linux only
 
 
 @contextmanager
 def going_first(priority: int) -> Iterator[bool]:
-    """Run this thread, not those that it starts, in the real-time class; False where that can't be.
+    """Runs this thread, but not its children, in the real-time class; False if not permitted.
 
-    libwebrtc puts its encoders there by itself where it may (as root, or with RLIMIT_RTPRIO). They
-    would go before the loop that feeds them: a busy machine then drops pictures with time to spare.
+    libwebrtc puts its encoders there whenever it may (as root, or with RLIMIT_RTPRIO). They would
+    then preempt the loop that feeds them, and a busy machine drops pictures with time to spare.
     """
     if not hasattr(os, "SCHED_RESET_ON_FORK"):
         yield False
@@ -38,9 +38,9 @@ def going_first(priority: int) -> Iterator[bool]:
 
 
 def going_along(names: Collection[str]) -> int:
-    """Take threads of these names into the real-time class if this thread is there; how many went.
+    """Moves threads of these names into the real-time class if this thread is in it; their count.
 
-    For threads that a library starts: they begin among ordinary work. Linux cuts names to 15 bytes.
+    For threads that a library starts with normal priority. Linux cuts names to 15 bytes.
     """
     if not THREADS.is_dir() or _is_ordinary(0):
         return 0

@@ -1,7 +1,7 @@
-"""Tells what the machine lacks from what a caller did wrong.
+"""Separates shortages of the machine from faults of the input.
 
-A full disk or a process out of file descriptors fails wherever a file is opened or written: while a
-persona is read, prepared, or stored. None of it says anything about the persona.
+A full disk or a lack of file descriptors can fail any open or write: while a persona is read,
+prepared or stored. Such an error says nothing about the persona.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ STORAGE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
-    errno.EIO: "the disk fails",
+    errno.EIO: "the disk is failing",
     errno.ESTALE: "the network file system is gone",
-    errno.EFBIG: "the limit of a file's size is reached",
+    errno.EFBIG: "the file size limit is reached",
 }
 RESOURCES = {
     errno.EMFILE: "the process has no file descriptor left (`ulimit -n`)",
@@ -31,9 +31,9 @@ NO_MEMORY = ("bad_alloc", "Insufficient memory", "Failed to allocate")  # of Ope
 
 
 def shortage_of(error: BaseException) -> StorageFault | ResourceShortage | None:
-    """What the machine lacks, where an error comes from that; None where it comes from the work.
+    """The shortage that caused an error; None if the work itself is at fault.
 
-    What an error was raised from is looked at, too: libraries wrap the system's errors.
+    Also checks the errors that it was raised from, since libraries wrap the system's errors.
     """
     for each in _chain(error):
         if isinstance(each, StorageFault | ResourceShortage):
@@ -53,7 +53,7 @@ def shortage_of(error: BaseException) -> StorageFault | ResourceShortage | None:
 
 
 def out_of_descriptors() -> ResourceShortage | None:
-    """Whether no file can be opened now; for work of libraries that do not say why it failed."""
+    """A shortage if no file can be opened now; for libraries that do not say why they failed."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -63,7 +63,7 @@ def out_of_descriptors() -> ResourceShortage | None:
 
 
 def blame(error: BaseException, otherwise: EngineError) -> EngineError:
-    """What to raise for an error: the machine's shortage, or what it says about the work."""
+    """The error to raise: the machine's shortage if there is one, else `otherwise`."""
     return shortage_of(error) or otherwise
 
 

@@ -1,4 +1,4 @@
-"""The nouns that everything in the engine shares."""
+"""The types and constants that the whole engine shares."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from engine.core.persona import Persona
 
 FPS = 25
-"""Pictures a second. MuseTalk was trained at 25 and its audio alignment is baked for it."""
+"""Pictures per second. MuseTalk was trained at 25 and its audio alignment depends on it."""
 
 SAMPLE_RATE = 16_000
-"""Hz of the mono int16 audio that the engine listens to."""
+"""Hz of the engine's mono int16 input."""
 
-SAMPLES_PER_FRAME = SAMPLE_RATE // FPS  # 640: a picture's own 40 ms
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS  # 640: the 40 ms of one picture
 FRAME_S = 1 / FPS
 
 FACE_SIZE = 256
@@ -30,31 +30,33 @@ Faces = NDArray[np.uint8]  # (batch, 256, 256, 3) BGR
 
 @dataclass(frozen=True, slots=True)
 class FrameJob:
-    """One picture to be made: whose, of which sound, on which pose, and by when.
+    """A request for one picture: for which stream, from which audio, on which pose, and by when.
 
-    `audio` is None for a picture that costs no inference: the mouth closing after speech.
+    `audio` is None for a picture that needs no inference: the mouth closing after speech.
     """
 
     stream: int
-    generation: int  # results of a generation that was cleared meanwhile are thrown away
-    tick: int  # place on the session's output clock, in frames; also chooses the pose
+    generation: int  # results of a generation that has been cleared are dropped
+    tick: int  # position on the session's output clock, in frames; also selects the pose
     due: float  # seconds of time.monotonic(); a picture made later than this is useless
     persona: Persona
-    audio: Pcm | None  # (left_context + 640 + lookahead,) of the backend; zeros outside the segment
+    audio: Pcm | None  # (left_context + 640 + lookahead,); zeros outside the segment
     closing: int = 0  # 1..close_frames while the mouth closes, 0 while it speaks
-    segment: int = 0  # which segment of its stream the sound belongs to; never falls
-    frame: int = 0  # place of the picture in its segment: 640 * frame samples come before its own
-    unheard: int = 0  # samples at the end of `audio` past the segment's end, or not heard yet
+    segment: int = 0  # segment of the stream that the audio belongs to; never decreases
+    frame: int = 0  # position in the segment: the picture's own audio starts at sample 640 * frame
+    unheard: int = (
+        0  # trailing samples of `audio` that are past the segment's end or not received yet
+    )
 
     @property
     def inferred(self) -> bool:
-        """It costs the backend work."""
+        """Whether the backend has to run for this picture."""
         return self.audio is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished picture on its way back to the stream that asked for it."""
+    """A finished picture, addressed to the stream that requested it."""
 
     stream: int
     generation: int
@@ -64,16 +66,16 @@ class Rendered:
 
 @dataclass(slots=True)
 class EngineStats:
-    """Counters of a pool since its start."""
+    """Counters of a pool since it started."""
 
     backend: str = ""
     frames: int = 0  # inferred
     batches: int = 0
-    late: int = 0  # dropped since their deadline had passed
-    stale: int = 0  # dropped since their generation was cleared
+    late: int = 0  # dropped because their deadline had passed
+    stale: int = 0  # dropped because their generation was cleared
     invalid: int = 0  # faces with NaN or Inf, replaced by the persona's own frame
     restarts: int = 0
-    crowded: int = 0  # lost on their way, since a process of sessions kept too many
+    crowded: int = 0  # lost because a worker held too many pictures
     busy_s: float = 0.0
     longest_s: float = 0.0  # of a single batch
     batch_sizes: dict[int, int] = field(default_factory=dict)

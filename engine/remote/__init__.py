@@ -1,5 +1,5 @@
 """The engine in a process of its own: `EnginePool`, a socket, `DeviceThread`.
 
-Jobs and the sound they need go one way, pictures the other, through memory that both processes
-map. Moments are of the machine's monotonic clock, which its processes share.
+Jobs and their audio go one way; pictures come back through memory that both processes map. Times
+are those of the machine's monotonic clock, which all its processes share.
 """

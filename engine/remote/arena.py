@@ -1,4 +1,4 @@
-"""Memory for pictures that two processes share: one writes, the other reads and gives back."""
+"""Picture memory shared by two processes: one writes, the other reads and releases."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from engine.core.types import Picture
 
 SIZE = 2 << 30
-"""Bytes of an arena; what was never written costs nothing. A session of 512 x 512 holds some
-twelve pictures of 0.4 MB at a time."""
+"""Size of an arena in bytes; pages that were never written cost nothing. A session at 512 x 512
+holds about twelve pictures of 0.4 MB at a time."""
 
 PAGE = mmap.PAGESIZE
 
 
 class Arena:
-    """A writer's view: places are taken here and given back by number. From any thread."""
+    """The writer's side: allocates places and frees them by offset. Thread-safe."""
 
     def __init__(self, size: int = SIZE) -> None:
         self.size = size
@@ -33,15 +33,15 @@ class Arena:
         self._lock = threading.Lock()
         self._free: dict[int, list[int]] = {}  # by size in whole pages
         self._taken: dict[int, int] = {}  # offset -> size in whole pages
-        self._end = 0  # nothing was ever placed from here on
+        self._end = 0  # nothing was ever placed beyond this offset
 
     @property
     def taken(self) -> int:
-        """Places that have not been given back."""
+        """Number of places that have not been given back."""
         return len(self._taken)
 
     def put(self, picture: Picture) -> int | None:
-        """Copy a picture in; its offset. None when the arena is full."""
+        """Copies a picture in; returns its offset, or None if the arena is full."""
         offset = self._take(picture.nbytes)
         if offset is not None:
             self._bytes[offset : offset + picture.nbytes] = picture
@@ -54,7 +54,7 @@ class Arena:
                 self._free.setdefault(size, []).append(offset)
 
     def close(self) -> None:
-        """Idempotent; the memory goes when the reader has let go of it, too."""
+        """Idempotent; the memory is freed once the reader has released it as well."""
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
@@ -74,7 +74,7 @@ class Arena:
 
 
 class ArenaView:
-    """A reader's view of an arena, by the file that came with the first message."""
+    """The reader's side, mapped from the file that came with the first message."""
 
     def __init__(self, file: int, size: int) -> None:
         try:
@@ -83,12 +83,12 @@ class ArenaView:
             os.close(file)
 
     def picture(self, offset: int, size: int) -> Picture:
-        """(size,) writable, as LiveKit wants it; nobody writes to it. It keeps the memory."""
+        """(size,) writable, as LiveKit requires, though never written to. Keeps the map alive."""
         return np.frombuffer(self._map, np.uint8, size, offset)
 
 
 def _anonymous_file(size: int) -> int:
-    """A file without a name: it goes with the last process that has it open."""
+    """A file without a name; it disappears with the last process that has it open."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("voipavatar-pictures")
     else:

@@ -1,4 +1,4 @@
-"""A pool's way to the engine's process."""
+"""A pool's connection to the engine process."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from engine.serving.warmup import Measured
 log = logging.getLogger(__name__)
 
 AGAIN_S, LONGEST_AGAIN_S = 0.25, 2.0  # between attempts to reach the engine
-PATIENCE_S = 5.0  # for an engine that is being started again
-GONE = "The engine's process ended; the service starts another."
+PATIENCE_S = 5.0  # while the engine is being restarted
+GONE = "The engine process ended; the service is starting another."
 SHORTAGES: dict[str, type[EngineError]] = {
     each.__name__: each for each in (StorageFault, ResourceShortage)
 }
@@ -56,7 +56,7 @@ def remote_pool(config: EngineConfig, path: Path) -> EnginePool:
 
 @dataclass(slots=True)
 class _Connection:
-    """What belongs to one life of the engine's process."""
+    """State that belongs to one run of the engine process."""
 
     link: Link
     view: ArenaView
@@ -65,22 +65,22 @@ class _Connection:
 
 
 class RemoteRenderer:
-    """A `FrameRenderer` whose jobs are painted by an `EngineServer`.
+    """A `FrameRenderer` whose jobs run in an `EngineServer`.
 
-    When that ends, every stream hears of it as of a fault, and streams opened after the next one
-    was reached live on it.
+    When the server ends, every stream is told of a fault. Streams that are opened after the next
+    server was reached run on that one.
 
     Args:
-        path: of the server's socket.
-        deliver: called on this painter's own thread.
-        realtime: its threads go before ordinary work, as the loop that waits for them does.
+        path: the server's socket.
+        deliver: called on this renderer's own thread.
+        realtime: runs its threads in the real-time class, like the loop that waits for them.
     """
 
     def __init__(self, path: Path, deliver: Deliver, *, realtime: bool = False) -> None:
         self._realtime = realtime
         self._path = path
         self._deliver = deliver
-        self._thread = threading.Thread(target=self._live, name="voipavatar-remote", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="voipavatar-remote", daemon=True)
         self._reached = threading.Event()
         self._stopping = threading.Event()
         self._connection: _Connection | None = None
@@ -104,11 +104,11 @@ class RemoteRenderer:
         return int(self._hello["lookahead"])
 
     def start(self) -> Measured:
-        """Reach the server, which must listen already. Raises BackendUnavailable."""
+        """Connects to the server, which must be listening. Raises BackendUnavailable."""
         self._thread.start()
         if not self._reached.wait(timeout=10.0):
             self.stop()
-            raise BackendUnavailable("The engine's process does not answer.")
+            raise BackendUnavailable("The engine process does not answer.")
         return Measured(**self._hello["measured"])
 
     def stop(self) -> None:
@@ -118,9 +118,9 @@ class RemoteRenderer:
         self._thread.join()
 
     def admit(self, persona: Persona) -> None:
-        """Blocks; raises EngineFault when there is no engine, or it went away meanwhile.
+        """Blocks; raises EngineFault if there is no engine, or if it ends meanwhile.
 
-        One that is being started again is waited for, for a moment.
+        Waits a moment for an engine that is being restarted.
         """
         self._reached.wait(timeout=PATIENCE_S)
         if (connection := self._connection) is None:
@@ -151,7 +151,7 @@ class RemoteRenderer:
     def submit(self, job: FrameJob) -> None:
         connection = self._connection
         if connection is None or (sender := connection.senders.get(job.stream)) is None:
-            return  # it was opened in an earlier life of the engine, and has been told
+            return  # opened on an earlier engine process; it has been told of the fault
         piece = wire_format.NO_SOUND
         if job.audio is not None:
             name = (job.generation, job.segment)
@@ -174,7 +174,7 @@ class RemoteRenderer:
         if (connection := self._connection) is not None:
             connection.link.send(kind, body)
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         with going_first(DEVICE) if self._realtime else nullcontext():
             self._stay_connected()
 
@@ -183,11 +183,11 @@ class RemoteRenderer:
         while not self._stopping.is_set():
             try:
                 self._connection = connection = self._connect()
-            except (FileNotFoundError, ConnectionError):  # it is being started
+            except (FileNotFoundError, ConnectionError):  # the engine is starting
                 self._stopping.wait(AGAIN_S)
                 continue
             except Exception as error:
-                log.warning("the engine's process cannot be reached: %r", error)
+                log.warning("cannot connect to the engine process: %r", error)
                 self._stopping.wait(backoff.next_s())
                 continue
             backoff.reset()
@@ -201,26 +201,26 @@ class RemoteRenderer:
                 self._lost(self.fault or GONE)
 
     def _listen(self, connection: _Connection) -> None:
-        """Until the other end is gone, or sends what makes no sense."""
+        """Handles messages until the other end closes, or sends an invalid one."""
         try:
             for kind, body in connection.link.messages():
-                self._hear(connection, Kind(kind), body)
+                self._handle(connection, Kind(kind), body)
         except Exception:
-            log.exception("the connection to the engine's process is given up")
+            log.exception("connection to the engine process dropped")
 
     def _connect(self) -> _Connection:
-        """Raises OSError while nobody listens."""
+        """Raises OSError while no server is listening."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.connect(str(self._path))
             head, files, _, _ = socket.recv_fds(connection, HEAD.size, 1)
             if len(head) < HEAD.size or not files:
-                raise ConnectionError("the engine's process hung up")
+                raise ConnectionError("the engine process closed the connection")
             body = b""
             _, size = HEAD.unpack(head)
             while len(body) < size:
                 if not (more := connection.recv(size - len(body))):
-                    raise ConnectionError("the engine's process hung up")
+                    raise ConnectionError("the engine process closed the connection")
                 body += more
         except OSError:
             connection.close()
@@ -234,7 +234,7 @@ class RemoteRenderer:
             connection.close()
             raise
 
-    def _hear(self, connection: _Connection, kind: Kind, body: bytes) -> None:
+    def _handle(self, connection: _Connection, kind: Kind, body: bytes) -> None:
         match kind:
             case Kind.PICTURES:
                 self._deliver([self._rendered(connection, p) for p in unpack_pictures(body)])
@@ -252,23 +252,23 @@ class RemoteRenderer:
             case Kind.FAULT:
                 self.fault = body.decode()
             case _:
-                raise ValueError(f"the engine's process sent a message of kind {kind}")
+                raise ValueError(f"the engine process sent an unexpected message of kind {kind}")
 
     def _rendered(self, connection: _Connection, placed: wire_format.Placed) -> Rendered:
         picture = connection.view.picture(placed.offset, placed.size)
         offset, link = placed.offset, connection.link
 
-        def let_go(_: object) -> None:
+        def release(_: object) -> None:
             connection.held.pop(offset, None)
             link.send(Kind.RELEASE, wire_format.OFFSET.pack(offset))
 
-        connection.held[offset] = weakref.ref(picture, let_go)
+        connection.held[offset] = weakref.ref(picture, release)
         return Rendered(placed.stream, placed.generation, placed.tick, picture)
 
     def _lost(self, reason: str) -> None:
         self.fault = reason
-        log.error("the engine's process is gone: %s", reason)
+        log.error("engine process lost: %s", reason)
         try:
             self._deliver(reason)
         except Exception:
-            log.exception("streams were not told that the engine is gone")
+            log.exception("streams could not be told of the lost engine process")

@@ -1,4 +1,4 @@
-"""One process of sessions, as the engine's process sees it."""
+"""The engine process's side of a connection to one worker."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RemoteStream:
-    """A stream of the guest."""
+    """A stream of this client."""
 
-    number: int  # the runner's
+    number: int  # on the device thread
     persona: Persona
     sound: SoundReceiver
 
 
 class ClientConnection:
-    """Obeys what comes over its link, on a thread of its own, and shows pictures in its arena.
+    """Handles a client's messages on its own thread, and places pictures in the client's arena.
 
     Attributes:
-        crowded: pictures that found no place, since the guest keeps too many.
+        crowded: pictures dropped because the client held too many.
     """
 
     def __init__(self, server: EngineServer) -> None:
         self._server = server
-        self._seats: dict[int, RemoteStream] = {}
+        self._streams: dict[int, RemoteStream] = {}
         self._link: Link | None = None
         self.arena = Arena()
         self.crowded = 0
 
     def attach(self, link: Link) -> None:
         self._link = link
-        threading.Thread(target=self._live, args=(link,), name="guest", daemon=True).start()
+        threading.Thread(target=self._read, args=(link,), name="client", daemon=True).start()
 
-    def tell(self, kind: Kind, body: bytes) -> None:
+    def send(self, kind: Kind, body: bytes) -> None:
         if self._link is not None:
             self._link.send(kind, body)
 
-    def show(self, results: list[Rendered]) -> None:
-        """Place pictures in the arena and say where they are."""
+    def send_pictures(self, results: list[Rendered]) -> None:
+        """Places pictures in the arena and sends their offsets."""
         placed = []
         for result in results:
             offset = self.arena.put(result.picture)
@@ -65,30 +65,30 @@ class ClientConnection:
                 continue
             place = (offset, result.picture.nbytes)
             placed.append(Placed(result.stream, result.generation, result.tick, *place))
-        self.tell(Kind.PICTURES, pack_pictures(placed))
+        self.send(Kind.PICTURES, pack_pictures(placed))
 
     def close(self) -> None:
-        """Hang up. Idempotent, from any thread."""
+        """Closes the connection. Idempotent and thread-safe."""
         if self._link is not None:
             self._link.close()
 
-    def _live(self, link: Link) -> None:
+    def _read(self, link: Link) -> None:
         try:
             with going_first(DEVICE) if self._server.realtime else nullcontext():
                 for kind, body in link.messages():
-                    self._obey(Kind(kind), body)
+                    self._handle(Kind(kind), body)
         except Exception:
-            log.exception("a process of sessions is let go: it said what makes no sense")
+            log.exception("worker disconnected after an invalid message")
         try:
-            for seat in self._seats.values():
-                self._server.close(seat.number)
+            for remote in self._streams.values():
+                self._server.close(remote.number)
         finally:
-            self._seats.clear()
-            self._server.leave(self)
+            self._streams.clear()
+            self._server.disconnect(self)
             link.close()
             self.arena.close()
 
-    def _obey(self, kind: Kind, body: bytes) -> None:
+    def _handle(self, kind: Kind, body: bytes) -> None:
         match kind:
             case Kind.JOB:
                 self._submit(unpack_job(body))
@@ -96,45 +96,45 @@ class ClientConnection:
                 self.arena.give_back(*wire_format.OFFSET.unpack(body))
             case Kind.CLEAR:
                 stream, generation = wire_format.STREAM_AND_GENERATION.unpack(body)
-                if (seat := self._seats.get(stream)) is not None:
-                    self._server.runner.clear(seat.number, generation)
+                if (remote := self._streams.get(stream)) is not None:
+                    self._server.runner.clear(remote.number, generation)
             case Kind.OPEN:
                 asked = json.loads(body)
                 self._open(asked["stream"], asked["folder"])
             case Kind.CLOSE:
                 (stream,) = wire_format.STREAM.unpack(body)
-                if (seat := self._seats.pop(stream, None)) is not None:
-                    self._server.close(seat.number)
+                if (remote := self._streams.pop(stream, None)) is not None:
+                    self._server.close(remote.number)
             case Kind.ADMIT:
                 self._server.admit(self, **json.loads(body))
             case Kind.STALL:
                 stream, *stall = wire_format.STALL.unpack(body)
-                if (seat := self._seats.get(stream)) is not None:
-                    self._server.runner.stall(seat.number, *stall)
+                if (remote := self._streams.get(stream)) is not None:
+                    self._server.runner.stall(remote.number, *stall)
             case _:
-                raise ValueError(f"a message of kind {kind}")
+                raise ValueError(f"unexpected message of kind {kind}")
 
     def _open(self, stream: int, folder: str) -> None:
         number, persona = self._server.open(self, stream, folder)
         runner = self._server.runner
         sound = SoundReceiver(runner.left_context, runner.lookahead)
-        self._seats[stream] = RemoteStream(number, persona, sound)
+        self._streams[stream] = RemoteStream(number, persona, sound)
 
     def _submit(self, order: wire_format.Order) -> None:
-        seat = self._seats.get(order.stream)
-        if seat is None:
+        remote = self._streams.get(order.stream)
+        if remote is None:
             return
         audio = None
         if order.inferred:
             name = (order.generation, order.segment)
-            audio = seat.sound.window(name, order.frame, order.piece)
+            audio = remote.sound.window(name, order.frame, order.piece)
         self._server.runner.submit(
             FrameJob(
-                stream=seat.number,
+                stream=remote.number,
                 generation=order.generation,
                 tick=order.tick,
                 due=order.due,
-                persona=seat.persona,
+                persona=remote.persona,
                 audio=audio,
                 closing=order.closing,
                 segment=order.segment,

@@ -1,4 +1,4 @@
-"""The engine's process: one device for the sessions of several others."""
+"""The engine process: one device for the sessions of several workers."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ from engine.serving.device_thread import DeviceThread
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.25
-RECENT = 16  # personas kept for streams that will follow; those that are shown live by themselves
-PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # before another connection is taken after one was refused
+RECENT = 16  # personas kept for later streams; those in use are kept alive by their streams
+PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # after a connection could not be accepted
 
 
 class EngineServer:
-    """Constructed idle; `start` warms the engine and listens, `wait` lasts until it is over.
+    """Constructed idle; `start` warms the engine up and listens, `wait` blocks until the end.
 
-    A fault that a restart of the backend does not cure, such as a CUDA context that an illegal
-    access has spoilt, is told to every guest and ends the server: its process is the only thing
-    that can be started anew then.
+    A fault that restarting the backend does not cure, such as a CUDA context broken by an illegal
+    access, is sent to every client and ends the server: only a new process recovers from it.
 
     Args:
-        path: of the socket to listen on, in a folder that only this user can enter.
-        backend: in the place of what `config` names.
+        path: socket to listen on, in a folder that only this user can enter.
+        backend: replaces the one that `config` names.
     """
 
     def __init__(self, config: EngineConfig, path: Path, backend: Backend | None = None) -> None:
@@ -51,16 +50,16 @@ class EngineServer:
         self._path = path
         self.realtime = config.realtime
         self._listening: socket.socket | None = None
-        self._guests: set[ClientConnection] = set()
+        self._clients: set[ClientConnection] = set()
         self._owners: dict[
             int, tuple[ClientConnection, int]
-        ] = {}  # runner's stream -> guest, guest's stream
+        ] = {}  # device thread's stream -> client, client's stream
         self._numbers = itertools.count()
         self._personas: WeakValueDictionary[str, Persona] = WeakValueDictionary()
         self._recent: deque[Persona] = deque(maxlen=RECENT)
         self._admission = ThreadPoolExecutor(1, "admit")
         self._over = threading.Event()
-        self._crowded = 0  # of guests that have left
+        self._crowded = 0  # by clients that have disconnected
         self._hello: dict[str, Any] = {}
 
     @property
@@ -68,7 +67,7 @@ class EngineServer:
         return self._runner.fault
 
     def start(self) -> None:
-        """Blocks; raises BackendUnavailable, and OSError if the socket can't be had."""
+        """Blocks; raises BackendUnavailable, and OSError if the socket cannot be opened."""
         measured = self._runner.start()
         self._hello = {
             "name": self._runner.name,
@@ -84,19 +83,19 @@ class EngineServer:
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
     def wait(self) -> None:
-        """Until `stop`, or a fault that is for good."""
+        """Blocks until `stop`, or until a fault that no restart cures."""
         self._over.wait()
 
     def stop(self) -> None:
-        """Let every guest go and give the device back. Blocks; idempotent."""
+        """Disconnects every client and releases the device. Blocks; idempotent."""
         self._over.set()
         if self._listening is not None:
             self._path.unlink(missing_ok=True)
             with suppress(OSError):
                 self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
             self._listening.close()
-        for guest in list(self._guests):
-            guest.close()
+        for client in list(self._clients):
+            client.close()
         self._admission.shutdown(cancel_futures=True)
         self._runner.stop()
 
@@ -105,27 +104,27 @@ class EngineServer:
         while not self._over.is_set():
             try:
                 connection, _ = listening.accept()
-                self._welcome(connection)
-            except Exception as error:  # no file, no memory or no thread is left for one more
+                self._connect(connection)
+            except Exception as error:  # no file descriptor, memory or thread is left for another
                 if not self._over.wait(backoff.next_s()):
-                    log.error("a process of sessions could not be connected: %r", error)
+                    log.error("cannot accept a worker's connection: %r", error)
             else:
                 backoff.reset()
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _connect(self, connection: socket.socket) -> None:
         try:
-            guest = ClientConnection(self)
+            client = ClientConnection(self)
             try:
-                hello = pack_json({**self._hello, "arena": guest.arena.size})
+                hello = pack_json({**self._hello, "arena": client.arena.size})
                 head = HEAD.pack(Kind.HELLO, len(hello))
-                socket.send_fds(connection, [head], [guest.arena.file])
+                socket.send_fds(connection, [head], [client.arena.file])
                 connection.sendall(hello)
-                self._guests.add(guest)
-                guest.attach(Link(connection, realtime=self.realtime))
+                self._clients.add(client)
+                client.attach(Link(connection, realtime=self.realtime))
             except Exception:
-                self._guests.discard(guest)
-                guest.close()
-                guest.arena.close()
+                self._clients.discard(client)
+                client.close()
+                client.arena.close()
                 raise
         except Exception:
             connection.close()
@@ -133,7 +132,7 @@ class EngineServer:
 
     def stats(self) -> EngineStats:
         stats = self._runner.stats()
-        stats.crowded = self._crowded + sum(guest.crowded for guest in list(self._guests))
+        stats.crowded = self._crowded + sum(client.crowded for client in list(self._clients))
         return stats
 
     def _beat(self) -> None:
@@ -144,50 +143,50 @@ class EngineServer:
                     "age_s": self._runner.beat_age_s(),
                     "fault": self._runner.fault,
                 }
-                for guest in list(self._guests):
-                    guest.tell(Kind.BEAT, pack_json(told))
+                for client in list(self._clients):
+                    client.send(Kind.BEAT, pack_json(told))
             except Exception:
-                log.exception("a beat was not told")
+                log.exception("heartbeat not sent")
 
     def _hand_out(self, results: list[Rendered] | str) -> None:
-        """On the device's thread."""
+        """Called on the device's thread."""
         if isinstance(results, str):
-            for guest in list(self._guests):
-                guest.tell(Kind.FAULT, results.encode())
+            for client in list(self._clients):
+                client.send(Kind.FAULT, results.encode())
             self._over.set()
             return
-        by_guest: dict[ClientConnection, list[Rendered]] = {}
+        by_client: dict[ClientConnection, list[Rendered]] = {}
         for result in results:
             owner = self._owners.get(result.stream)
             if owner is not None:
-                guest, stream = owner
-                by_guest.setdefault(guest, []).append(replace(result, stream=stream))
-        for guest, own in by_guest.items():
-            guest.show(own)
+                client, stream = owner
+                by_client.setdefault(client, []).append(replace(result, stream=stream))
+        for client, own in by_client.items():
+            client.send_pictures(own)
 
-    # What guests ask for; each on its guest's thread.
+    # Requests of clients, each on its client's thread.
 
-    def admit(self, guest: ClientConnection, number: int, folder: str) -> None:
-        """Answers when the persona can be painted; others of this guest need not wait for it."""
+    def admit(self, client: ClientConnection, number: int, folder: str) -> None:
+        """Answers once the persona can be painted; the client's other requests do not wait."""
 
         def work() -> None:
             problem = kind = ""
             try:
                 self._runner.admit(self._persona(folder))
             except Exception as error:
-                log.warning("a persona was refused: %s", error)
+                log.warning("persona refused: %s", error)
                 shortage = shortage_of(error)
                 problem, kind = str(shortage or error), type(shortage or error).__name__
             body = {"number": number, "problem": problem, "kind": kind}
-            guest.tell(Kind.ADMITTED, pack_json(body))
+            client.send(Kind.ADMITTED, pack_json(body))
 
         with suppress(RuntimeError):  # it is closing
             self._admission.submit(work)
 
-    def open(self, guest: ClientConnection, stream: int, folder: str) -> tuple[int, Persona]:
-        """The runner's number of a guest's stream, and its persona."""
+    def open(self, client: ClientConnection, stream: int, folder: str) -> tuple[int, Persona]:
+        """The device thread's number for a client's stream, and its persona."""
         number, persona = next(self._numbers), self._persona(folder)
-        self._owners[number] = (guest, stream)
+        self._owners[number] = (client, stream)
         self._runner.open(number, persona)
         return number, persona
 
@@ -195,10 +194,10 @@ class EngineServer:
         if self._owners.pop(number, None) is not None:
             self._runner.close(number)
 
-    def leave(self, guest: ClientConnection) -> None:
-        if guest in self._guests:
-            self._guests.discard(guest)
-            self._crowded += guest.crowded
+    def disconnect(self, client: ClientConnection) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._crowded += client.crowded
 
     @property
     def runner(self) -> DeviceThread:

@@ -1,4 +1,4 @@
-"""Messages over a socket: a byte for the kind, the length, the body."""
+"""Messages over a socket: a byte for the kind, then the length and the body."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HEAD = struct.Struct("<BI")
 
 
 class Link:
-    """One end. Sending never blocks: a thread writes; reading is for a thread of the caller.
+    """One end of a connection. Sending never blocks: a thread writes. The caller's thread reads.
 
     Args:
-        realtime: the writing thread goes before ordinary work. Where the threads around it do, one
-            that does not would hold Python's lock while it waits for a processor.
+        realtime: runs the writing thread in the real-time class. Among real-time threads, an
+            ordinary one would hold Python's lock while it waits for a processor.
     """
 
     def __init__(self, connection: socket.socket, *, realtime: bool = False) -> None:
@@ -31,11 +31,11 @@ class Link:
         self._writer.start()
 
     def send(self, kind: int, body: bytes = b"") -> None:
-        """Queue a message; it is lost without a word when the other end is gone."""
+        """Queues a message; it is dropped silently if the other end has closed."""
         self._outgoing.put(HEAD.pack(kind, len(body)) + body)
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
-        """Kind and body of what comes in, until the other end is gone or this one is closed."""
+        """Yields kind and body of incoming messages until either end is closed."""
         with self._incoming, contextlib.suppress(OSError, ValueError):
             while len(head := self._incoming.read(HEAD.size)) == HEAD.size:
                 kind, size = HEAD.unpack(head)
@@ -45,7 +45,7 @@ class Link:
                 yield kind, body
 
     def close(self) -> None:
-        """Write what is queued, then hang up. Idempotent, from any thread."""
+        """Writes what is queued, then closes. Idempotent and thread-safe."""
         self._outgoing.put(None)
         self._writer.join(timeout=1.0)
         with contextlib.suppress(OSError):
@@ -59,6 +59,6 @@ class Link:
                 while (message := self._outgoing.get()) is not None:
                     self._connection.sendall(message)
         finally:
-            # Nothing is written any more: whoever reads, here or there, must know.
+            # Nothing is written any more: wake the readers at both ends.
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
-"""A stream's sound on its way to another process: each sample travels once.
+"""Sends a stream's audio to another process, each sample once.
 
-A job's window is five seconds and more, its successor's nearly the same: only what the other side
-does not have is sent, and the window is put together again there.
+A job's window covers five seconds or more and overlaps almost entirely with the next one. Only
+samples that the other side does not have are sent; the receiver rebuilds the window.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ SILENCE: Pcm = np.zeros(0, np.int16)
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a job brings along."""
+    """The samples that travel with a job."""
 
-    at: int  # sample of the segment at which `pcm` begins
+    at: int  # position of `pcm` in the segment, in samples
     pcm: Pcm
 
 
 @dataclass(slots=True)
 class _Known:
-    """What the other side has of a segment."""
+    """The part of a segment that the receiver has."""
 
     name: tuple[int, int] = (-1, -1)  # generation, segment
     end: int = 0
 
 
 class SoundSender:
-    """One stream's, at the end that knows the whole windows."""
+    """The sending side of one stream; it has the whole windows."""
 
     def __init__(self, left_context: int) -> None:
         self._left = left_context
         self._known = _Known()
 
     def cut(self, name: tuple[int, int], frame: int, window: Pcm, unheard: int) -> Piece:
-        """What of a window is news.
+        """The part of a window that the receiver does not have.
 
         Args:
             name: generation and segment.
-            frame: place of the picture in its segment.
-            window: (left_context + 640 + lookahead,) zeros where nothing is, or is known yet.
-            unheard: samples at its end that are not known yet.
+            frame: position of the picture in its segment.
+            window: (left_context + 640 + lookahead,) zeros where no audio exists or is known yet.
+            unheard: trailing samples that are not known yet.
         """
         begin = SAMPLES_PER_FRAME * frame - self._left
         first, end = max(0, begin), max(0, begin + len(window) - unheard)
@@ -59,17 +59,17 @@ class SoundSender:
 
 
 class SoundReceiver:
-    """The same stream's, at the end that gets the pieces."""
+    """The receiving side of one stream."""
 
     def __init__(self, left_context: int, lookahead: int) -> None:
         self._left = left_context
         self._length = left_context + SAMPLES_PER_FRAME + lookahead
         self._name = (-1, -1)
-        self._first = 0  # sample of the segment that `_kept` begins with
+        self._first = 0  # position of `_kept` in the segment, in samples
         self._kept: Pcm = SILENCE
 
     def window(self, name: tuple[int, int], frame: int, piece: Piece) -> Pcm:
-        """The window that the piece was cut from."""
+        """Rebuilds the window that the piece was cut from."""
         begin = SAMPLES_PER_FRAME * frame - self._left
         if name != self._name or piece.at != self._first + len(self._kept):
             self._name, self._first, self._kept = name, piece.at, SILENCE

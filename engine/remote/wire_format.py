@@ -1,4 +1,4 @@
-"""What the two processes tell each other, as bytes."""
+"""The messages between workers and the engine process, as bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_SOUND = Piece(0, SILENCE)
 
 
 class Kind(IntEnum):
-    """From a host of sessions to the engine …"""
+    """Kinds of message: first from a worker to the engine, then back."""
 
     ADMIT = 1  # JSON: number, folder
     OPEN = 2  # JSON: stream, folder
@@ -31,11 +31,11 @@ class Kind(IntEnum):
     JOB = 4
     CLEAR = 5  # STREAM_AND_GENERATION
     STALL = 6  # stream, moment, seconds
-    RELEASE = 7  # OFFSET of a picture that is no longer looked at
+    RELEASE = 7  # OFFSET of a picture that is no longer used
 
-    # … and back.
+    # From the engine to a worker.
     HELLO = 16  # JSON, with the arena's file
-    ADMITTED = 17  # JSON: number, problem, the kind of error it was
+    ADMITTED = 17  # JSON: number, problem, and the type of the error
     PICTURES = 18
     FAULT = 19  # a sentence
     BEAT = 20  # JSON: stats, age_s
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job as it travels: the persona is the stream's, the sound is news only."""
+    """A job as sent: without the persona, which belongs to the stream, and with new audio only."""
 
     stream: int
     generation: int
@@ -59,7 +59,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A picture that lies in the arena."""
+    """A picture that has been placed in the arena."""
 
     stream: int
     generation: int

@@ -109,25 +109,25 @@ async def test_places_of_pictures_are_given_back(socket: Path, kept_persona: Per
             talk(stream)
             ask(stream, range(20))
             held = [await shown(stream, tick) for tick in range(20)]
-            (guest,) = server._guests
-            await until(lambda: guest.arena.taken == 20)
+            (client,) = server._clients
+            await until(lambda: client.arena.taken == 20)
             stream.close()
             del held
             gc.collect()
-            await until(lambda: guest.arena.taken == 0)
-            assert guest.crowded == 0
+            await until(lambda: client.arena.taken == 0)
+            assert client.crowded == 0
 
 
 async def test_pictures_that_find_no_place_are_counted(socket: Path, kept_persona: Persona) -> None:
     with serving(socket) as server:
         async with pool_on(socket) as pool:
             stream = pool.open_stream(kept_persona)
-            (guest,) = server._guests
-            guest.arena._end = guest.arena.size  # all of it is taken
+            (client,) = server._clients
+            client.arena._end = client.arena.size  # all of it is taken
             talk(stream)
             ask(stream, range(5))
             await until(lambda: pool.stats().crowded == 5)
-        await until(lambda: not server._guests)
+        await until(lambda: not server._clients)
         assert server.stats().crowded == 5, "those of a process that left still count"
 
 
@@ -137,7 +137,7 @@ async def test_an_engine_without_files_takes_the_next_connection(
     with serving(socket), Socket(AF_UNIX, SOCK_STREAM) as early:
         with no_more_files(os.getpid()):
             early.connect(str(socket))
-            await until(lambda: "could not be connected" in caplog.text)
+            await until(lambda: "cannot accept a worker's connection" in caplog.text)
         async with pool_on(socket) as pool:
             assert pool.fault is None
 
@@ -173,7 +173,7 @@ async def test_a_stall_does_not_outlive_its_stream(
                     one.started(time.monotonic())
                 else:
                     await past_a_stall_of(one)
-            await until(lambda: len(server._guests) == 1)
+            await until(lambda: len(server._clients) == 1)
             await asyncio.sleep(0.6)
             later = pool.open_stream(kept_persona)
             talk(later)
@@ -205,8 +205,8 @@ async def test_an_engine_that_is_gone_is_told_and_the_next_one_is_found(
             stream.on_fault = faults.append
             first.stop()
             await until(lambda: bool(faults))
-            assert "starts another" in faults[0]
-            with pytest.raises(EngineFault, match="starts another"):
+            assert "is starting another" in faults[0]
+            with pytest.raises(EngineFault, match="is starting another"):
                 pool.open_stream(kept_persona)
             stream.close()
             with serving(socket):
