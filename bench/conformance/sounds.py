@@ -13,7 +13,7 @@ Pcm = NDArray[np.int16]
 Floats = NDArray[np.float64]
 
 PIECE_S = 0.01
-WINDOW_S = 0.005  # of heard silence (docs/reference/contract.md)
+WINDOW_S = 0.005  # of heard silence (contract.md, Definitions)
 SILENT_DB = -40.0
 STALE_DB = -20.0  # against the tone itself: what comes again is as loud as it was
 PITCH_HZ = 120.0

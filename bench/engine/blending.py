@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.report.columns import columns
 from engine.core.persona import Persona
 from engine.core.types import FACE_SIZE, Picture
 from engine.models.torch_device import choose_device
@@ -79,16 +80,19 @@ def bench(wanted: str, threads: int, seconds: float = 1.0) -> Report:
 
 def table(report: Report) -> str:
     """The report as text."""
-    head = [
-        f"{report.device}; 512x512, {len(BOXES)} personas in turn; milliseconds a batch",
-        f"batch  1 thread  {report.threads:2d} threads  faces' copy  GPU, copied  GPU, placed",
-    ]
+    title = f"{report.device}; 512x512, {len(BOXES)} personas in turn; milliseconds a batch"
+    names = ["batch", "1 thread", f"{report.threads} threads"]
+    names += ["faces' copy", "GPU, copied", "GPU, placed"]
     rows = [
-        f"{row.batch:5d}  {row.serial_ms:8.2f}  {row.parallel_ms:10.2f}"
-        f"  {_cell(row.copy_ms)}  {_cell(row.device_ms)}  {_cell(row.gpu_ms)}"
+        [
+            str(row.batch),
+            f"{row.serial_ms:.2f}",
+            f"{row.parallel_ms:.2f}",
+            *(_cell(value) for value in (row.copy_ms, row.device_ms, row.gpu_ms)),
+        ]
         for row in report.rows
     ]
-    return "\n".join(head + rows)
+    return f"{title}\n{columns(names, rows)}"
 
 
 def as_json(report: Report) -> str:
@@ -96,7 +100,7 @@ def as_json(report: Report) -> str:
 
 
 def _cell(value: float | None) -> str:
-    return f"{'-' if value is None else format(value, '.2f'):>11}"
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _persona(box: tuple[int, int, int, int]) -> Persona:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.engine.device import gemm_tflops, graphed, milliseconds, sustained, synchronise
 from bench.engine.reference import BATCH, Reference, load_reference
+from bench.report.columns import columns
 from engine.backends.musetalk_torch import TorchBackend
 from engine.backends.torch_rung import Inputs
 from engine.core.persona import Persona
@@ -216,13 +217,19 @@ def table(report: Report) -> str:
     """The report as text."""
     lines = [
         f"{report.device}, decoder {report.decoder}; random weights say nothing about quality",
-        f"{'batch':>5} {'listen':>7} {'unet':>7} {'decode':>7} {'post':>6} {'run ms':>7}"
-        f" {'fps':>6} {'MiB':>7}",
-    ]
-    lines += [
-        f"{r.batch:5d} {r.listen_ms:7.2f} {r.unet_ms:7.2f} {r.decoder_ms:7.2f}"
-        f" {r.post_ms:6.2f} {r.run_ms:7.2f} {r.fps:6.0f} {r.memory_mib:7.0f}"
-        for r in report.rows
+        columns(
+            ["batch", "listen", "unet", "decode", "post", "run ms", "fps", "MiB"],
+            [
+                [
+                    str(r.batch),
+                    *(f"{ms:.2f}" for ms in (r.listen_ms, r.unet_ms, r.decoder_ms)),
+                    *(f"{ms:.2f}" for ms in (r.post_ms, r.run_ms)),
+                    f"{r.fps:.0f}",
+                    f"{r.memory_mib:.0f}",
+                ]
+                for r in report.rows
+            ],
+        ),
     ]
     lines += [
         f"against single precision, batch {g.batch}: worst {g.worst_level} levels,"

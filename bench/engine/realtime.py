@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.report.columns import columns
 from engine.audio.silence import SilenceGate
 from engine.audio.speech import Speech
 from engine.backends.backend import Backend, Relaxing
@@ -158,13 +159,14 @@ def table(report: Report) -> str:
         f"engine started in {report.start_s:.2f} s, persona taken in {report.admit_s:.2f} s",
         f"pictures {sum(chunk.pictures for chunk in report.chunks)}, of them painted "
         f"{sum(chunk.inferred for chunk in report.chunks)}",
-        "of chunks with speech  median ms   p95 ms  worst ms",
     ]
+    rows: list[list[str]] = []
     for name in ("listen_ms", "paint_ms", "paste_ms", "latency_ms"):
         values = [getattr(chunk, name) for chunk in chunks]
         middle, late = np.percentile(values, (50, 95))
         label = "all" if name == "latency_ms" else name.removesuffix("_ms")
-        lines.append(f"{label:>21}  {middle:9.2f}  {late:7.2f}  {max(values):8.2f}")
+        rows.append([label, f"{middle:.2f}", f"{late:.2f}", f"{max(values):.2f}"])
+    lines.append(columns(["of chunks with speech", "median ms", "p95 ms", "worst ms"], rows))
     wait = report.chunk_s * 1000 + report.lookahead_ms
     lines += [
         f"before that, a chunk's first sample waits {wait:.0f} ms: the chunk itself, and "

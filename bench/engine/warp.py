@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 
+from bench.report.columns import columns
 from engine.audio.silence import SilenceGate
 from engine.audio.speech import Speech
 from engine.backends.warp import WarpBackend
@@ -66,17 +67,23 @@ def bench(persona: Persona, speech: Pcm, seconds: float = 2.0) -> Report:
 
 def table(report: Report) -> str:
     """The report as text."""
-    head = [
+    title = (
         f"warp, {report.width}x{report.height}, persona {report.persona}, "
-        f"{report.frames} talking frames, one core",
-        "batch  paint ms  paste ms  faces/s  pictures/s  by the clock",
-    ]
+        f"{report.frames} talking frames, one core"
+    )
     rows = [
-        f"{row.batch:5d}  {row.paint_ms:8.2f}  {row.paste_ms:8.2f}  {row.faces_fps:7.0f}"
-        f"  {row.pictures_fps:10.0f}  {row.wall_fps:12.0f}"
+        [
+            str(row.batch),
+            f"{row.paint_ms:.2f}",
+            f"{row.paste_ms:.2f}",
+            f"{row.faces_fps:.0f}",
+            f"{row.pictures_fps:.0f}",
+            f"{row.wall_fps:.0f}",
+        ]
         for row in report.rows
     ]
-    return "\n".join(head + rows)
+    names = ["batch", "paint ms", "paste ms", "faces/s", "pictures/s", "by the clock"]
+    return f"{title}\n{columns(names, rows)}"
 
 
 def _jobs(backend: WarpBackend, persona: Persona, speech: Pcm) -> list[FrameJob]:

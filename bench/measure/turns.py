@@ -1,6 +1,6 @@
 """When a turn was first heard, and when an interrupted one fell silent.
 
-The definitions are in docs/reference/contract.md. Pure: arrivals in, moments out.
+The definitions are in contract.md, Definitions. Pure: arrivals in, moments out.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from bench.measure.turns import WINDOW_S, Loudness, levels_of
 from bench.report import plots
+from bench.report.columns import columns
 from bench.report.page import page
 from bench.rooms.loop_lag import pulses, scrape
 from bench.rooms.rooms import room
@@ -182,3 +183,8 @@ def test_a_plot_has_neither_date_nor_address_to_fetch(monkeypatch: pytest.Monkey
     assert first is not None
     assert "$t$" in first.svg  # a name, not a formula
     assert not re.search(r"<metadata|dc:date|https?://(?!www\.w3\.org/)", first.svg)
+
+
+def test_columns_are_aligned_and_taken_literally() -> None:
+    text = columns(["batch", "[b] ms"], [["1", "2.50"], ["16", "-"]])
+    assert text.splitlines() == ["batch  [b] ms", "    1    2.50", "   16       -"]

@@ -25,7 +25,7 @@ IN_A_SESSION = 4  # turns: over before the engine stumbles as the suite's own se
 REPORT_S = 2.5
 REST_S = 1.5  # a jitter buffer may have grown to that, and the mouth has closed by then
 IDLE_S = 0.7  # before a turn: nothing moves the mouth but the idle face
-CLOSED = 0.15  # of the speaking range, above the idle band (docs/reference/contract.md)
+CLOSED = 0.15  # of the speaking range, above the idle band (contract.md, Definitions)
 CLOSING_MS = 400.0  # eight pictures, as MuseTalk's services close a mouth, and two on their way
 LEAST = 2  # pictures: one alone may be noise of the video's coding
 
