@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.shipped import personas_folder
 from engine.audio.features import LEAST_LEFT, POSITION_MS, Hearing
 from engine.engine_config import EngineConfig, Stall
 
@@ -30,7 +31,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     data_dir: Path = Path("data")
-    personas_dir: Path = Path("personas")
+    personas_dir: Path = Field(default_factory=personas_folder)
     own_personas_dir: str = ""  # empty: own/ in data_dir
     models_dir: Path = Path("models")
     database_url: str = ""  # empty: SQLite in data_dir

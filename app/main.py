@@ -32,6 +32,7 @@ from app.sessions.events import SessionEvents
 from app.sessions.instances import BEAT_S, Instance
 from app.sessions.registry import Registry
 from app.sessions.service import Sessions
+from app.shipped import version
 from app.telemetry.loop_lag import LoopLagCollector, watch_loop_lag
 from app.telemetry.prometheus import Metrics
 from engine import PersonaError, ResourceShortage, StorageFault
@@ -81,6 +82,7 @@ def create_app(settings: Settings, *, runtime_factory: RuntimeFactory = real_run
 
     app = FastAPI(
         title="voipavatar",
+        version=version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,

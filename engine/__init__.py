@@ -13,6 +13,7 @@ it. The command, the doctor and the preparation of personas also reach the tools
 - `EngineError` and its kinds; `shortage_of`, `out_of_descriptors` and `reason_of` explain errors.
 - `FPS`, `FRAME_S`, `SAMPLE_RATE`, `SAMPLES_PER_FRAME`: the time base that sound and pictures share.
 - `Backoff`, `cores`, `priority`: pauses between attempts, usable cores, real-time threads.
+- `remedies`: the commands that error messages suggest.
 """
 
 import importlib
@@ -24,7 +25,7 @@ limit_libraries()  # before numpy, OpenCV and torch are imported, which read the
 
 if TYPE_CHECKING:
     from engine.audio.silence import SilenceGate
-    from engine.core import cores, priority
+    from engine.core import cores, priority, remedies
     from engine.core.backoff import Backoff
     from engine.core.engine_errors import (
         BackendUnavailable,
@@ -55,7 +56,7 @@ else:
     # Imported on first use: a command that paints nothing should not wait for OpenCV.
     _HOME = {
         "engine.audio.silence": ("SilenceGate",),
-        "engine.core": ("cores", "priority"),
+        "engine.core": ("cores", "priority", "remedies"),
         "engine.core.backoff": ("Backoff",),
         "engine.core.engine_errors": (
             "BackendUnavailable",
@@ -121,6 +122,7 @@ __all__ = [
     "out_of_descriptors",
     "priority",
     "reason_of",
+    "remedies",
     "remote_pool",
     "shortage_of",
 ]

@@ -24,7 +24,9 @@ def variables() -> dict[str, Any]:
     """Every variable that Settings reads, with its default."""
     prefix = str(Settings.model_config["env_prefix"])
     return {
-        str(field.validation_alias or prefix + name.upper()): field.default
+        str(field.validation_alias or prefix + name.upper()): field.get_default(
+            call_default_factory=True
+        )
         for name, field in Settings.model_fields.items()
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from contextlib import nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from app.config import Settings
 from app.process.private_files import private_files
 from app.rtc.exit import ended_by
+from app.shipped import version
 
 INSTRUMENTS = {
     "demo": "An avatar speaks in a room, recorded to demo.mp4.",
@@ -91,6 +92,25 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"voipavatar {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
 
 # Modules of this package that define `register(app)`, in the order of the help page.
 _COMMANDS = (

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import EngineError
+from engine.core.remedies import install_extras
 from engine.models.layout import NETWORKS, Network
 from engine.models.published import all_files, files_of, places
 
@@ -41,7 +42,7 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        _refuse(f"{error}. Install the networks' libraries: make setup-all")
+        _refuse(f"{error}. Install the networks' libraries: {install_extras('models')}")
     except EngineError as error:
         _refuse(str(error))
 
@@ -74,7 +75,7 @@ def download_command(names: Names = None, models: Folder = DEFAULT) -> None:
             from engine.prepare.download import fetch
         except ImportError as error:
             _refuse(
-                f"{error}. Install the networks' libraries: make setup-all\n"
+                f"{error}. Install the networks' libraries: {install_extras('models')}\n"
                 f"Or put the files there by other means:\n{places(models, files)}"
             )
         fetch(

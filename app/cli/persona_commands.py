@@ -21,6 +21,7 @@ from app.personas.own import OwnVideo, store
 from app.process.private_files import keep_private
 from app.telemetry.logging import configure_logging
 from engine import FPS, EngineError, Persona, PersonaError
+from engine.core.remedies import install_extras
 from engine.media.video import VideoInfo, probe_video
 from engine.models.layout import NETWORKS
 from engine.prepare.build import prepare
@@ -148,7 +149,7 @@ def _encode(persona: Persona, settings: Settings, console: Console) -> None:
     except ImportError:
         console.print(
             "For MuseTalk, its frames have to be encoded as well. Install the networks' libraries "
-            f"(make setup-all), then run:  voipavatar models latents {persona.name}",
+            f"({install_extras('models')}), then run:  voipavatar models latents {persona.name}",
             markup=False,
             highlight=False,
             soft_wrap=True,

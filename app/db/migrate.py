@@ -16,8 +16,8 @@ from sqlalchemy import Connection, text
 from app.db.database import Database, use_wal
 from app.db.failures import DRIVERS, SETTING, unusable
 from app.errors import Unhealthy
+from app.shipped import MIGRATIONS
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_402_118  # any number, the same for every process of ours on one Postgres
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from app.doctor.finding import Finding, State
 from app.process.private_files import keep_private
 from app.shipped import SCRIPTS
 from engine import BackendUnavailable, backends, chosen_backend, cores
+from engine.core.remedies import IN_CHECKOUT, reinstall
 from engine.models.layout import missing, needed
 from engine.prepare.tools import tools_in
 
@@ -36,7 +38,8 @@ def video() -> Finding:
     detail = f"PyAV {av.__version__} with H.264; no ffmpeg program is needed"
     if have:
         return Finding("Video", "ok", detail)
-    return Finding("Video", "missing", f"PyAV {av.__version__} has no H.264", "make clean setup")
+    remedy = reinstall("--force-reinstall", "av", in_checkout="make clean setup")
+    return Finding("Video", "missing", f"PyAV {av.__version__} has no H.264", remedy)
 
 
 def data_folder(settings: Settings) -> Finding:
@@ -91,16 +94,28 @@ def _is_ours(settings: Settings) -> bool:
 
 def livekit_server() -> Finding:
     """The demo and the tests start their own; the service needs only LIVEKIT_URL."""
+    if not IN_CHECKOUT:
+        return _livekit_on_path()
     script = SCRIPTS / "livekit-server.sh"
-    if script.is_file():
-        found = subprocess.run([script, "--look"], capture_output=True, text=True, check=False)
-        if found.returncode == 0:
-            return Finding("LiveKit server", "ok", found.stdout.strip())
+    found = subprocess.run([script, "--look"], capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        return Finding("LiveKit server", "ok", found.stdout.strip())
     return Finding(
         "LiveKit server",
         "note",
         "no livekit-server here; the demo and the tests start one",
         "make livekit-server",
+    )
+
+
+def _livekit_on_path() -> Finding:
+    if (found := shutil.which("livekit-server")) is not None:
+        return Finding("LiveKit server", "ok", found)
+    return Finding(
+        "LiveKit server",
+        "note",
+        "no livekit-server here; one on another machine serves as well",
+        "docker run --rm --network host livekit/livekit-server --dev",
     )
 
 

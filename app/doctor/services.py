@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -12,13 +13,13 @@ from app.config import Settings
 from app.db.address import WrongAddress, parse_address
 from app.db.database import Database
 from app.db.failures import SETTING, unusable
-from app.db.migrate import MIGRATIONS
 from app.doctor.finding import Finding
 from app.errors import AppError, LiveKitTokenRejected, Unhealthy
 from app.personas.catalogue import Catalogue, PersonaInfo
 from app.rtc.sdk.tokens import avatar_token
 from app.rtc.sdk.validate import ask_livekit
 from app.session_types import AudioSpec
+from app.shipped import MIGRATIONS, PERSONAS
 from engine import EngineError
 
 DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of livekit-server --dev"
@@ -83,7 +84,7 @@ async def personas(settings: Settings) -> list[Finding]:
                 "Personas",
                 "missing",
                 f"{folder} has no personas.yaml with a persona in it",
-                "export VOIPAVATAR_PERSONAS_DIR=<the folder personas/ of the project>",
+                f"export VOIPAVATAR_PERSONAS_DIR={shlex.quote(str(PERSONAS))}",
             )
         ]
     return [_persona(info) for info in listed]

@@ -16,12 +16,13 @@ import structlog
 
 from app.session_types import Outcome, SessionSpec
 from app.telemetry.turns import Turn
+from engine import remedies
 
 log = structlog.get_logger(__name__)
 
 MISSING = (
     "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra `otel` is not installed, so no spans are "
-    "sent: run scripts/setup.sh otel."
+    f"sent. Install it with: {remedies.install_extras('otel')}"
 )
 WRONG = "OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL, so no spans are sent."
 

@@ -15,6 +15,7 @@ from app.cli.model_commands import DEFAULT, Folder
 from bench.engine.schedule_sim import Load, Replay, jobs_of, most_streams, replay
 from engine.audio.features import Hearing
 from engine.core.engine_errors import EngineError
+from engine.core.remedies import install_extras
 from engine.core.types import SAMPLE_RATE
 from engine.media.video import read_audio
 
@@ -49,7 +50,7 @@ def _features(
     try:
         from bench.engine.features import load_encoder, measure
     except ImportError as error:
-        _refuse(f"{error}. Install the networks' libraries: make setup-all")
+        _refuse(f"{error}. Install the networks' libraries: {install_extras('models')}")
     try:
         contexts = _contexts(left, right)
         encoder, origin = load_encoder(models, seed, device)

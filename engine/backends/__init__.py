@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.backends.backend import Backend
 from engine.core.engine_errors import BackendUnavailable
+from engine.core.remedies import install_extras
 from engine.engine_config import EngineConfig
 from engine.models.header import fingerprint
 from engine.models.layout import missing, needed
@@ -30,9 +31,9 @@ def load(config: EngineConfig) -> Backend:
 
         return WarpBackend(config)
     if name == "torch":
-        return _musetalk("musetalk_torch", "TorchBackend", "make setup-all", config)
+        return _musetalk("musetalk_torch", "TorchBackend", install_extras("models"), config)
     if name == "tensorrt":
-        install = "make setup-all, and uv pip install -e '.[tensorrt]'"
+        install = install_extras("models", "tensorrt")
         return _musetalk("musetalk_tensorrt", "TensorRTBackend", install, config)
     raise BackendUnavailable(
         f"There is no engine called {name!r}.", "Use auto, warp, torch or tensorrt."
@@ -101,7 +102,8 @@ def _gpu() -> str:
 def _check_torch(config: EngineConfig) -> None:
     """Raises BackendUnavailable unless the converted networks are there, and a GPU."""
     if importlib.util.find_spec("torch") is None:
-        raise BackendUnavailable("PyTorch is not installed.", "Run `make setup-all`.")
+        remedy = f"Install it with: {install_extras('models')}"
+        raise BackendUnavailable("PyTorch is not installed.", remedy)
     names = needed(config.version, config.decoder)
     missing(config.models_dir, names)
     fingerprint(config.models_dir, names)

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.audio.features import Hearing
 from engine.core.engine_errors import BackendUnavailable
+from engine.core.remedies import install_extras
 from engine.models.header import fingerprint
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
@@ -27,7 +28,7 @@ def load_tensorrt() -> Any:
             continue
     raise BackendUnavailable(
         "TensorRT is not installed.",
-        "Run `uv pip install -e '.[tensorrt]'`, or '.[tensorrt-rtx]' for RTX cards.",
+        f"Install it with: {install_extras('tensorrt')} (on RTX cards the extra `tensorrt-rtx`)",
     )
 
 

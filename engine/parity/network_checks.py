@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.core.persona import ping_pong
+from engine.core.remedies import install_extras
 from engine.parity.avatar import prepared
 from engine.parity.sound_checks import MEL_ALLOWED, TABLE_ALLOWED, as_served, case_of, streamed_mel
 from engine.parity.vectors import EXACT, LEVEL, Comparison, Result, Vectors
@@ -17,7 +18,7 @@ from engine.parity.vectors import EXACT, LEVEL, Comparison, Result, Vectors
 LATENTS_ALLOWED = 1e-4
 UNSCALED_ALLOWED = 1e-5  # a convolution multiplies, where the reference divides
 MOST_SAMPLES = 160_000  # of a clip that is gathered in one batch
-INSTALL = "needs the networks' libraries. Install them with: make setup-all"
+INSTALL = f"needs the networks' libraries. Install them with: {install_extras('models')}"
 
 
 def installed() -> bool:

@@ -144,9 +144,9 @@ def test_the_command_prints_json_and_exits_with_1(
     shown = CliRunner().invoke(app, ["doctor", "--json"])
     assert shown.exit_code == 1
     missing = [found["what"] for found in json.loads(shown.output) if found["state"] == "missing"]
-    assert missing == ["LiveKit", "Personas"]
+    assert missing == ["LiveKit"]
     table = CliRunner().invoke(app, ["doctor"])
-    assert table.exit_code == 1 and "VOIPAVATAR_PERSONAS_DIR" in table.output
+    assert table.exit_code == 1 and "LIVEKIT_API_KEY" in table.output
 
 
 def test_weights_are_those_of_the_version_that_is_served(

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 from livekit import rtc
 
+from engine import remedies
+
 SUPPORTED = (1, 1, 21), (1, 3)  # from, and below; pyproject.toml says the same
 
 
@@ -29,10 +31,10 @@ def _installed() -> str:
 
 def _unsupported(why: str) -> UnsupportedLiveKit:
     oldest, newest = (".".join(map(str, each)) for each in SUPPORTED)
+    wanted = f"livekit>={oldest},<{newest}"
     return UnsupportedLiveKit(
-        f"livekit {_installed()} is installed, and this voipavatar works with livekit "
-        f">={oldest},<{newest} ({why}): pip install 'livekit>={oldest},<{newest}', "
-        "or run make setup."
+        f"livekit {_installed()} is installed, and this voipavatar works with {wanted} ({why}). "
+        f"Install that with: {remedies.reinstall(wanted)}"
     )
 
 
