@@ -20,6 +20,7 @@ from app.shipped import SAMPLE
 from tests.test_packaging import build
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 SHIPPED = (
     "app/package_data/personas/personas.yaml",
     "app/package_data/personas/default/default.mp4",
