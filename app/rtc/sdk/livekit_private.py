@@ -33,7 +33,8 @@ def _unsupported(why: str) -> UnsupportedLiveKit:
     oldest, newest = (".".join(map(str, each)) for each in SUPPORTED)
     wanted = f"livekit>={oldest},<{newest}"
     return UnsupportedLiveKit(
-        f"livekit {_installed()} is installed, and this voipavatar works with {wanted} ({why}). "
+        f"livekit {_installed()} is installed, and this voipavatar works with livekit "
+        f">={oldest},<{newest} ({why}). "
         f"Install that with: {remedies.reinstall(wanted)}"
     )
 
