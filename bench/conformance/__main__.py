@@ -132,7 +132,7 @@ async def _until_stopped(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _write(path: Path | None, text: str) -> bool:
-    """Whether it is there now, or was not wanted."""
+    """Write a file if one was asked for; False if that failed."""
     if path is None:
         return True
     try:

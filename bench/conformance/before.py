@@ -53,7 +53,7 @@ def _look_at(pid: int) -> None:
 
 
 async def _ask(livekit: LiveKit) -> None:
-    """Whether the server is there, and takes our key. Raises Unfit."""
+    """Check that the server answers and accepts our key. Raises Unfit."""
     try:
         async with asyncio.timeout(ANSWER_S), livekit.admin() as admin:
             await admin.room.list_rooms(api.ListRoomsRequest(names=["-"]))

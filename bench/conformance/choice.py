@@ -1,4 +1,4 @@
-"""Which cases there are to measure: a command cannot do all that an API can."""
+"""The choice of cases: a worker that is a command cannot do all that an API can."""
 
 from __future__ import annotations
 

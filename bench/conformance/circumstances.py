@@ -1,4 +1,4 @@
-"""Under what circumstances was measured: without them nobody can compare a report with another."""
+"""Where and with what versions a run was measured, so that reports can be compared."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Circumstances:
 
 
 async def look_around(target: Target) -> Circumstances:
-    """Asks the worker and its LiveKit server who they are."""
+    """Ask the worker and its LiveKit server for their versions."""
     return Circumstances(
         begun=datetime.now(UTC).isoformat(timespec="seconds"),
         worker=await _worker(target),

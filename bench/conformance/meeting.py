@@ -1,4 +1,4 @@
-"""A room with an agent, an avatar that speaks for it, and somebody who listens."""
+"""A room with an agent, an avatar that speaks for it, and a listener."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ async def _clear_away(meeting: Meeting) -> None:
 
 
 async def put_away(livekit: LiveKit, name: str, ears: Ears, room: rtc.Room) -> None:
-    """Leave and delete a room, whose server may be away, or know nothing of it."""
+    """Leave and delete a room, even if its server is down or does not know it."""
     await ears.leave()
     with contextlib.suppress(TimeoutError, api.TwirpError, aiohttp.ClientError):
         async with asyncio.timeout(LEAVE_S):

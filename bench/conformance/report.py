@@ -1,4 +1,4 @@
-"""What was measured, against its limit: a table to read, and the same as Markdown and as JSON."""
+"""Measurements and their limits, as a console table, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def summary(checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
 
 
 def markdown(around: Circumstances, checks: Sequence[Check], left_out: Mapping[str, str]) -> str:
-    """For publication: who, when, where, and every point with its limits."""
+    """The report for publication: worker, date, machine, and every point with its limits."""
     lines = [
         f"# Conformance of {around.worker}",
         "",

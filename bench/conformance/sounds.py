@@ -19,7 +19,7 @@ STALE_DB = -20.0  # against the tone itself: what comes again is as loud as it w
 PITCH_HZ = 120.0
 FORMANTS_HZ = (700.0, 1100.0, 2600.0)
 BREADTH_HZ = 150.0
-CLOCK_S = 1.0  # the least delayed of so many seconds tells the true clock
+CLOCK_S = 1.0  # window in which the least delayed piece gives the true clock
 
 
 def tone(seconds: float, rate: int, channels: int = 1, hz: float = 440.0) -> Pcm:
@@ -49,7 +49,7 @@ class Heard:
 
     @classmethod
     def of(cls, pieces: list[tuple[float, Pcm]]) -> Heard:
-        """From 10 ms pieces with their arrivals, of which hold-ups of our own are taken out.
+        """From 10 ms pieces with their arrivals, of which stalls of our own process are removed.
 
         Pieces leave the jitter buffer at a steady pace, so the least late piece around tells when
         its neighbours were played.

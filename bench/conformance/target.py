@@ -81,7 +81,7 @@ class Target:
 
     @property
     def api(self) -> str:
-        """Where plugins ask for an avatar, which must be nobody else's. Raises Unfit."""
+        """The base URL for plugins. Raises Unfit for a worker that is a command."""
         if self.api_url is None:
             raise Unfit("A command has no API: name a service with --api-url.")
         return self.api_url.rstrip("/")
@@ -127,7 +127,7 @@ class Target:
 
 
 def _detail(body: str) -> str:
-    """Of a refusal as RFC 9457 has it; else all of it."""
+    """The detail of an RFC 9457 refusal; else the whole body."""
     try:
         return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):

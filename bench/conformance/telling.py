@@ -13,7 +13,7 @@ LEAST = 12  # characters: a shorter secret is a word that means something elsewh
 
 
 def redacted(text: str) -> str:
-    """Without anybody's tokens, and without the secrets that this run was given."""
+    """The text without tokens and without this run's secrets."""
     for name in SECRETS:
         secret = os.environ.get(name, "")
         if len(secret) >= LEAST:

@@ -23,8 +23,8 @@ from engine.serving.device_thread import BEAT_S
 from engine.serving.pool import EnginePool
 from engine.serving.stream import Stream
 
-RUN_AHEAD_S = 0.32  # pictures are asked for at most so early, as a session does
-AHEAD_FRAMES = 25  # sound is pushed a second ahead, as a voice that is made comes in
+RUN_AHEAD_S = 0.32  # pictures are requested at most this early, as a session does
+AHEAD_FRAMES = 25  # sound is pushed a second ahead, as a TTS delivers it
 START_S = 0.5  # until the first picture is due
 UNPAINTED_ROWS = 16  # at the top of every picture: no face reaches them, so they tell whose it is
 
@@ -59,7 +59,7 @@ class Report:
     longest_ms: float  # of a batch, since the pool began
     reopened: int  # streams that closed and opened again meanwhile
     slack_ms: dict[str, float]  # by which pictures came early: least, p0.1, p1, p5, p50
-    loop_lag_ms: float  # the longest that the event loop was held up
+    loop_lag_ms: float  # the longest stall of the event loop
     thread_lag_ms: float  # the longest that the device's thread showed no life beyond its beat
     rss_mib: tuple[float, ...]  # of this process: once it is warm, later, and towards the end
     device_mib: tuple[float, ...]  # of the device; empty without one
@@ -204,7 +204,7 @@ async def _come_and_go(
     seconds: float,
     seen: _Seen,
 ) -> None:
-    """So many streams one after the other, each with the beginning of the speech."""
+    """Streams one after the other, each with the beginning of the speech."""
     ticks = max(1, round((seconds / times - START_S) / FRAME_S))
     for _ in range(times):
         stream = pool.open_stream(next(personas))
@@ -260,7 +260,7 @@ def _take(stream: Stream, tick: int, late: bool, seen: _Seen) -> None:
 
 
 async def _watch(pool: EnginePool, seconds: float, seen: _Seen) -> None:
-    """Hold-ups all the time, and memory now and then."""
+    """Stalls all the time, and memory now and then."""
     process, begun = psutil.Process(), time.monotonic()
     last = MOMENTS[1] * seconds
     first = min(max(WARM_S, MOMENTS[0] * seconds), last / 2)

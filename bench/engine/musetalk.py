@@ -1,4 +1,4 @@
-"""How fast MuseTalk's networks run here: every batch size, beside the reference's own loop."""
+"""Speed of MuseTalk's networks at every batch size, and of the reference's own loop."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Report:
 
     @property
     def ratio(self) -> float:
-        """Seconds of sound a second of work: above 1 is faster than real time."""
+        """Seconds of sound per second of work; above 1 is faster than real time."""
         return self.sound_s / (sum(chunk.latency_ms for chunk in self.chunks) / 1000)
 
 

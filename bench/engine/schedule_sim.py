@@ -26,13 +26,13 @@ class Load:
     seconds: float
     talk_s: float = 4.0  # mean length of a passage of speech
     pause_s: float = 2.0  # mean length of a pause, which costs no inference; 0: nobody pauses
-    run_ahead_s: float = 0.32  # a job is asked for so long before its deadline
+    run_ahead_s: float = 0.32  # from the request of a job to its deadline
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedJob:
-    """What the scheduler looks at in a job, and when it is asked for."""
+    """What the scheduler needs of a job, and when it is requested."""
 
     asked: float
     stream: int

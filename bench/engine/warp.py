@@ -1,4 +1,4 @@
-"""How many pictures a second a processor makes with the warp backend, on one core.
+"""Pictures a second of the warp backend on one core.
 
 `voipavatar bench warp` prints `table(bench(persona, speech))`.
 """

@@ -110,7 +110,7 @@ def _vertex(values: Floats, at: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Continuity:
-    """Whether everything that was said was heard, and in time."""
+    """How much of the speech was heard, and in time."""
 
     missing: int  # audible 40 ms pieces of the sent audio that were not heard
     pieces: int  # audible 40 ms pieces in all

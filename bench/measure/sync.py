@@ -76,7 +76,7 @@ def _top(lags: Floats, fits: Floats, best: int, half_width: int = 8) -> float:
 
 
 def pearson(a: Floats, b: Floats) -> float:
-    """Correlation over the places where both are known; -1 when there is nothing to tell."""
+    """Correlation over the places where both are known; -1 if they are too few."""
     known = ~(np.isnan(a) | np.isnan(b))
     if known.sum() < 10:
         return -1.0

@@ -14,7 +14,7 @@ from bench.measure.recording import Floats, Pcm
 
 WINDOW_S = 0.005
 SILENT = 10 ** (-40 / 20)  # of the level before
-STEADY_S = 1.0  # pieces are played evenly: the least late of so many seconds tells the true clock
+STEADY_S = 1.0  # pieces are played evenly: the least late one in this window gives the true clock
 UNHEARD = 1e-3  # RMS of full scale: below, there was no sound at all
 
 

@@ -33,7 +33,7 @@ class Cut:
 
 
 async def interruption(target: Target, plan: Plan) -> list[Check]:
-    """Again and again: cut 10 s off after 1 s, and say something else at once."""
+    """Repeatedly interrupt 10 s of speech after 1 s, and say something else at once."""
     cuts: list[Cut] = []
     async with meet(target) as meeting:
         for _ in range(plan.interrupts):

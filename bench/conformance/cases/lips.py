@@ -39,7 +39,7 @@ class Turn:
 
 
 async def lips(target: Target, plan: Plan) -> list[Check]:
-    """Speak and be cut off, again and again, before somebody who looks."""
+    """Speak and be interrupted repeatedly, in front of a viewer."""
     turns: list[Turn] = []
     while len(turns) < plan.lips:
         turns += await _session(target, min(IN_A_SESSION, plan.lips - len(turns)))
@@ -80,7 +80,7 @@ async def _session(target: Target, count: int) -> list[Turn]:
 
 
 async def _turn(meeting: Meeting) -> float:
-    """When the first frame of what is cut off later was given."""
+    """Time of the first frame of the speech that is interrupted later."""
     talker = meeting.talker
     count, starts = len(talker.finished), len(talker.started)
     begun = await talker.say(vowel(SEGMENT_S, RATE), RATE)

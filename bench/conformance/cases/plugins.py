@@ -30,7 +30,7 @@ HANGS_S = 25.0  # later than every fallback of every party
 
 @dataclass(slots=True)
 class Scene:
-    """An agent that speaks through a plugin, and somebody who listens to its avatar."""
+    """An agent that speaks through a plugin, and a listener to its avatar."""
 
     room: rtc.Room
     session: AgentSession
@@ -102,7 +102,7 @@ async def loss(target: Target, plan: Plan) -> list[Check]:
     async with on_stage(target, plugin) as scene:
         await scene.say(0.5)
         first = plugin.session_id
-        # The next avatar may be there before anybody looks.
+        # The next avatar may have joined before we look.
         own_voices: list[object] = []
         scene.room.on("local_track_published", lambda track, _: own_voices.append(track))
         removed, lost = await _lose(target, scene)

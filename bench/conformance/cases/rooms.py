@@ -136,7 +136,7 @@ async def reconnects(target: Target, plan: Plan) -> list[Check]:
 
 
 async def removals(target: Target, plan: Plan) -> list[Check]:
-    """The avatar is put out, or its room is deleted: it stays away until it is asked for again."""
+    """The avatar is removed or its room deleted: it stays away until requested again."""
     async with meet(target) as meeting, target.livekit.admin() as admin:
         who = api.RoomParticipantIdentity(room=meeting.name, identity=meeting.avatar)
         await admin.room.remove_participant(who)
@@ -158,7 +158,7 @@ async def removals(target: Target, plan: Plan) -> list[Check]:
 
 
 async def tokens(target: Target, plan: Plan) -> list[Check]:
-    """A token that is no longer good is refused at once, so that nobody waits."""
+    """An expired token is refused at once, so that the caller does not wait."""
     name = f"conformance-{secrets.token_hex(4)}"
     expired = target.livekit.avatar_token(name, "avatar", AGENT, timedelta(seconds=-300))
     try:

@@ -35,7 +35,7 @@ async def accounting(target: Target, plan: Plan) -> list[Check]:
 
 
 async def rates(target: Target, plan: Plan) -> list[Check]:
-    """Another rate and channel count with each segment of one session, again and again."""
+    """A different rate and channel count in each segment of one session."""
     played: dict[str, list[Played | None]] = defaultdict(list)
     async with meet(target) as meeting:
         for _ in range(plan.repeats):

@@ -17,14 +17,14 @@ from bench.conformance.sounds import tone
 from bench.conformance.target import Target
 
 RATE = 24_000
-EVERY = 20  # sessions between two looks at the process
+EVERY = 20  # sessions between two samples of the process
 WARM_UP = 0.3  # share of the sessions until which caches and pools still fill
 
 Look = tuple[int, float, int, int]  # after how many sessions: kB resident, threads, descriptors
 
 
 async def soak(target: Target, plan: Plan) -> list[Check]:
-    """Start, speak, end, again and again; then look what the worker's process keeps."""
+    """Start, speak and end repeatedly; then see what the worker's process keeps."""
     if target.service_pid is None:
         return [failed("soak", "memory", "the worker's process is unknown: --service-pid")]
     process = psutil.Process(target.service_pid)
