@@ -1,1 +1,1 @@
-"""Media files: opened with care, read and written."""
+"""Reads and writes media files, including untrusted ones."""

@@ -1,4 +1,4 @@
-"""Opens media files that strangers may have made: what they are, and what is wrong with them."""
+"""Opens untrusted media files, and explains what is wrong with them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from engine.media.header_limits import MAX_FRAMES, MAX_PIXELS, OPTIONS, declared
 
 
 class MediaError(EngineError):
-    """A file cannot be read as what it should be."""
+    """A file cannot be read as the expected kind of media."""
 
 
 ODD = (ValueError, ArithmeticError, MemoryError, RuntimeError, cv2.error)
-"""What reading a damaged file may raise as well."""
+"""Other errors that reading a damaged file may raise."""
 
 
 @contextmanager
 def opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
-    """An open file; every error of the library inside becomes one sentence."""
+    """Opens a file; errors of the library become a MediaError with one sentence."""
     if not path.is_file():
         raise MediaError(f"The {what} {path} does not exist.")
     if path.stat().st_size == 0:
@@ -46,7 +46,7 @@ def opened(path: Path, what: str) -> Iterator[av.container.InputContainer]:
 
 
 def _known(stream: av.VideoStream | av.AudioStream) -> bool:
-    """Whether it can be decoded: its codec may be unknown, whatever its type says."""
+    """Whether a stream can be decoded: its codec may be unknown, whatever its type says."""
     return getattr(stream, "codec_context", None) is not None
 
 
@@ -56,9 +56,9 @@ def require_known(path: Path, stream: av.VideoStream | av.AudioStream) -> None:
 
 
 def fault_of(path: Path, error: Exception, damaged: MediaError) -> EngineError:
-    """The machine's shortage, or what is wrong with the file.
+    """The machine's shortage, or the fault of the file.
 
-    A damaged file fails with EIO and ENOMEM, too: it asks for bytes and memory that cannot be.
+    A damaged file can also fail with EIO or ENOMEM, by asking for impossible reads or sizes.
     """
     if isinstance(error, av.FFmpegError) and error.errno in (errno.EIO, errno.ENOMEM):
         try:
@@ -72,7 +72,7 @@ def fault_of(path: Path, error: Exception, damaged: MediaError) -> EngineError:
 
 
 def reason_of_library(error: Exception) -> str:
-    """On one line."""
+    """The library's reason, on one line."""
     told = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(told).splitlines()[0].rstrip(".")
 

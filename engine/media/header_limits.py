@@ -1,4 +1,4 @@
-"""What a file may claim to hold, seen from its header, before anything of it is decoded.
+"""Limits on the size that a file's header declares, checked before anything is decoded.
 
 A picture of 16,000 x 16,000 is 49 KB as a PNG and 770 MB once it is decoded.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_PIXELS = 50_000_000
-"""Of a picture: what telephones take; a frame of 8K has 33 million."""
+"""Largest picture: those of phone cameras; a frame of 8K has 33 million."""
 
 MAX_FRAMES = 100_000
-"""Of a video, before it is converted to 25 a second: half an hour at 60."""
+"""Longest video, before conversion to 25 frames a second: half an hour at 60."""
 
 FORMATS = (
     *("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg"),
@@ -22,8 +22,8 @@ FORMATS = (
     *("webp_pipe", "tiff_pipe", "wav", "w64", "mp3", "flac", "aac", "aiff", "au", "caf", "amr"),
     *("ac3", "eac3", "dts", "ape", "wv", "tta", "latm", "loas"),
 )
-"""Of files that hold their own pictures and sound. Playlists, which name other files and addresses
-to be opened, are no media here."""
+"""Formats that contain their own pictures and sound. Playlists are excluded: they name other files
+and addresses to open."""
 
 OPTIONS = {
     "max_pixels": str(MAX_PIXELS),
@@ -36,9 +36,9 @@ _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers of JPEG without a lengt
 
 
 def declared_size(path: Path) -> tuple[int, int] | None:
-    """Width and height that a PNG, GIF, JPEG, WebP or BMP says it has; None for other files.
+    """Declared width and height of a PNG, GIF, JPEG, WebP or BMP; None for other files.
 
-    The libraries tell the size of these only once they are decoded.
+    The libraries report the size of these formats only after decoding.
     """
     with path.open("rb") as file:
         head = file.read(32)
@@ -53,7 +53,7 @@ def declared_size(path: Path) -> tuple[int, int] | None:
             if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
                 return _of_webp(head)
             return _of_jpeg(file) if head.startswith(b"\xff\xd8") else None
-        except struct.error:  # it breaks off here
+        except struct.error:  # the file is truncated
             return None
 
 
@@ -83,7 +83,7 @@ def _of_jpeg(file: BinaryIO) -> tuple[int, int] | None:
             pass
         while byte == b"\xff":
             byte = file.read(1)
-        if not byte or byte[0] in (0xD9, 0xDA):  # it ends, or the picture begins
+        if not byte or byte[0] in (0xD9, 0xDA):  # end of file, or start of the picture
             return None
         if byte[0] in _BARE or byte[0] == 0:
             continue

@@ -1,4 +1,4 @@
-"""Video and audio files in and out, with PyAV: no ffmpeg command is needed."""
+"""Reads and writes video and audio files with PyAV; no ffmpeg command is needed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from engine.media.container import MediaError as MediaError
 
 LONGEST_GAP_S = 10.0  # between two frames of a video
 
-HD_LINES = 720  # from here on, a file that does not name its colours means BT.709
+HD_LINES = 720  # from this height on, a file without a colour space is taken as BT.709
 
-BT601, LIMITED = 6, 1  # as AVColorSpace and AVColorRange number them
+BT601, LIMITED = 6, 1  # values of AVColorSpace and AVColorRange
 
 _MATRICES = {
     1: Colorspace.ITU709,
@@ -53,21 +53,21 @@ Pcm = NDArray[np.int16]  # (n,) mono
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Of a video as it will be read: upright, width and height even, 25 frames a second."""
+    """A video as it will be read: upright, width and height even, 25 frames a second."""
 
     width: int
     height: int
     source_fps: float  # of the file itself
-    frames: int  # an estimate from the duration; 0 where the file does not tell
+    frames: int  # estimated from the duration; 0 if unknown
 
     @property
     def other_rate(self) -> bool:
-        """Frames will be repeated or left out to come to 25 a second."""
+        """Whether frames are repeated or dropped to reach 25 a second."""
         return abs(self.source_fps - FPS) > 0.02
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Size, rate and length of a video. Raises MediaError where it is none."""
+    """Size, rate and length of a video. Raises MediaError if it is not one."""
     with opened(path, "video") as container:
         if not container.streams.video:
             raise MediaError(f"{path.name} holds no video, only sound.")
@@ -87,8 +87,8 @@ def probe_video(path: Path) -> VideoInfo:
 def read_video(path: Path) -> Iterator[Bgr]:
     """The frames of a video as BGR at 25 a second, upright, with even width and height.
 
-    A file of another rate gives, for each 40 ms, the picture that was on the screen in their
-    middle. Raises MediaError, with the number of the frame where a file breaks off.
+    A file of another rate gives, for each 40 ms, the picture shown in the middle of them. Raises
+    MediaError with the number of the first unreadable frame.
     """
     given = 0
     shape: tuple[int, ...] | None = None
@@ -117,7 +117,7 @@ def read_video(path: Path) -> Iterator[Bgr]:
 
 
 def _shown(container: av.container.InputContainer) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Each frame, and until when it is on the screen, in seconds from the first one's time."""
+    """Each frame and the time until which it is shown, in seconds since the first frame."""
     last: av.VideoFrame | None = None
     start = at = 0.0
     for number, frame in enumerate(container.decode(video=0)):
@@ -133,19 +133,19 @@ def _shown(container: av.container.InputContainer) -> Iterator[tuple[av.VideoFra
 
 
 def _ticks(seconds: float) -> int:
-    """How many middles of 40-ms slots lie before a moment."""
+    """Number of 40 ms slots whose middle lies before a time."""
     return math.ceil(seconds * FPS - 0.5 - 1e-6)
 
 
 def _upright(frame: av.VideoFrame) -> Bgr:
-    """BGR as a player shows it: turned as the file says, an odd last row or column cut off."""
+    """BGR as a player shows it: rotated as the file says, cropped to even width and height."""
     picture = np.rot90(_bgr(frame), round(frame.rotation / 90) % 4)
     height, width = picture.shape[:2]
     return np.ascontiguousarray(picture[: height & ~1, : width & ~1])
 
 
 def _bgr(frame: av.VideoFrame) -> Bgr:
-    """A frame in the colours that OpenCV's I420 means: BT.601, limited range."""
+    """A frame in the colours of OpenCV's I420: BT.601, limited range."""
     if frame.width % 2 or frame.height % 2:
         return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
     usual = Colorspace.ITU709 if frame.height >= HD_LINES else Colorspace.ITU601
@@ -155,21 +155,21 @@ def _bgr(frame: av.VideoFrame) -> Bgr:
         dst_colorspace=Colorspace.ITU601,
         dst_color_range=ColorRange.MPEG,
     )
-    # swscale's own way to BGR darkens by a level; OpenCV's there and back loses nothing.
+    # swscale's conversion to BGR darkens by one level; OpenCV's round trip is exact.
     return np.asarray(cv2.cvtColor(planes.to_ndarray(), cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 
 def read_audio(path: Path, rate: int) -> Pcm:
-    """A sound file of any format, rate and channel count as mono int16 at `rate` Hz.
+    """Reads a sound file of any format, rate and channel count as mono int16 at `rate` Hz.
 
-    Raises MediaError where it is empty, no sound file, or broken.
+    Raises MediaError if it is empty, damaged, or not a sound file.
     """
     with opened(path, "audio file") as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name} holds no sound.")
         require_known(path, container.streams.audio[0])
         source_rate = container.streams.audio[0].rate
-        # 16 bits, since the mix of channels into float samples is not kept within full scale.
+        # 16 bits, because mixing channels into float samples may exceed full scale.
         to_mono = AudioResampler("s16", "mono", source_rate)
         pieces = [
             piece.to_ndarray()[0]
@@ -186,9 +186,9 @@ def read_audio(path: Path, rate: int) -> Pcm:
 
 
 class Mp4Writer:
-    """H.264 and AAC in an mp4, 25 pictures a second; use as a context manager.
+    """Writes H.264 and AAC to an mp4 at 25 pictures a second; use as a context manager.
 
-    The file appears when everything is in it, and not at all after an exception.
+    The file appears once it is complete, and not at all after an exception.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Mp4Writer:
         comment: str = "",
         mode: int | None = None,
     ) -> None:
-        """Raises MediaError where the file cannot be written.
+        """Raises MediaError if the file cannot be written.
 
         Args:
             rate: Hz of the mono sound.

@@ -1,7 +1,7 @@
 """Paste a painted face into its persona's frame (musetalk.md §3.2), straight into an I420 picture.
 
-Only the region that the mask lets through is touched: outside it the arithmetic gives back the
-frame's own pixels exactly, so the persona's prepared picture is taken as it is.
+Only the region that the mask lets through is changed. Outside it, blending returns the frame's own
+pixels exactly, so the persona's prepared picture is used unchanged.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FULL = 256
 
 
 HALF = 128
-"""Of a level: what is added before levels by weight are divided by 255."""
+"""Rounding term, added before weighted levels are divided by 255."""
 
 KEPT = 2**26
-"""Bytes of memory for a persona's frames that are ready to be pasted into; 7 s of 512 x 512 take 40
-MB. Frames beyond them are made ready each time, which takes a tenth of a picture's time."""
+"""Bytes of a persona's cached frames, ready for pasting; 7 s at 512 x 512 take 40 MB. Other frames
+are made ready each time, which costs a tenth of a picture's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """What is to be done with a face."""
+    """Where and how to paste a face."""
 
     persona: Persona
     tick: int
@@ -44,12 +44,12 @@ class Paste:
 
 
 def painted_region(box: Sequence[int], square: Sequence[int], mask: Mask) -> Region:
-    """The part of the frame that a face can change: where box and mask meet.
+    """The part of the frame that a face can change: the intersection of box and mask.
 
     Args:
         box: x1, y1, x2, y2 of the face, inside the frame.
-        square: the same of the mask, which may leave the frame.
-        mask: of the square's size.
+        square: the same for the mask; may exceed the frame.
+        mask: has the square's size.
     """
     x1, y1, x2, y2 = (int(edge) for edge in box)
     left, top = int(square[0]), int(square[1])
@@ -63,19 +63,19 @@ def painted_region(box: Sequence[int], square: Sequence[int], mask: Mask) -> Reg
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ground:
-    """A region of a frame, and all of a paste into it that doesn't depend on the face."""
+    """A region of a frame, and everything about a paste that does not depend on the face."""
 
     size: tuple[int, int]  # width, height of the face in the frame
-    seen: Part  # rows and columns of it that lie in the region
-    place: Part  # and where they lie there
-    weight: NDArray[np.uint8]  # (rows, columns, 3) 255 shows the face
-    below: NDArray[np.uint16]  # (rows, columns, 3) the frame's share, and a half to round by
+    seen: Part  # rows and columns of the face that lie in the region
+    place: Part  # their position in the region
+    weight: NDArray[np.uint8]  # (rows, columns, 3) 255 shows only the face
+    below: NDArray[np.uint16]  # (rows, columns, 3) the frame's share, plus the rounding term
 
     @classmethod
     def of(
         cls, frame: Bgr, box: Sequence[int], square: Sequence[int], mask: Mask, region: Region
     ) -> Ground:
-        """`region`: any that lies inside the frame; the others as of `painted_region`."""
+        """`region` must lie inside the frame; the other arguments are as in `painted_region`."""
         left, top, right, bottom = region
         x1, y1, x2, y2 = (int(edge) for edge in box)
         offset_x, offset_y = int(square[0]), int(square[1])
@@ -98,9 +98,9 @@ class Ground:
         return self.weight.nbytes + self.below.nbytes
 
     def with_face(self, face: Bgr) -> Bgr:
-        """The region with (256, 256, 3) in it: Pillow's paste, exactly."""
+        """The region with a face (256, 256, 3) pasted in, exactly as Pillow pastes."""
         sized = cv2.resize(face, self.size, interpolation=cv2.INTER_LINEAR)
-        total = np.empty_like(self.below)  # where the face is not, weightless
+        total = np.empty_like(self.below)  # undefined outside the face, where the weight is 0
         total[self.place] = sized[self.seen]
         total *= self.weight
         total += self.below
@@ -112,17 +112,17 @@ class Ground:
 def blended(
     frame: Bgr, face: Bgr, box: Sequence[int], square: Sequence[int], mask: Mask, region: Region
 ) -> Bgr:
-    """A region of the frame with the face in it.
+    """A region of the frame with the face pasted in.
 
     Args:
         face: (256, 256, 3) the painted face, in the coordinates of the box.
-        region: any that lies inside the frame.
+        region: must lie inside the frame.
     """
     return Ground.of(frame, box, square, mask, region).with_face(face)
 
 
 def even(region: Region, width: int, height: int) -> Region:
-    """The region grown to whole chroma samples: even edges, inside the frame."""
+    """The region extended to whole chroma samples: even edges, inside the frame."""
     left, top, right, bottom = region
     return (left & ~1, top & ~1, min((right + 1) & ~1, width), min((bottom + 1) & ~1, height))
 
@@ -147,11 +147,11 @@ def place_i420(picture: Picture, width: int, height: int, patch: Patch, region: 
 
 
 class Canvas:
-    """A persona to paint on; remembers where each of its frames can change, and makes it ready."""
+    """A persona to paint on; caches the changing region of each frame, ready for pasting."""
 
     def __init__(self, persona: Persona, kept: int = KEPT) -> None:
-        """`kept`: bytes at most of frames that are kept ready."""
-        # Plain views: a memory map's own class makes every slice of it slow.
+        """`kept`: maximum bytes of frames that are kept ready."""
+        # Plain views: slicing a memmap object is slow.
         self._frames: NDArray[np.uint8] = np.asarray(persona.frames)
         self._pictures: NDArray[np.uint8] = np.asarray(persona.pictures)
         self._persona = persona
@@ -176,7 +176,7 @@ class Canvas:
         return picture
 
     def placed(self, tick: int, patch: Patch) -> Picture:
-        """A new picture of a tick with its painted region as a device made it."""
+        """A new picture of a tick, with its painted region as computed by a device."""
         persona, index = self._persona, self._persona.source(tick)
         picture: Picture = self._pictures[index].copy()
         place_i420(picture, persona.width, persona.height, patch, self._region(index))

@@ -20,20 +20,20 @@ Relax = Callable[[FrameJob, int, float], Bgr]
 @dataclass(frozen=True, slots=True)
 class _Shown:
     tick: int
-    said: FrameJob  # whose face it is: the last that talked
+    said: FrameJob  # the last job that talked; the face is its own
     face: Bgr | None  # None where the backend closes the mouth
     weight: float  # 1 while talking, falling to 0 while the mouth closes
 
 
 class Composer:
-    """Knows the latest faces of each stream. Used by one thread.
+    """Keeps the latest faces of each stream. Used by one thread.
 
     Args:
-        close_frames: pictures that a mouth takes to close.
-        run_ahead: pictures that may be painted before they are shown; so many faces are kept, for
-            a mouth that is interrupted closes from the face that was shown, not the last painted.
-        relax: of a backend that can close a mouth (`Relaxing`); its face is pasted in the place
-            of the last that talked.
+        close_frames: pictures over which a mouth closes.
+        run_ahead: pictures that may be painted before they are shown. As many faces are kept,
+            because an interrupted mouth closes from the face shown, not from the last painted.
+        relax: of a backend that can close a mouth (`Relaxing`); its face replaces the last one
+            that talked.
     """
 
     def __init__(self, close_frames: int, run_ahead: int, relax: Relax | None = None) -> None:
@@ -48,8 +48,8 @@ class Composer:
         """The picture of a job.
 
         Args:
-            face: (256, 256, 3) BGR; None for a job that was not inferred. Not needed afterwards.
-            patch: the painted region, where a device has pasted the face already.
+            face: (256, 256, 3) BGR; None for a job that was not inferred. Not used after the call.
+            patch: the painted region, if a device has already pasted the face.
         """
         shown = self._history(job)
         if face is not None:
@@ -72,10 +72,10 @@ class Composer:
     def paint_all(
         self, jobs: Sequence[FrameJob], faces: Faces, patches: Sequence[Patch | None]
     ) -> tuple[list[Rendered], set[int]]:
-        """The pictures of a batch, and streams that have none of it since theirs failed.
+        """The pictures of a batch, and the streams whose picture failed.
 
         Args:
-            faces: of the inferred jobs, in their order, as are `patches`.
+            faces: of the inferred jobs, in their order, like `patches`.
         """
         painted = zip(faces, patches, strict=True)
         pictures: list[Rendered] = []
@@ -84,8 +84,8 @@ class Composer:
             face, patch = next(painted) if job.inferred else (None, None)
             try:
                 pictures.append(self.paint(job, face, patch))
-            except Exception:  # whatever is wrong with one persona is no other stream's fault
-                log.exception("a face cannot be pasted into %s", job.persona.name)
+            except Exception:  # a fault of one persona must not affect other streams
+                log.exception("cannot paste a face into %s", job.persona.name)
                 failed.add(job.stream)
         return pictures, failed
 
@@ -95,15 +95,15 @@ class Composer:
 
     @property
     def streams(self) -> set[int]:
-        """Streams that something is kept of."""
+        """The streams for which state is kept."""
         return self._shown.keys() | self._generation.keys()
 
     def _history(self, job: FrameJob) -> deque[_Shown]:
-        """What was shown of a stream before the job, latest last."""
+        """What a stream showed before the job, latest last."""
         shown = self._shown.setdefault(job.stream, deque(maxlen=self._kept))
         if self._generation.get(job.stream) != job.generation:
             self._generation[job.stream] = job.generation
-            # Painted ahead for a generation that was cleared: never shown.
+            # Painted ahead for a cleared generation: never shown.
             while shown and shown[-1].tick >= job.tick:
                 shown.pop()
         return shown

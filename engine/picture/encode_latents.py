@@ -1,6 +1,6 @@
-"""The latents of a persona's frames: what the UNet paints on (musetalk.md §1.3, §2).
+"""Latents of a persona's frames, which the UNet paints on (musetalk.md §1.3, §2).
 
-Of the posterior's mode, as the training had it; one entry a frame, mirrored by index when played.
+They are the posterior's mode, as in training; one entry per frame, played back and forth by index.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from engine.picture.latents import SHAPE, Latents, latents_name, stored_latents
 log = logging.getLogger(__name__)
 
 BATCH = 4
-PIECE = 2048  # bytes; a file system's block that was never written covers one at least
+PIECE = 2048  # bytes; a file system block that was never written covers at least one
 Progress = Callable[[int, int], None]  # frames done, frames in all
 
 
 def encode_faces(vae: Any, faces: Faces) -> NDArray[np.float32]:
-    """Latents (n, 8, 32, 32) of face crops: the masked face's first, then the whole one's.
+    """Latents (n, 8, 32, 32) of face crops: the masked face first, then the whole one.
 
     Args:
         vae: diffusers' AutoencoderKL.
@@ -59,13 +59,13 @@ def encode_faces(vae: Any, faces: Faces) -> NDArray[np.float32]:
 def prepare_latents(
     persona: Persona, encoder: str, load_vae: Callable[[], Any], progress: Progress
 ) -> Latents:
-    """The persona's latents, made unless they are there; a broken-off run goes on where it was.
+    """The persona's latents, computed if missing; an interrupted run resumes where it stopped.
 
-    Another process that makes the same waits for the first. Damaged ones are made anew.
+    A second process that needs the same waits for the first. Damaged latents are computed again.
 
     Args:
-        encoder: fingerprint of its weights.
-        load_vae: called when frames remain to be encoded.
+        encoder: fingerprint of the encoder's weights.
+        load_vae: called if frames remain to be encoded.
 
     Raises:
         PersonaError: the latents cannot be written, or are not finite.
@@ -78,7 +78,7 @@ def prepare_latents(
         with (persona.folder / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             ready = _usable(persona, encoder)
-            if ready is not None:  # made while this one waited
+            if ready is not None:  # computed while this process waited
                 return ready
             _make(persona, encoder, load_vae, progress)
     except OSError as error:
@@ -91,12 +91,12 @@ def _usable(persona: Persona, encoder: str) -> Latents | None:
     try:
         return stored_latents(persona, encoder)
     except PersonaError as error:
-        log.warning("%s They are made anew.", error)
+        log.warning("%s Computing them again.", error)
         return None
 
 
 def _make(persona: Persona, encoder: str, load_vae: Callable[[], Any], progress: Progress) -> None:
-    """Write the latents; the file gets its name when it is whole. Raises OSError."""
+    """Writes the latents; the file gets its name once it is complete. Raises OSError."""
     name, count = latents_name(encoder), len(persona.frames)
     partial = persona.folder / f"{name}.partial"
     with partial.open("a+b") as file:
@@ -114,9 +114,9 @@ def _make(persona: Persona, encoder: str, load_vae: Callable[[], Any], progress:
 
 
 def _resume(file: BinaryIO, count: int) -> int:
-    """How many rows of a file, opened to append, are there; what is torn or strange is cut off.
+    """Number of valid rows in a file opened to append; truncates anything torn or unexpected.
 
-    The file alone tells, so that nothing can disagree with it: a header, and whole rows after it.
+    Only the file decides, so that nothing can disagree with it: a header, then complete rows.
     """
     kept = io.BytesIO()
     header = {"descr": "<f2", "fortran_order": False, "shape": (count, *SHAPE)}
@@ -134,14 +134,14 @@ def _resume(file: BinaryIO, count: int) -> int:
         last = file.read(row)
         if all(any(last[at : at + PIECE]) for at in range(0, row, PIECE)):
             break
-        done -= 1  # a power cut left a block of it empty
+        done -= 1  # a power failure left a block of it empty
     file.truncate(len(head) + done * row)
     return done
 
 
 def _encode_frames(vae: Any, persona: Persona, indices: range) -> Latents:
     faces = [crop_face(persona.frames[i], persona.boxes[i].tolist()) for i in indices]
-    with np.errstate(over="ignore"):  # what half precision cannot hold is found below
+    with np.errstate(over="ignore"):  # values beyond half precision are found below
         latents = encode_faces(vae, np.stack(faces)).astype(np.float16)
     if not np.isfinite(latents).all():
         raise PersonaError(
@@ -152,19 +152,19 @@ def _encode_frames(vae: Any, persona: Persona, indices: range) -> Latents:
 
 
 def _unwatched(_done: int, _all: int) -> None:
-    """Nobody watches the progress."""
+    """Ignores the progress."""
 
 
 def encode_persona(
     persona: Persona, models: Path, device: str, progress: Progress = _unwatched
 ) -> Latents:
-    """The latents of a persona by the weights of a models folder, made unless they are there.
+    """A persona's latents for the weights in a models folder, computed if missing.
 
     Args:
         device: auto, cuda or cpu.
 
     Raises:
-        BackendUnavailable: weights or the device are missing.
+        BackendUnavailable: the weights or the device are missing.
         PersonaError: see `prepare_latents`.
     """
     place = choose_device(device)

@@ -1,7 +1,7 @@
-"""`engine.picture.blend` on a GPU: the faces of a batch, of any personas, pasted in one launch.
+"""`engine.picture.blend` on a GPU: pastes a batch of faces, of any personas, in one launch.
 
-Only the regions that faces can change lie on the device, and only these come back, already as
-I420: half the bytes of BGR, and the host has just to put three planes into the picture.
+Only the regions that faces can change are kept on the device. They come back as I420: half the
+bytes of BGR, and the host only has to copy three planes into the picture.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from engine.core.types import FACE_SIZE
 from engine.models.triton_blend import blend_patches
 from engine.picture.blend import Paste, Patch, Region, even, painted_region
 
-FIELDS = 10  # numbers that the kernel reads of each job
-QUADS = 128  # pixels by four that a program takes
-KEPT = 2**30  # bytes of the device's memory for regions; 20 MB a persona of 512 x 512 and 7 s
+FIELDS = 10  # numbers that the kernel reads per job
+QUADS = 128  # groups of four pixels per program
+KEPT = 2**30  # bytes of device memory for regions; 20 MB for a persona of 7 s at 512 x 512
 
 
 @dataclass(frozen=True, slots=True)
 class Patches:
     """Painted regions of a batch, as I420."""
 
-    pixels: Tensor  # (n,) uint8 on the device: one after the other
+    pixels: Tensor  # (n,) uint8 on the device, one patch after another
     ends: list[int]  # where each ends
 
     def split(self, pixels: NDArray[np.uint8]) -> list[Patch]:
-        """Each of them, where `pixels` begin with a copy of them on the host."""
+        """The single patches; `pixels` starts with their copy on the host."""
         return np.split(pixels[: self.ends[-1]], self.ends[:-1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where a frame of a persona changes, and the kernel's numbers."""
+    """The region of a frame that changes, and the kernel's numbers for it."""
 
     below: int  # address of (rows * columns * 3,) uint8 on the device
     mask: int  # address of (rows * columns,) uint8
@@ -50,7 +50,7 @@ class _Spot:
 
     @property
     def size(self) -> int:
-        """Bytes of its I420 patch."""
+        """Bytes of the region's I420 patch."""
         left, top, right, bottom = self.region
         return (right - left) * (bottom - top) * 3 // 2
 
@@ -62,29 +62,29 @@ class _Spot:
 
 @dataclass(frozen=True, slots=True)
 class _Spots:
-    """Of all frames of a persona; what they point to."""
+    """The spots of all frames of a persona, and the memory that they point to."""
 
     spots: list[_Spot]
     pixels: Tensor
 
 
 class GpuBlender:
-    """Pastes batches of faces; `engine.picture.blend.Canvas` is what it equals.
+    """Pastes batches of faces; equivalent to `engine.picture.blend.Canvas`.
 
-    OpenCV may round a resized pixel otherwise: pictures differ by a level at most. Personas are
-    admitted on any thread; batches are launched on one. Of personas that were not used for long,
-    those beyond KEPT bytes are forgotten.
+    OpenCV may round a resized pixel differently: pictures differ by one level at most. Personas
+    are admitted on any thread; batches are launched on one. Beyond KEPT bytes, the least recently
+    used personas are dropped.
     """
 
     def __init__(self, device: torch.device, block: int = QUADS) -> None:
-        """`block`: pixels by four that a program takes, a power of two."""
+        """`block`: groups of four pixels per program, a power of two."""
         self._device = device
         self._block = block
         self._spots: OrderedDict[str, _Spots] = OrderedDict()
         self._lock = threading.Lock()
 
     def admit(self, persona: Persona) -> None:
-        """Bring the changing regions of all its frames to the device."""
+        """Copies the changing regions of all frames to the device."""
         if persona.key in self._spots:
             return
         moved = self._moved(persona)
@@ -94,16 +94,16 @@ class GpuBlender:
                 self._spots.popitem(last=False)
 
     def launch(self, faces: Tensor, pastes: Sequence[Paste]) -> Patches | None:
-        """Paste a batch on the current stream.
+        """Pastes a batch on the current CUDA stream.
 
         Args:
             faces: (≥ len(pastes), 256, 256, 3) uint8 BGR, contiguous, on the device.
             pastes: at least one.
 
         Returns:
-            None if a persona is not admitted (any more).
+            None if a persona is not, or no longer, admitted.
         """
-        with self._lock:  # until the kernel is under way nothing that it reads is let go
+        with self._lock:  # nothing that the kernel reads may be freed before it is launched
             spots = self._of(pastes)
             if spots is None:
                 return None
@@ -136,7 +136,7 @@ class GpuBlender:
         return sum(spots.pixels.numel() for spots in self._spots.values())
 
     def _moved(self, persona: Persona) -> _Spots:
-        """One copy to the device for all frames: each costs the host some microseconds."""
+        """Copies all frames at once: each copy costs the host some microseconds."""
         places = [_place(persona, index) for index in range(len(persona.frames))]
         pixels = torch.from_numpy(np.concatenate([part for *_, parts in places for part in parts]))
         moved = pixels.to(self._device)

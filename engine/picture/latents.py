@@ -1,4 +1,4 @@
-"""A persona's latents as they are kept: one entry a frame, by the weights that made them."""
+"""A persona's stored latents: one entry per frame, one file per set of weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.core.persona import Persona
 from engine.core.shortage import blame
 
 SHAPE = (8, 32, 32)
-"""Of a frame: the masked face's four channels, then the whole one's; scaled by 0.18215."""
+"""Per frame: four channels of the masked face, then four of the whole; scaled by 0.18215."""
 
 Latents = NDArray[np.float16]  # (frames, 8, 32, 32)
 
@@ -21,9 +21,9 @@ def latents_name(fingerprint: str) -> str:
 
 
 def stored_latents(persona: Persona, fingerprint: str) -> Latents | None:
-    """The persona's latents, memory-mapped; None where nobody made them yet.
+    """The persona's latents, memory-mapped; None if they have not been computed yet.
 
-    Raises PersonaError where they are damaged, or of other frames.
+    Raises PersonaError if they are damaged, or belong to other frames.
     """
     try:
         stored = persona.array(latents_name(fingerprint))

@@ -1,9 +1,8 @@
-"""`python -m engine.prepare`: one preparation in a process of its own; not for people.
+"""`python -m engine.prepare`: one preparation in its own process; started by the service only.
 
-A service reads other people's files this way: whatever a decoder does with them, it does here, and
-this process can be killed at any moment. The job comes as a line of JSON on standard input, which
-stays open: its end means that nobody wants the result any more. What happens goes out as lines of
-JSON on standard output.
+The service reads untrusted files this way: a decoder can only harm this process, which can be
+killed at any moment. The job is a line of JSON on standard input, which stays open; when it closes,
+the result is no longer wanted. Progress and result are lines of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
 
 BACKGROUND = 10  # niceness: live sessions go first
-LEFT = 3  # exit status when whoever asked is gone
+LEFT = 3  # exit status after standard input has closed
 
 
 class _Told(logging.Handler):
-    """Log records, for the service's own log."""
+    """Forwards log records to the service's log."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__()
@@ -46,12 +45,12 @@ def tell(out: TextIO, **message: Any) -> None:
 
 def main() -> None:
     job = json.loads(sys.stdin.readline())
-    # Libraries print to standard output as they like: that goes to the log, not to the service.
+    # Libraries may print to standard output: send that to the log, not to the service.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with suppress(OSError, ValueError):
         os.nice(BACKGROUND)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a face
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain a face
     logging.basicConfig(handlers=[_Told(out)], level=logging.INFO)
     threading.Thread(target=_leave_with_the_service, daemon=True).start()
     done = -1.0

@@ -1,4 +1,4 @@
-"""Turns a video into a persona: frames, boxes, mouths and masks on disk, ready to be mapped."""
+"""Turns a video into a persona: frames, boxes, mouths and masks on disk, ready to map."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from engine.prepare.tools import Tools
 
 log = logging.getLogger(__name__)
 
-MIN_FRAMES = FPS  # a second; less is a twitch when it plays forwards and backwards
+MIN_FRAMES = FPS  # one second; anything shorter twitches when played back and forth
 LEAST_BOX = 32  # pixels of the source; a box from a detector is larger, unless it was shifted
 LONGEST_S = 600  # of a small video, of which MAX_BYTES would hold hours
 MAX_BYTES = 6 << 30  # of prepared pictures: 30 s at 1920 x 1080, 4.5 minutes at 512 x 512
@@ -62,22 +62,22 @@ def prepare(
     least_box: int = LEAST_BOX,
     unfinished: str | None = None,
 ) -> Persona:
-    """The persona of a video, from the cache where it was prepared before.
+    """The persona of a video, from the cache if it was prepared before.
 
     Args:
-        name: as sessions ask for it.
+        name: the name that sessions use.
         video: `settings.video_path`, resolved.
-        cache_dir: holds a folder for each prepared persona.
+        cache_dir: holds one folder per prepared persona.
         size: width and height of the output, even; None: the video's own.
-        progress: called with the share that is done.
-        tools: networks that find faces and their regions; None: OpenCV, and a usual jaw.
-        least_box: pixels of the least side of a face box, 2 or more; smaller ones look like
-            nothing, but upstream takes them.
-        unfinished: name of the folder in the cache until it is complete.
+        progress: called with the completed share.
+        tools: networks that find faces and their regions; None: OpenCV and a typical jaw.
+        least_box: minimum side of a face box in pixels, 2 or more; small ones look bad, but
+            upstream accepts them.
+        unfinished: name of the cache folder until it is complete.
 
     Raises:
-        PersonaError: with the frame and the reason, where the video cannot become a persona.
-        BackendUnavailable: the file of a network is damaged.
+        PersonaError: the video cannot become a persona; names the frame and the reason.
+        BackendUnavailable: a network's file is damaged.
     """
     tools = tools or Tools()
     try:
@@ -124,7 +124,7 @@ class _Build:
         self._info: VideoInfo = probe_video(video)
 
     def into(self, folder: Path, key: str, least_box: int) -> None:
-        """Write everything; the manifest, which says that it is complete, comes last."""
+        """Writes everything; the manifest comes last and marks the folder as complete."""
         self._check_length(self._info.frames)
         require_room(folder.parent, self._info.frames, *(self._wanted or self._own_size()))
         if self._info.other_rate:
@@ -161,7 +161,7 @@ class _Build:
         self._progress(1.0)
 
     def _find(self, least_box: int) -> tuple[NDArray[np.float64], NDArray[np.float32], int]:
-        """Smooth face boxes and mouths of all frames, and how many boxes are interpolated."""
+        """Smoothed face boxes and mouths of all frames, and the number of interpolated boxes."""
         faces, filled = self._given() if self._settings.face_box else self._found()
         self._check_sides(faces, least_box)
         mouth = MouthFinder()
@@ -190,7 +190,7 @@ class _Build:
         return finder.boxes(), finder.filled
 
     def _given(self) -> tuple[NDArray[np.float64], int]:
-        """The box that was given by hand, for every frame."""
+        """The configured face box, repeated for every frame."""
         box = np.array(self._settings.face_box, np.float64)
         box[1] += 2 * self._settings.bbox_shift
         whole = self._info
@@ -203,7 +203,7 @@ class _Build:
         return np.tile(box, (count, 1)), 0
 
     def _frames(self, start: float, end: float) -> Iterator[Bgr]:
-        """The video's frames, with progress from one share of the work to another."""
+        """The video's frames; reports progress between two shares of the work."""
         expected = max(self._info.frames, 1)
         for number, frame in enumerate(read_video(self._video)):
             self._check_length(number)
@@ -223,7 +223,7 @@ class _Build:
             )
 
     def _crop(self, faces: NDArray[np.float64]) -> Crop:
-        """The largest part of the picture that has the wanted shape, about the face."""
+        """The largest part of the picture in the wanted shape, centred on the face."""
         whole = self._info
         width, height = self._wanted or (whole.width, whole.height)
         scale = min(whole.width / width, whole.height / height)
@@ -251,7 +251,7 @@ class _Build:
             (folder / "frames.npy").open("wb") as frames,
             (folder / "pictures.npy").open("wb") as pictures,
         ):
-            # Written, not mapped: on a full disk a write raises, where a mapped page kills.
+            # Written, not mapped: on a full disk a write raises; a mapped page kills the process.
             for file, shape in zip((frames, pictures), shapes, strict=True):
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 write_array_header_1_0(file, header)
@@ -261,7 +261,7 @@ class _Build:
                 pictures.write(cv2.cvtColor(shown, cv2.COLOR_BGR2YUV_I420).tobytes())
 
     def _masks(self, folder: Path, boxes: NDArray[np.int32]) -> list[NDArray[np.uint8]]:
-        """A soft mask for each of the frames that were written."""
+        """A soft mask for each written frame."""
         parser = self._tools.parser()
         if parser is None:
             return jaw_masks(boxes)

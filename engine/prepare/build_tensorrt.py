@@ -1,4 +1,4 @@
-"""ONNX to TensorRT plans, on a machine with the GPU or, with TensorRT for RTX, without one."""
+"""Compiles ONNX to TensorRT plans, on the target GPU or, with TensorRT for RTX, without one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from engine.backends.trt import flavour
 from engine.core.engine_errors import EngineError
 
-WORKSPACE = 8 << 30  # bytes that a tactic may use while it is tried
-LEVEL = 3  # of 0 … 5: how long the builder looks for faster kernels
+WORKSPACE = 8 << 30  # bytes that a tactic may use while it is timed
+LEVEL = 3  # 0 … 5: how long the builder searches for faster kernels
 
 Progress = Callable[[str, int, int], None]
-"""Told of a phase, its steps so far and in all."""
+"""Called with a phase, its steps so far, and its total."""
 
 
 class BuildFailed(EngineError):
-    """TensorRT did not take the network, or the target."""
+    """TensorRT rejected the network or the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How plans are to be built.
+    """Options for building plans.
 
     Attributes:
         batch_sizes: smallest, the one to be fastest, and largest.
@@ -45,10 +45,10 @@ class Wish:
 def build_plan(
     trt: Any, onnx: Path, path: Path, wish: Wish, progress: Progress | None = None
 ) -> None:
-    """Compile a plan and write it, whole or not at all.
+    """Compiles a plan and writes it atomically.
 
     Raises:
-        BuildFailed: the sizes are in no order, or with TensorRT's own words.
+        BuildFailed: the batch sizes do not ascend, or TensorRT failed; has its message.
     """
     check_order(wish.batch_sizes)
     logger = trt.Logger(trt.Logger.ERROR)
@@ -101,7 +101,7 @@ def this_gpu() -> str:
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:
-    """TensorRT's own phases, told as they go on."""
+    """Reports TensorRT's phases as they advance."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -124,7 +124,7 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
 
 def _with_times(config: Any, path: Path | None) -> Any:
-    """Use what earlier builds on this GPU measured; the cache, to be written afterwards."""
+    """Loads the kernel timings of earlier builds on this GPU; returns the cache to write back."""
     if path is None or not hasattr(config, "create_timing_cache"):
         return None
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
@@ -135,7 +135,7 @@ def _with_times(config: Any, path: Path | None) -> Any:
 
 
 def _parsed(trt: Any, builder: Any, logger: Any, onnx: Path) -> Any:
-    """The network of an ONNX file, whose types are kept as they are."""
+    """Parses an ONNX file; its types are kept."""
     if not onnx.is_file():
         raise BuildFailed(f"{onnx} is missing. Run `voipavatar models export`.")
     # TensorRT for RTX and TensorRT 11 have no other networks than strongly typed ones.
@@ -149,7 +149,7 @@ def _parsed(trt: Any, builder: Any, logger: Any, onnx: Path) -> Any:
 
 
 def _aim(trt: Any, config: Any, target: str) -> None:
-    """Compile for another GPU than the one of this machine."""
+    """Sets the target to a GPU other than this machine's."""
     known = getattr(trt, "ComputeCapability", None)
     capability = getattr(known, target.upper(), None) if re.fullmatch(r"sm\d+", target) else None
     if capability is None:

@@ -1,4 +1,4 @@
-"""Where prepared personas live: a folder named by the hash of everything they are made of."""
+"""The cache of prepared personas: each folder is named by the hash of all its inputs."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from engine.prepare.settings import PersonaSettings
 from engine.prepare.tools import Tools
 
 FORMAT = 2
-"""Raised when what preparation writes changes, so that nobody reads an old folder."""
+"""Increase when the prepared format changes, so that old folders are not read."""
 
 SIZES_BYTES = 10 << 30
-"""What may be kept at sizes that sessions asked for: anybody with a key can ask for a new one."""
+"""Limit on personas kept at sizes that sessions requested: any key's holder can request more."""
 
 SIZES_EACH = 8
-"""Of these, how many of one persona; those that sessions show count, but are never removed."""
+"""Limit per persona; those in use by sessions count, but are never removed."""
 
 PICTURE_BYTES = 4.5
-"""Of each pixel of each frame: as BGR, and as I420."""
+"""Per pixel and frame: as BGR, and as I420."""
 
 MANIFEST = "manifest.json"
 SIZED = "sized"
-"""A file in each such folder. It holds the key of the video's own size, its time tells when the
-folder was last used, and whoever shows the persona holds a lock on it."""
+"""A file in each such folder. It contains the key of the video's own size; its modification time is
+the folder's last use; every process that shows the persona holds a lock on it."""
 
 UNFINISHED = ".unfinished-"
-ABANDONED_S = 3600.0  # age after which an unfinished folder belongs to nobody any more
+ABANDONED_S = 3600.0  # age after which an unfinished folder counts as abandoned
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +51,7 @@ def _video_hash(path: Path, mtime_ns: int, size: int) -> str:
 def cache_key(
     video: Path, settings: PersonaSettings, size: tuple[int, int] | None, tools: Tools
 ) -> str:
-    """Hash of the video's bytes, the settings that matter, the size, the tools and the format."""
+    """Hash of the video's bytes, the relevant settings, the size, the tools and the format."""
     stat = video.stat()
     parts = [
         FORMAT,
@@ -68,16 +68,16 @@ def is_prepared(folder: Path) -> bool:
 
 
 def unfinished_name() -> str:
-    """Of a folder that nobody else has."""
+    """A unique name for an unfinished folder."""
     return f"{UNFINISHED}{uuid.uuid4().hex}"
 
 
 @contextmanager
 def new_folder(final: Path, unfinished: str | None = None) -> Iterator[Path]:
-    """A folder to fill, which becomes `final` at once and whole, or not at all.
+    """A folder to fill, which becomes `final` atomically, or not at all.
 
-    Two processes may prepare the same persona: the first to finish wins, and both have the same.
-    `unfinished` names the folder meanwhile, for somebody who may have to remove it.
+    Two processes may prepare the same persona: the first to finish wins, with the same result.
+    `unfinished` names the folder meanwhile, for a caller that may have to remove it.
     """
     parent = final.parent
     temporary = parent / (unfinished or unfinished_name())

@@ -1,4 +1,4 @@
-"""Which part of a video's frames a persona shows."""
+"""The part of a video's frames that a persona shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Size = tuple[int, int]  # width, height
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The part of a frame that is shown, and the size at which."""
+    """The part of a frame that is shown, and its output size."""
 
     x: int
     y: int
@@ -32,7 +32,7 @@ class Crop:
         return np.asarray(cv2.resize(part, self.size, interpolation=way), np.uint8)
 
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2k) x, y, … of the frame where they come to lie."""
+        """Maps points (n, 2k) x, y, … from the frame to the output."""
         moved: NDArray[np.float64] = (points - np.resize([self.x, self.y], points.shape[1])) * (
             self.size[0] / self.width
         )

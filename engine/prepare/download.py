@@ -1,4 +1,4 @@
-"""Published weights from the Hugging Face hub into the models folder, checked."""
+"""Downloads published weights from the Hugging Face hub and verifies them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ MANIFEST = "downloads.json"
 STAGING = ".downloads"
 
 Check = Literal["record", "hub", "none"]
-"""What a file's hash agrees with: a published record, only what the hub says, or nothing."""
+"""What a file's hash was checked against: a published record, only the hub, or nothing."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubUnreachable(EngineError):
-    """There is no way to the hub; says what is missing and where it goes."""
+    """The hub cannot be reached; the message lists the missing files and their places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that lies in the models folder."""
+    """A file in the models folder."""
 
     local: str
     repo: str
@@ -46,11 +46,11 @@ def fetch(
     report: Callable[[Fetched], None],
     endpoint: str | None = None,
 ) -> None:
-    """Get what is missing; a broken-off download goes on where it was.
+    """Downloads missing files; an interrupted download resumes.
 
     Args:
-        report: called with each file once it lies in its place.
-        endpoint: of the hub; None for the one that huggingface_hub is configured with.
+        report: called with each file once it is in place.
+        endpoint: of the hub; None for huggingface_hub's configured one.
 
     Raises:
         HubUnreachable: files are missing and the hub cannot be reached.
@@ -75,7 +75,7 @@ def _fetch(models: Path, file: Published, endpoint: str | None) -> Fetched:
     hub_hash = None
     if not target.is_file():
         source = {"repo_id": file.repo, "filename": file.remote, "revision": file.revision}
-        # Asked first: the download itself would try a hub that is not there for half a minute.
+        # Asked first: the download itself retries an unreachable hub for half a minute.
         hub_hash = _hub_hash(hf_hub_url(**source, endpoint=endpoint), endpoint)
         staging = models / STAGING / file.repo
         arrived = hf_hub_download(**source, local_dir=staging, endpoint=endpoint)
@@ -87,7 +87,7 @@ def _fetch(models: Path, file: Published, endpoint: str | None) -> Fetched:
 
 
 def _hub_hash(url: str, endpoint: str | None) -> str | None:
-    """The hash that the hub tells of a large file; small ones have none of this kind."""
+    """The hub's SHA-256 of a large file; None for small files, which have none."""
     tag: Any = get_hf_file_metadata(url, endpoint=endpoint).etag
     return tag if isinstance(tag, str) and _SHA256.fullmatch(tag) else None
 
@@ -111,7 +111,7 @@ def _check(path: Path, file: Published, hub_hash: str | None) -> Fetched:
 
 
 def _record(models: Path, fetched: Fetched) -> None:
-    """Keep what was downloaded, and what it was checked against; a hash once seen is binding."""
+    """Records a download and its check; a hash once recorded is binding."""
     path = models / MANIFEST
     entries = json.loads(path.read_text()) if path.is_file() else {}
     known = entries.get(fetched.local)

@@ -1,4 +1,4 @@
-"""Where the face is in each frame: OpenCV's Haar cascade, gaps filled, jitter smoothed."""
+"""Finds the face in each frame with OpenCV's Haar cascade; fills gaps and smooths jitter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Box = NDArray[np.float64]  # (4,) x1, y1, x2, y2 in pixels of the source
 
 
 def _new_cascade() -> cv2.CascadeClassifier:
-    """One a video: two threads may not share one."""
+    """A new cascade per video: threads cannot share one."""
     folder = Path(cv2.__file__).with_name("data")  # `cv2.data` in words that a type checker knows
     return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
@@ -50,7 +50,7 @@ class FaceFinder:
         self._gap = 0
 
     def add(self, frame: Bgr) -> None:
-        """Look at the next frame. Raises PersonaError where the face is of no use or missing."""
+        """Processes the next frame. Raises PersonaError if its face is unusable or missing."""
         number = len(self._boxes)
         self._take(self._locate(frame, number))
         if self._gap > MAX_GAP:
@@ -62,18 +62,18 @@ class FaceFinder:
 
     @property
     def latest(self) -> NDArray[np.float64]:
-        """(8,) what the latest frame left behind, for `recall`: its box, and where to look next."""
+        """(8,) the state after the latest frame, for `recall`: its box, and where to look next."""
         box, last = self._boxes[-1], self._last
         return np.array([*(NOWHERE if box is None else box), *(last or NOWHERE)], np.float64)
 
     def recall(self, latest: NDArray[np.float64]) -> None:
-        """The next frame, at which an earlier run had looked already."""
+        """Restores the state after the next frame, from an earlier run."""
         box, last = latest[:4], latest[4:]
         self._last = None if np.isnan(last[0]) else (*map(int, last),)
         self._take(None if np.isnan(box[0]) else box)
 
     def boxes(self) -> NDArray[np.float64]:
-        """(n, 4) one box a frame; short gaps are interpolated."""
+        """(n, 4) one box per frame; short gaps are interpolated."""
         known = [i for i, box in enumerate(self._boxes) if box is not None]
         if not known:
             raise self._missing(0, len(self._boxes) - 1)
@@ -84,7 +84,7 @@ class FaceFinder:
 
     @property
     def filled(self) -> int:
-        """Frames whose box is interpolated."""
+        """Number of frames with an interpolated box."""
         return sum(box is None for box in self._boxes)
 
     def _locate(self, frame: Bgr, number: int) -> Box | None:
@@ -93,7 +93,7 @@ class FaceFinder:
         return None if square is None else self._face(square, frame, number)
 
     def _square(self, frame: Bgr) -> NDArray[np.float64] | None:
-        """The cascade's answer x, y, side in pixels of the frame."""
+        """The cascade's result x, y, side in pixels of the frame."""
         height, width = frame.shape[:2]
         scale = min(1.0, SEARCH_SIDE / max(height, width))
         gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
@@ -110,7 +110,7 @@ class FaceFinder:
         return np.array([x / scale, y / scale, side / scale])
 
     def _anywhere(self, gray: NDArray[Any]) -> tuple[int, ...] | None:
-        """The largest face, among those that the cascade is sure of."""
+        """The largest face, weighted by the cascade's confidence."""
         least = (SMALLEST, SMALLEST)
         found, _, sure = self._cascade.detectMultiScale3(
             gray, scaleFactor=1.1, minNeighbors=5, minSize=least, outputRejectLevels=True
@@ -120,7 +120,7 @@ class FaceFinder:
         return None if best is None else tuple(int(value) for value in best[0])
 
     def _near(self, gray: NDArray[Any]) -> tuple[int, ...] | None:
-        """The face about where it was in the frame before: a tenth of the work."""
+        """Searches near the last face: a tenth of the work."""
         if self._last is None:
             return None
         x, y, side, _ = self._last
@@ -142,7 +142,7 @@ class FaceFinder:
         return box
 
     def _check(self, box: Box, side: float, frame: Bgr, number: int) -> None:
-        """Raises PersonaError where a face is too small, or leaves the picture."""
+        """Raises PersonaError if a face is too small, or exceeds the picture."""
         if side < MIN_FACE:
             raise PersonaError(
                 f"The face in frame {number} of {self._video} is too small: {side:.0f} pixels "
@@ -159,7 +159,7 @@ class FaceFinder:
 
 
 def check_inside(box: Box, width: int, height: int, where: str) -> None:
-    """Raises PersonaError where a face leaves the picture."""
+    """Raises PersonaError if a face exceeds the picture."""
     sides = {
         "left": box[0] < 0,
         "top": box[1] < 0,
@@ -175,12 +175,12 @@ def check_inside(box: Box, width: int, height: int, where: str) -> None:
 
 
 def smoothed(track: NDArray[np.float64], sigma: float = SMOOTH_FRAMES) -> NDArray[np.float64]:
-    """A track over time without outliers and jitter; it does not lag behind."""
+    """Removes outliers and jitter from a track over time, without lag."""
     reach = int(3 * sigma)
     padded = np.pad(track, 2, mode="edge")
     middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    # An odd reflection keeps the slope at the ends, where an edge repeated would hold it back.
+    # An odd reflection keeps the slope at the ends; repeating the edge would flatten it.
     padded = (
         np.pad(middle, reach, mode="reflect", reflect_type="odd")
         if len(track) > reach

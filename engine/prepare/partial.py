@@ -1,4 +1,4 @@
-"""What a preparation has found so far, kept for the next run if this one is broken off."""
+"""Intermediate results of a preparation, kept so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pathlib import Path
 from typing import BinaryIO
 
 PARTIAL = ".partial-"
-"""Before a persona's key; such a folder goes when the persona is there, or was refused."""
+"""Prefix of a persona's key; the folder is removed once the persona is ready or refused."""
 
-FORGOTTEN_S = 7 * 86_400.0  # age after which nobody goes on with it
+FORGOTTEN_S = 7 * 86_400.0  # age after which it is removed
 
 CHECKSUM = 4  # bytes before each record
 
 
 class Records:
-    """Records in the order of their frames: those of the run before, then new ones.
+    """Records in the order of their frames: those of the previous run, then new ones.
 
-    Each has its checksum, so that one that was torn, or never reached the disk, is not taken for
-    whole; it and all after it are made anew.
+    Each has a checksum, so that a torn or unwritten record is detected; it and all later ones are
+    computed again.
     """
 
     def __init__(self, file: BinaryIO | None) -> None:
-        """`file`: opened unbuffered to read and append; None: nothing is kept."""
+        """`file`: opened unbuffered to read and append; None keeps nothing."""
         self._file = file
         self._reads = file is not None
         if file is not None:
             file.seek(0)
 
     def read(self, size: int) -> bytes | None:
-        """The next record of `size` bytes, if the run before came so far."""
+        """The next record of `size` bytes, if the previous run wrote it."""
         if self._file is None or not self._reads:
             return None
         begun = self._file.tell()
@@ -47,7 +47,7 @@ class Records:
         return None
 
     def add(self, record: bytes) -> None:
-        """Keep a record that `read` did not have. Raises OSError."""
+        """Appends a record that `read` did not return. Raises OSError."""
         if self._file is not None:
             self._file.write(_checksum(record) + record)
 
@@ -73,10 +73,10 @@ class Partial:
 
 @contextmanager
 def partial_work(parent: Path, key: str) -> Iterator[Partial]:
-    """What is left of an earlier preparation with this key, to go on with.
+    """The intermediate results of an earlier preparation with this key.
 
-    It is removed when the work is done or refused, and stays when the process is interrupted or
-    killed. One at a time has it; another that does the same work meanwhile begins at the start.
+    They are removed when the work is done or refused, and stay if the process is interrupted or
+    killed. One process at a time uses them; a concurrent one starts from the beginning.
 
     Raises:
         OSError: the folder cannot be made.
@@ -101,7 +101,7 @@ def partial_work(parent: Path, key: str) -> Iterator[Partial]:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what nobody went on with."""
+    """Removes abandoned results."""
     for folder in parent.glob(f"{PARTIAL}*"):
         with suppress(OSError):  # another process sweeps at the same time
             if time.time() - folder.stat().st_mtime > FORGOTTEN_S:

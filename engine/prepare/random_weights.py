@@ -1,4 +1,4 @@
-"""Random weights of the true shapes: they show that all runs and how fast, not how it looks."""
+"""Random weights of the true shapes: they test function and speed, not appearance."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CALIBRATION = 8  # side of the latents by which the outputs are scaled; any show
 def init_random(
     models: Path, size: str, seed: int, names: Iterable[str] = tuple(NETWORKS)
 ) -> Iterator[Path]:
-    """Write networks with random weights, ready for serving.
+    """Writes networks with random weights, ready for serving.
 
-    The last layers are scaled so that latents spread by 1 and planes by 0.5, as real ones do about:
-    no picture is then all black or all white.
+    The last layers are scaled so that latents have a standard deviation of 1 and planes of 0.5,
+    about as real ones do; otherwise pictures would be all black or all white.
 
     Args:
         size: `full` or `tiny`, see `engine.models.configs`.

@@ -1,4 +1,4 @@
-"""What finds faces and their regions here: networks where their weights are, else OpenCV."""
+"""Selects what finds faces and their regions: networks if their weights exist, else OpenCV."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from engine.prepare.settings import PersonaSettings
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Files of the networks; None where OpenCV's cascade or a usual jaw stands in."""
+    """Files of the networks; None selects OpenCV's cascade, or a typical jaw."""
 
     landmarks_path: Path | None = None
     parser_path: Path | None = None
 
     def finder(self, video: str, settings: PersonaSettings) -> FaceFinder:
-        """A new finder for a video. Raises BackendUnavailable where its file is damaged."""
+        """A new finder for a video. Raises BackendUnavailable if its file is damaged."""
         if self.landmarks_path is None:
             return FaceFinder(video, settings.bbox_shift)
         landmarks = Landmarks(self.landmarks_path)
@@ -31,12 +31,12 @@ class Tools:
         return LandmarkFinder(landmarks, video, settings.bbox_shift, smooth=smooth)
 
     def parser(self) -> FaceParser | None:
-        """The face parser, if there is one. Raises BackendUnavailable where it is damaged."""
+        """The face parser, if there is one. Raises BackendUnavailable if it is damaged."""
         return None if self.parser_path is None else FaceParser(self.parser_path)
 
     @property
     def names(self) -> dict[str, str]:
-        """What the manifest says of them, and what they are worth in a persona's key."""
+        """Names for the manifest and for a persona's key."""
         return {
             "faces": _named("dwpose", self.landmarks_path) or "haar",
             "mask": _named("bisenet", self.parser_path) or "geometric",
@@ -57,7 +57,7 @@ def _digest(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def tools_in(models: Path) -> Tools:
-    """The networks whose files are in the models folder, if they can be run at all."""
+    """The networks whose files are in the models folder, if ONNX Runtime is installed."""
     if find_spec("onnxruntime") is None:
         return Tools()
     paths = (models / file.local for file in (LANDMARKS, PARSER))
