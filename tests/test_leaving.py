@@ -74,6 +74,7 @@ def test_a_late_call_from_the_library_changes_no_exit_code(end: str, code: int, 
     assert told in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_tests_ends_with_its_own_code_and_closing_line(tmp_path: Path) -> None:
     suite = tmp_path / "test_late.py"
     suite.write_text(SUITE)

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.entry import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "serve",

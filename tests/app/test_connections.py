@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psutil
+import pytest
 
 from app.config import Settings
 from app.http.connections import Patience
@@ -20,6 +21,8 @@ from app.http.protocol import MAX_HEAD
 from tests.app import quiet_service
 from tests.e2e.waiting import until
 from tests.fixtures.api import Api, QuietRuntime, Serve
+
+pytestmark = pytest.mark.slow
 
 HEAD = b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -212,6 +212,7 @@ async def test_files_of_sqlite_that_are_of_no_use(tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path}/file/below/a.db")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["keys", "list"], ["keys", "create", "a"], ["serve", "--port", "0"]]
 )

@@ -136,6 +136,7 @@ async def test_only_silence_by_our_own_clock_is_death(database: Database) -> Non
     assert us._check_heartbeat("mute", 5.0, 16.0) is False
 
 
+@pytest.mark.slow
 async def test_killed_and_started_again(
     serve: Serve,
     service_settings: Settings,

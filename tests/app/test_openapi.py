@@ -15,6 +15,8 @@ from app.db.database import Database
 from app.db.migrate import migrate
 from tests.app import quiet_service
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 8  # a route and phase: half a minute in all
 NOT_ASKED = (
     # A session stays readable after its end, rules between fields are not in the page, and one

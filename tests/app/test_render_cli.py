@@ -17,6 +17,8 @@ from engine.core.persona import ping_pong
 from engine.media.video import read_video
 from tests.videos import grey, persona_frames, sound_seconds, tone, write_sound, write_video
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 1.3
 
 

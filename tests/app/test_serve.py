@@ -30,6 +30,8 @@ from bench.devstack import free_port
 from tests.app import quiet_service
 from tests.fixtures.api import QuietRuntime, Serve
 
+pytestmark = pytest.mark.slow
+
 BODY = {"room": "r", "persona": "default"}
 
 

@@ -90,6 +90,7 @@ def test_a_stream_still_shows_the_last_picture_that_the_reference_does_not_count
     assert speech.complete == 29
 
 
+@pytest.mark.slow
 def test_a_stream_whose_sound_goes_on_hears_every_position_of_its_pictures() -> None:
     hearing = Hearing(left=50, right=0)
     speech = Speech(hearing.left_context, hearing.lookahead)

@@ -26,6 +26,7 @@ COUNT = 500
 HANGS_S = 120.0  # without a line; a loop is ended by its processor time before
 
 
+@pytest.mark.slow
 def test_damaged_media_work_or_are_refused() -> None:
     """In a process of its own, since a decoder might end it."""
     command = [sys.executable, "-m", "tests.engine.fuzzing", str(COUNT)]

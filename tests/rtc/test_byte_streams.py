@@ -202,6 +202,7 @@ PACKETS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,  # a machine under load is not slow code; a hang fails in read()

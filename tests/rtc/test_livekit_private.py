@@ -20,6 +20,7 @@ CHANGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED.keys())
 def test_a_package_that_does_not_fit_is_named_in_one_sentence(change: str) -> None:
     command = f"from livekit import rtc; {change}; from app.entry import main; main()"
