@@ -70,7 +70,7 @@ async def test_with_a_data_folder_that_cannot_be_written(
     monkeypatch.setattr(readiness, "PROBE", b"x")
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(Unhealthy, match="cannot be written"):
+    with pytest.raises(Unhealthy, match="not writable"):
         readiness.require_writable(file / "below")
     full = Path("/dev/full")
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full.open("wb", buffering=0))
