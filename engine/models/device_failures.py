@@ -1,4 +1,4 @@
-"""What a failure of the device means: to a session, and to who starts the service."""
+"""Classifies device failures, for sessions and for the start of the service."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOST = (
     "hardware stack error",
     "ECC error",
 )
-"""What CUDA says once it answers every call with that, as after `cudaErrorIllegalAddress`."""
+"""CUDA's messages when every further call fails, as after `cudaErrorIllegalAddress`."""
 
 
 def fault_of(error: RuntimeError) -> EngineFault:
-    """What a failure of the device in the middle of its work is to the engine."""
+    """The engine error for a device failure at run time."""
     reason = first_line(error)
     # The rest of the message is advice, which names failures that did not happen.
     if any(each in reason for each in LOST):

@@ -1,4 +1,4 @@
-"""What a converted file says of itself, read without the libraries of the networks."""
+"""Reads the header of a converted file without the networks' libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the weights lie: as published, and converted once for serving."""
+"""Layout of the models folder: published weights, and weights converted for serving."""
 
 from __future__ import annotations
 

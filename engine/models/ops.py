@@ -1,4 +1,4 @@
-"""What stands between the convolutions: sums, norms, activations; plain here, Triton on a GPU.
+"""The operations between convolutions: sums, norms, activations; plain here, Triton on a GPU.
 
 Maps are channels-last (batch, channels, height, width). A map that was computed but not yet summed
 up is a `Sum`; whoever reads it next adds its bias and residual while normalising, so that each sum

@@ -106,7 +106,7 @@ def all_files() -> tuple[Published, ...]:
 
 
 def places(models: Path, files: Iterable[Published]) -> str:
-    """Where missing files come from and go to, a line each."""
+    """Source and target of each missing file, one per line."""
     return "\n".join(
         f"  {models / file.local}  from {file.repo} @ {file.revision}: {file.remote}"
         for file in files

@@ -35,7 +35,7 @@ def encode(encoder: Any, mel: Tensor) -> Tensor:
 
 
 def tokens(states: Tensor, index: Tensor, valid: Tensor, positions: Tensor) -> Tensor:
-    """What the UNet hears of a batch of pictures, their places added.
+    """The UNet's audio input for a batch of pictures, with positions added.
 
     Args:
         states: (batch, K, 5, 384).

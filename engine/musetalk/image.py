@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.core.types import FACE_SIZE, Faces
 
 SCALING_FACTOR = 0.18215
-"""Of the latents; absent from the published JSON, where diffusers' default counts."""
+"""Scale of the latents; absent from the published JSON, so diffusers' default applies."""
 
 MASKED_FROM = FACE_SIZE // 2
 """First row that the masked half of the input blackens."""

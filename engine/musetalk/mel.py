@@ -84,7 +84,7 @@ def log_power(frames: NDArray[np.int16] | NDArray[np.floating]) -> Log:
 
 
 def scaled(floored: Log) -> Log:
-    """What the encoder hears, about -1 … 1, of rows that end 8 decades (RANGE) below the peak."""
+    """Encoder input, about -1 … 1, from rows floored 8 decades (RANGE) below the peak."""
     return np.asarray((floored + np.float32(4.0)) / np.float32(4.0), np.float32)
 
 

@@ -76,7 +76,7 @@ def parser_mask(
     left_cheek: int = CHEEK_WIDTH,
     right_cheek: int = CHEEK_WIDTH,
 ) -> Mask:
-    """Where the generated face shows, of the parser's classes (512, 512).
+    """The region where the generated face shows, from the parser's classes (512, 512).
 
     Args:
         mode: `jaw` is version 1.5's, `raw` version 1.0's; `neck` is raw with the neck.

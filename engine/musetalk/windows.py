@@ -34,7 +34,7 @@ def picture_count(samples: int, fps: int = FPS) -> int:
 
 
 def position_count(samples: ArrayLike) -> NDArray[np.int64]:
-    """Positions that are heard of sounds of so many samples (§1.5, A); zero vectors follow.
+    """Number of positions heard for each count of samples (§1.5, A); zero vectors follow.
 
     The floor of a product of doubles, too: 28 of 9280 samples, 29 times 320.
     """
@@ -71,7 +71,7 @@ def window_positions(
 def positions_of(
     pictures: ArrayLike, fps: int = FPS, left: int = PADDING, right: int = PADDING
 ) -> NDArray[np.int64]:
-    """The same of any pictures (n,): (n, window_length) positions."""
+    """The same for any pictures (n,): (n, window_length) positions."""
     # Floor of a product in double precision, as the reference computes it.
     starts = np.floor(np.asarray(pictures) * (POSITIONS_PER_S / fps)).astype(np.int64)
     start: NDArray[np.int64] = starts - padding_positions(fps, left)
@@ -84,7 +84,7 @@ def gather(
     """Tokens of a batch of windows, position-major: token 5 * position + state.
 
     Args:
-        states: (batch, positions, 5, channels) what the encoder said.
+        states: (batch, positions, 5, channels) the encoder's output.
         index: (batch, window) rows of `states`; any number where not valid.
         valid: (batch, window) False where the picture hears a zero vector.
 

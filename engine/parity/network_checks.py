@@ -110,7 +110,7 @@ def device_faces(folder: Path) -> Iterator[Result]:
 
 
 def avatar_preparation(folder: Path) -> Iterator[Result]:
-    """What is kept of an avatar: N entries that stand for upstream's 2N."""
+    """Checks the stored entries of an avatar: N that represent upstream's 2N."""
     vectors = Vectors(folder, "h_avatar_prepare")
     coords, squares = vectors["coords"], vectors["mask_coords"]
     count = len(coords) // 2

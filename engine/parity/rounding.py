@@ -1,4 +1,4 @@
-"""How far the log-mel of 16-bit sound may be from that of the same sound in floating point."""
+"""Allowed difference between the log-mel of 16-bit and of floating-point audio."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def positions(folder: Path) -> Iterator[Result]:
 
 
 def log_mel(folder: Path) -> Iterator[Result]:
-    """Of a whole clip against the vectors; of a stream against them and against the clip."""
+    """Compares a whole clip with the vectors, and a stream with both."""
     vectors = Vectors(folder, "g_logmel")
     sound = vectors["wav"]
     comparison = Comparison("log-mel", MEL_ALLOWED)

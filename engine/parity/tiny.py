@@ -137,7 +137,7 @@ def device_faces(decoded: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def unscaled(latents: NDArray[np.floating]) -> NDArray[np.floating]:
-    """What the KL decoder makes of latents (n, 4, H, W) first, in their own type.
+    """The KL decoder's first result for latents (n, 4, H, W), in their own type.
 
     That is a convolution, too, which here leaves the channels as they are.
     """
@@ -151,7 +151,7 @@ def unscaled(latents: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _reference_weights(module: Any) -> dict[str, torch.Tensor]:
-    """Of a generator seeded with each name's checksum."""
+    """Random values from a generator seeded with each name's checksum."""
     weights = {}
     for name, old in module.state_dict().items():
         seed = zlib.crc32(name.encode()) & 0x7FFFFFFF

@@ -40,7 +40,7 @@ WORST_LEVELS, MEAN_LEVELS = 4, 0.5
 
 REFERENCE_BATCH = 5
 OPSET = 20
-"""In 21 a group norm stays one operator, of which TensorRT 10.6 says that its scale is too long."""
+"""With 21, a group norm stays one operator, which TensorRT 10.6 rejects: its scale is too long."""
 
 WIDTH = 384  # of a token
 

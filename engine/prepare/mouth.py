@@ -1,4 +1,4 @@
-"""Where the mouth is in a face: the dark line between the lips, near where faces have it."""
+"""Finds the mouth: the dark line between the lips, near its usual place in the face."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def find_mouth(frame: Bgr, box: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _features(region: Bgr, scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """How much darker, and how much redder, a pixel is than what lies above and below it."""
+    """How much darker and redder a pixel is than those above and below it."""
     small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     light, red, _ = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2LAB))
     line = cv2.getStructuringElement(cv2.MORPH_RECT, (1, 13))

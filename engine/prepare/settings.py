@@ -1,4 +1,4 @@
-"""What a block of personas.yaml may say; docs/personas.md explains each key to its user."""
+"""The settings of a block in personas.yaml; docs/personas.md explains each key."""
 
 from __future__ import annotations
 

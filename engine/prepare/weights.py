@@ -34,7 +34,7 @@ class BrokenWeights(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `verify` found of a converted network."""
+    """The result of `verify` for a converted network."""
 
     name: str
     origin: str
