@@ -1,4 +1,4 @@
-"""Whether an avatar has been by itself for as long as its session allows."""
+"""Ends a session whose avatar has been alone for as long as the session allows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from livekit import rtc
 
 from app.rtc.input.microphone import is_avatar
 
-# Neither a person nor an agent: it records what others do.
+# Recorders observe and are neither people nor agents.
 NO_COMPANY = frozenset({rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS})
 
 
 def accompanied(room: rtc.Room) -> bool:
-    """A person or an agent is there. Avatars and recorders are no company, whosever they are."""
+    """Whether a person or an agent is there; avatars and recorders do not count."""
     return any(
         each.kind not in NO_COMPANY and not is_avatar(each)
         for each in room.remote_participants.values()
@@ -19,26 +19,26 @@ def accompanied(room: rtc.Room) -> bool:
 
 
 class EmptyRoomWatch:
-    """Looked at now and then while connected. Pure: time is an argument, in monotonic seconds.
+    """Checked periodically while connected. Pure: time is an argument, in monotonic seconds.
 
-    The wait begins with the avatar's join, and anew at the first look after the last one has left.
-    Nobody can come while the connection is away: that time does not count.
+    The wait begins with the avatar's join, and again at the first check after the last other
+    participant has left. Time without a connection does not count, since nobody can join then.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._looked: float | None = None
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._checked_at: float | None = None
         self._accompanied = False
         self._alone_s = 0.0
 
     def connected(self, now: float) -> None:
-        """The avatar has joined, or is back."""
-        self._looked = now
+        """The avatar has joined or reconnected."""
+        self._checked_at = now
 
     def deserted(self, accompanied: bool, now: float) -> bool:
-        """Whether nobody has been there for all of the patience."""
-        passed = now - self._looked if self._looked is not None else 0.0
-        self._looked = now
+        """Whether the avatar has been alone for the whole timeout."""
+        passed = now - self._checked_at if self._checked_at is not None else 0.0
+        self._checked_at = now
         self._alone_s = 0.0 if accompanied or self._accompanied else self._alone_s + passed
         self._accompanied = accompanied
-        return self._alone_s >= self._patience_s
+        return self._alone_s >= self._timeout_s

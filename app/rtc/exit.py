@@ -1,10 +1,10 @@
-"""How a process ends that has been in LiveKit rooms: without taking the interpreter apart.
+"""Ends a process that has used LiveKit, without finalising the interpreter.
 
-LiveKit's library calls back from threads of its own. `livekit_ffi_dispose`, which its package has
-atexit call, lets no new call begin, but does not wait for those under way. A thread that then waits
-for an interpreter which is being taken apart is ended by it (before Python 3.14), and Rust answers
-by aborting the whole process: exit code 134, after all went well. So what is to run at exit runs,
-and the process is gone before that.
+LiveKit's library calls back from its own threads. `livekit_ffi_dispose`, which its package runs at
+exit, prevents new calls but does not wait for running ones. A thread that then waits for an
+interpreter in finalisation is terminated by it (before Python 3.14), and Rust answers by aborting
+the process: exit code 134 after a clean run. So this module runs the exit handlers and then leaves
+before the interpreter is finalised.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import os
 import sys
 from collections.abc import Callable
 
-INTERRUPTED = 130  # as a shell has it of a process that Ctrl-C ended
+INTERRUPTED = 130  # as shells report a process ended by Ctrl-C
 UNWRITTEN = 120  # Python's own exit code when the last of its output could not be written
 
 
 def ended_by(main: Callable[[], object]) -> None:
-    """Run what a process is for. Its exit code and its traceback are as ever."""
+    """Run a process's main function; its exit code and traceback stay as usual."""
     try:
         main()
     except SystemExit as end:
@@ -35,8 +35,8 @@ def ended_by(main: Callable[[], object]) -> None:
 
 
 def at_exit(status: Callable[[], int]) -> None:
-    """End this process with that code when it exits. To be called last: what is registered with
-    atexit later runs before it."""
+    """End this process with that code when it exits. Call this last: handlers registered with
+    atexit later run earlier."""
 
     def leave() -> None:
         if not _called_back():
@@ -49,7 +49,7 @@ def at_exit(status: Callable[[], int]) -> None:
 
 
 def _called_back() -> bool:
-    """Whether LiveKit's library was started, not only imported."""
+    """Whether LiveKit's library was started and not only imported."""
     if "livekit.rtc" not in sys.modules:
         return False
     from app.rtc.sdk.livekit_private import library_started
@@ -58,7 +58,7 @@ def _called_back() -> bool:
 
 
 def _written() -> bool:
-    """Whether all output went out; says so where it did not, as Python does."""
+    """Whether all output was flushed; reports a failure as Python does."""
     good = True
     for stream in (sys.stdout, sys.stderr):
         try:

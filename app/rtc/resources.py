@@ -1,4 +1,4 @@
-"""What every session of a process shares, opened once and closed once."""
+"""Resources shared by all sessions of a process, opened and closed once."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from engine import EnginePool, Persona, priority
 async def open_resources(
     settings: Settings, catalogue: Catalogue, pool: EnginePool | None = None
 ) -> AsyncIterator[SessionResources]:
-    """The engine, warm, and everything else that sessions share.
+    """The warm engine and everything else that sessions share.
 
     Args:
-        pool: one whose engine is elsewhere; by default it is in this process.
+        pool: one whose engine runs elsewhere; by default it runs in this process.
 
-    Raises BackendUnavailable, with the command that mends it, before any session is admitted.
+    Raises BackendUnavailable, with its remedy, before any session is admitted.
     """
     share_arenas()
     pool = pool or EnginePool(settings.engine_config())
@@ -40,9 +40,9 @@ async def open_resources(
             open_tracing(settings.otel_endpoint) as tracing,
             open_gateway(settings.livekit_url) as gateway,
         ):
-            # What exists now lives as long as the process: collections need not walk it again,
-            # which keeps their pauses off the sessions' clocks (field.md §5.2).
-            # What the first look at a session's numbers sets up took a host's loop 80 ms.
+            # What exists now lives as long as the process. Freezing it keeps collections short,
+            # and their pauses off the sessions' clocks (field.md §5.2).
+            # The first computation of a session's statistics took a host's loop 80 ms; do it now.
             Timing().body(time.monotonic())
             quantiles((0.0, 1.0), 50, 95, 99)
             gc.collect()
@@ -64,13 +64,13 @@ async def open_resources(
         gc.unfreeze()
 
 
-def runner_on(stage: SessionResources) -> Callable[[SessionSpec], RoomSession]:
-    """Makes the runner of a session that plays on this stage."""
-    return lambda spec: RoomSession(spec, stage)
+def runner_on(resources: SessionResources) -> Callable[[SessionSpec], RoomSession]:
+    """A factory of session runners that use these resources."""
+    return lambda spec: RoomSession(spec, resources)
 
 
 def _loader(catalogue: Catalogue, pool: EnginePool) -> Callable[[SessionSpec], Awaitable[Persona]]:
-    # One at a time: what the first of a burst of sessions makes, the others find.
+    # One at a time: later sessions of a burst find what the first one created.
     admission = asyncio.Lock()
 
     async def load(spec: SessionSpec) -> Persona:

@@ -1,4 +1,4 @@
-"""A session's place in a LiveKit room: join, publish, come back when the connection is lost."""
+"""A session's place in a LiveKit room: joins, publishes, and rejoins after a lost connection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 import structlog
 from livekit import rtc
 
-from app.rtc.company import ALONE_S, Company
 from app.rtc.empty_room import EmptyRoomWatch, accompanied
 from app.rtc.output.publishing import audio_options, video_options
+from app.rtc.recreated_room import ALONE_S, RecreatedRoomWatch
 from app.rtc.sdk.join_tokens import JoinTokens
 from app.rtc.sdk.refusal import JoinError, TokenRefused, refusal
 from app.session_types import EndReason
@@ -21,17 +21,18 @@ from engine import Backoff, priority
 
 log = structlog.get_logger(__name__)
 
-LOST_AFTER_S = 30.0  # contract.md: rejoin with back-off for so long, then give up
+LOST_AFTER_S = 30.0  # docs/api.md, "States": how long to rejoin with back-off before giving up
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0  # between attempts to rejoin
 CONNECT_TIMEOUT_S = 5.0
-PLACE_S = 2.0  # after that a join waits for its server and costs nothing here
-SETTLE_S = 3.0  # for a connection under way that nobody wants any more
-REOPEN_S = 10.0  # for the one attempt to join a room anew that was closed
-SID_S = 0.05  # for what is known, or comes some other time
+PLACE_S = 2.0  # after this, a join only waits for its server and needs no place any more
+SETTLE_S = 3.0  # for a cancelled connection attempt to finish
+REOPEN_S = 10.0  # for the single attempt to rejoin a room that was closed
+SID_S = 0.05  # for a sid that is known already; otherwise the next check asks again
 
-# Threads of LiveKit's library between our sound and the wire. Somebody else's work (or a whole
-# utterance that arrives at once) holds them up otherwise, which viewers' jitter buffers answer by
-# delaying everything that follows: docs/agents.md. The encoders go first by themselves.
+# LiveKit's threads between our audio and the network. Other load, or a whole utterance that arrives
+# at once, would hold them up, and viewers' jitter buffers then delay everything that follows
+# (docs/lab/conformance.md, "Why a burst of speech delayed what followed"). The encoders already run
+# at a higher priority.
 MEDIA_THREADS = frozenset(
     {"livekit-audio", "tokio-rt-worker", "network_thread", "worker_thread 0", "signaling_threa"}
 )
@@ -51,10 +52,10 @@ class LiveKitLost(Exception):
 
 
 class AvatarRoom:
-    """Joins with a token, publishes two tracks, and says how the stay ended.
+    """Joins with a token, publishes two tracks, and reports how the stay ended.
 
-    Resume and full reconnect are the SDK's own (livekit.md §2.1): the tracks live on or are
-    published again by it. Only when it gives up is the room joined anew, with a fresh token.
+    The SDK resumes and reconnects by itself (livekit.md §2.1); it keeps the tracks or publishes
+    them again. Only when it gives up does this class rejoin, with a fresh token.
     """
 
     def __init__(
@@ -87,25 +88,25 @@ class AvatarRoom:
         self._room: rtc.Room | None = None
         self._left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._lost_at: float | None = None
-        self.company = Company(alone_s)
-        self._watch = EmptyRoomWatch(empty_s)  # how long the avatar may be there by itself
+        self.recreated = RecreatedRoomWatch(alone_s)
+        self._empty = EmptyRoomWatch(empty_s)
 
     async def join(self) -> None:
-        """Connect and publish, video first. Raises JoinError; nothing stays behind then."""
-        # Many joins at once time out one another (livekit.md, head).
+        """Connect and publish, video first. Raises JoinError after cleaning up."""
+        # Concurrent joins make one another time out (livekit.md, head).
         async with _place(self._joins):
             room, token = rtc.Room(), self._tokens.next()
             left: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
             self._listen(room, left)
             try:
                 await _connect(room, room.connect(self._url, token, self._options))
-                # From here on the room's first speaker may be heard, published or not.
+                # From here on the room's first speaker can be heard, whether we published or not.
                 self._on_joined(room)
                 await self._publish(room)
                 priority.going_along(MEDIA_THREADS)
             except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
                 await _leave(room)
-                raise refusal(str(error.message)) from None  # it repeats tokens and answers
+                raise refusal(str(error.message)) from None  # its text repeats tokens and answers
             except BaseException:
                 await _leave(room)
                 raise
@@ -114,10 +115,10 @@ class AvatarRoom:
         self._on_presence(True)
 
     async def stay(self) -> EndReason:
-        """Remain in the room until it ends for a reason of its own; rejoin when it is lost.
+        """Stay until the room ends or a reason to leave arises; rejoin when the connection is lost.
 
-        Raises LiveKitLost after 30 s without a connection, and TokenRefused where LiveKit does not
-        take the only token any more.
+        Raises LiveKitLost after 30 s without a connection, and TokenRefused if LiveKit no longer
+        accepts the only token.
         """
         while True:
             reason = await self._until_left()
@@ -132,7 +133,7 @@ class AvatarRoom:
             await self._rejoin()
 
     async def leave(self) -> None:
-        """Leave if inside. Idempotent."""
+        """Leave the room, if in one. Idempotent."""
         room, self._room = self._room, None
         self._on_presence(False)
         if room is not None:
@@ -145,18 +146,18 @@ class AvatarRoom:
         await self._room.simulate_scenario(scenario)
 
     async def _until_left(self) -> Reason | EndReason:
-        """Why the SDK disconnected, or why to leave; raises when it reconnects for too long."""
+        """Why the SDK disconnected, or why to leave. Raises LiveKitLost."""
         while True:
             done, _ = await asyncio.wait({self._left}, timeout=1.0)
             if done:
                 return self._left.result()
             if self._lost_at is not None and time.monotonic() - self._lost_at > LOST_AFTER_S:
                 raise LiveKitLost(f"LiveKit did not come back within {LOST_AFTER_S:.0f} s.")
-            if self._lost_at is None and (over := await self._look_around()) is not None:
+            if self._lost_at is None and (over := await self._check_company()) is not None:
                 return over
 
-    async def _look_around(self) -> EndReason | None:
-        """Why to leave a room that nobody is in."""
+    async def _check_company(self) -> EndReason | None:
+        """A reason to leave a room that is empty."""
         room = self._room
         if room is None:
             return None
@@ -167,28 +168,28 @@ class AvatarRoom:
         if self._lost_at is not None:
             return None
         people, now = accompanied(room), time.monotonic()
-        deserted = self._watch.deserted(people, now)
-        if self.company.abandoned(people, sid, now):
-            log.info("nobody came back to a room that was made anew")
+        deserted = self._empty.deserted(people, now)
+        if self.recreated.abandoned(people, sid, now):
+            log.info("nobody came back to the recreated room")
             return EndReason.ROOM_CLOSED
         if deserted:
-            log.info("the avatar was by itself for as long as its session allows")
+            log.info("the avatar was alone for as long as its session allows")
             return EndReason.PARTICIPANT_LEFT
         return None
 
     def _returned(self) -> None:
         now = time.monotonic()
-        self.company.returned(now)
-        self._watch.connected(now)
+        self.recreated.returned(now)
+        self._empty.connected(now)
 
     async def _reopened(self) -> bool:
-        """Whether the room that LiveKit closed since nobody was in it has been made anew.
+        """Rejoin, and so recreate, a room that LiveKit closed because it was empty.
 
-        How long it may be empty is for the session to say. A room that existed before keeps the
-        timeouts that it was made with; the new one has ours, from our token. Not in other people's
-        LiveKits, and not where an agent was there: what it waits for is its own affair.
+        The session decides how long its room may be empty. A room that existed before keeps the
+        timeouts it was created with; the new one gets ours, from our token. This does not apply to
+        a foreign LiveKit, nor after an agent was there, whose waiting is its own affair.
         """
-        if not self._tokens.renewable or self.company.accompanied:
+        if not self._tokens.renewable or self.recreated.accompanied:
             return False
         try:
             async with asyncio.timeout(REOPEN_S):
@@ -196,7 +197,7 @@ class AvatarRoom:
         except (TimeoutError, JoinError) as error:
             log.info("LiveKit closed the empty room", error=str(error))
             return False
-        log.info("LiveKit closed the empty room before the session's time was over; made it anew")
+        log.info("LiveKit closed the empty room before the session's time was over; recreated it")
         return True
 
     async def _rejoin(self) -> None:
@@ -237,8 +238,8 @@ class AvatarRoom:
 
     async def _publish(self, room: rtc.Room) -> None:
         video, audio = self._tracks()
-        # Neither waits for a subscriber, or an agent that waits for the video before it speaks
-        # would wait for ever (livekit.md §1.5, flaw 1).
+        # Neither waits for a subscriber: an agent that waits for the video before it speaks would
+        # otherwise wait forever (livekit.md §1.5, flaw 1).
         participant = room.local_participant
         await participant.publish_track(video, video_options(self._codec, self._pixels))
         await participant.publish_track(audio, audio_options())
@@ -246,43 +247,43 @@ class AvatarRoom:
 
 @contextlib.asynccontextmanager
 async def _place(joins: asyncio.Semaphore) -> AsyncIterator[None]:
-    """One of the places to join, given back early by a join whose server does not answer.
+    """A place for one join, released early if its server does not answer.
 
-    Sessions bring servers of their own: a few that hang must not keep all others waiting.
+    Sessions choose their servers, so a few that hang must not keep all others waiting.
     """
     await joins.acquire()
     held = True
 
-    def give_back() -> None:
+    def release() -> None:
         nonlocal held
         if held:
             held = False
             joins.release()
 
-    timer = asyncio.get_running_loop().call_later(PLACE_S, give_back)
+    timer = asyncio.get_running_loop().call_later(PLACE_S, release)
     try:
         yield
     finally:
         timer.cancel()
-        give_back()
+        release()
 
 
-_unwanted: set[asyncio.Task[None]] = set()  # a task that nothing refers to may vanish
+_settling: set[asyncio.Task[None]] = set()  # keeps references, or tasks might be collected
 
 
 async def _connect(room: rtc.Room, connecting: Coroutine[Any, Any, None]) -> None:
-    """Connect. Called off, let the SDK finish, and leave at once.
+    """Connect. If cancelled, let the SDK finish, then leave at once.
 
-    A call that is merely cancelled goes on inside the SDK: an avatar stays in the room that nobody
-    holds, and 10 s later the SDK ends the whole process, since nobody took the connection.
+    A call that is merely cancelled continues inside the SDK: an orphaned avatar stays in the room,
+    and 10 s later the SDK ends the whole process, since nobody took the connection.
     """
     work = asyncio.create_task(connecting)
     try:
         await asyncio.shield(work)
     except asyncio.CancelledError:
         settling = asyncio.create_task(_settle(room, work))
-        _unwanted.add(settling)
-        settling.add_done_callback(_unwanted.discard)
+        _settling.add(settling)
+        settling.add_done_callback(_settling.discard)
         await asyncio.wait({settling}, timeout=SETTLE_S)
         raise
 

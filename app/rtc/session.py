@@ -1,4 +1,4 @@
-"""One session's life: persona, engine stream, room, and one way out."""
+"""One session's life: persona, engine stream, room, and clean-up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import structlog
 from livekit import rtc
 
 from app.outbound.gateway import Admission, Gateway
-from app.rtc.company import ALONE_S
 from app.rtc.input.agent_stream import AgentSpeech
 from app.rtc.input.barge_in import BargeIn
 from app.rtc.input.encryption import Encryption
@@ -23,6 +22,7 @@ from app.rtc.input.microphone import Microphone
 from app.rtc.input.speech_gate import USUAL, GateConfig
 from app.rtc.output.av_out import AvOut, OutputConfig
 from app.rtc.output.timing import Timing
+from app.rtc.recreated_room import ALONE_S
 from app.rtc.room import AvatarRoom, LiveKitLost
 from app.rtc.sdk.refusal import JoinError, TokenRefused
 from app.session_types import EndReason, FailureCode, Outcome, SessionSpec, shortage_outcome
@@ -31,9 +31,9 @@ from engine import EngineError, EnginePool, Persona, ResourceShortage, out_of_de
 
 log = structlog.get_logger(__name__)
 
-COLLECT_AFTER_S = 0.5  # by then nothing of an ended session is in use
+COLLECT_AFTER_S = 0.5  # an ended session's objects are out of use by then
 REJOIN_PAUSE_S = 0.25  # between attempts to join at the start
-LOOK_S = 0.25  # how often it is looked, during the join, whether there are descriptors left
+CHECK_S = 0.25  # between checks, during the join, that descriptors are left
 RENEW = "Ask for a new session, with a new token."
 REKEY = "Set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to its own."
 
@@ -48,18 +48,18 @@ class SessionResources:
     output: OutputConfig
     codec: Literal["h264", "vp8"]
     tracing: Tracing = NO_TRACING
-    gateway: Gateway | None = None  # LiveKit's library reaches servers by it; None: by itself
-    alone_s: float = ALONE_S  # that a room made anew may stay without people
+    gateway: Gateway | None = None  # LiveKit's library connects through it; None: directly
+    alone_s: float = ALONE_S  # how long a recreated room may stay without people
     gate: GateConfig = USUAL  # what counts as a person's speech, for `barge_in`
 
 
 class SpeechSource(Protocol):
-    """Where a session's speech comes from: `Microphone`, or `AgentSpeech` (within `BargeIn`)."""
+    """The source of a session's speech: `Microphone`, or `AgentSpeech` (within `BargeIn`)."""
 
     def attach(self, room: rtc.Room) -> None: ...
 
     async def drain(self) -> None:
-        """The session ends, and its room is still there, if it has not ended by itself."""
+        """Finish before the session leaves its room, if the room still exists."""
         ...
 
     async def aclose(self) -> None: ...
@@ -68,22 +68,22 @@ class SpeechSource(Protocol):
 
 
 class RoomSession:
-    """A `SessionRunner`: joins, speaks, leaves. However it ends, the same exits run."""
+    """A `SessionRunner`: joins, speaks, leaves. However it ends, the same clean-up runs."""
 
-    def __init__(self, spec: SessionSpec, stage: SessionResources) -> None:
+    def __init__(self, spec: SessionSpec, resources: SessionResources) -> None:
         self._spec = spec
-        self._stage = stage
+        self._resources = resources
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._timing = Timing()
-        self._trace = stage.tracing.session(spec)
-        self._trouble = ""  # what LiveKit said last while joining failed
-        self._shortage: ResourceShortage | None = None  # why joining failed, if that is ours
+        self._trace = resources.tracing.session(spec)
+        self._trouble = ""  # the last reason why joining failed
+        self._shortage: ResourceShortage | None = None  # a cause on this machine, if any
         self._admission: Admission | None = None
-        self._ear: SpeechSource | None = None
+        self._source: SpeechSource | None = None
         self.room: AvatarRoom | None = None
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> Outcome:
-        """The whole life. Everything it opened is closed when it returns; it does not raise."""
+        """Run the session. Closes everything it opened, and does not raise."""
         structlog.contextvars.bind_contextvars(session_id=self._spec.id)
         try:
             async with AsyncExitStack() as exits:
@@ -99,8 +99,8 @@ class RoomSession:
         except Exception as error:
             log.exception("session failed")
             self._end(Outcome.of_fault(error))
-        # A room refers to itself in many ways, and keeps some ten threads and sockets until it is
-        # collected. What the process began with is frozen (stage.py), so this takes milliseconds.
+        # A room holds reference cycles, and some ten threads and sockets, until it is collected.
+        # Older objects are frozen (resources.py), so a collection takes milliseconds.
         asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
         outcome = self._ended.result()
         self._trace.end(time.monotonic(), outcome)
@@ -108,17 +108,17 @@ class RoomSession:
         return outcome
 
     def stop(self, reason: EndReason) -> None:
-        """End for a reason from outside; the first one counts."""
+        """End for an external reason; the first one counts."""
         self._end(Outcome(reason))
 
     def interrupt(self) -> None:
-        """Fall silent now: what has been said so far is not played on. One that ends does anyway,
-        and what it speaks through may be closed by then."""
-        if self._ear is not None and not self._ended.done():
-            self._ear.interrupt()
+        """Stop speaking now and discard the speech received so far. Does nothing in a session that
+        is ending, which stops anyway and may have closed its source."""
+        if self._source is not None and not self._ended.done():
+            self._source.interrupt()
 
-    def _forget_ear(self) -> None:
-        self._ear = None
+    def _forget_source(self) -> None:
+        self._source = None
 
     async def stats(self) -> dict[str, Any]:
         return self._timing.body(time.monotonic())
@@ -138,8 +138,8 @@ class RoomSession:
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
             detail = f"The avatar was not live within {limit:g} s. {self._trouble}".rstrip()
-            ours = shortage_outcome(self._shortage) if self._shortage is not None else None
-            self._end(ours or Outcome(FailureCode.JOIN_TIMEOUT, detail))
+            shortage = shortage_outcome(self._shortage) if self._shortage is not None else None
+            self._end(shortage or Outcome(FailureCode.JOIN_TIMEOUT, detail))
             return
         start.result()
         self._timing.ready(self._age_s())
@@ -149,30 +149,30 @@ class RoomSession:
         await self._ended
 
     async def _watch_descriptors(self) -> None:
-        """LiveKit's library waits for sockets that it does not get, and says nothing."""
+        """LiveKit's library waits silently for sockets that it does not get."""
         while self._shortage is None:
             self._shortage = out_of_descriptors()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_S)
 
     async def _start(self, exits: AsyncExitStack) -> None:
-        """Everything up to the first picture in the room; `exits` learns how to undo each step."""
-        spec, stage = self._spec, self._stage
-        persona = await stage.load_persona(spec)
-        stream = stage.pool.open_stream(persona)
+        """Everything up to the first picture in the room; `exits` undoes each step."""
+        spec, resources = self._spec, self._resources
+        persona = await resources.load_persona(spec)
+        stream = resources.pool.open_stream(persona)
         exits.callback(stream.close)
         stream.on_fault = lambda detail: self._end(Outcome(FailureCode.ENGINE_ERROR, detail))
         live = spec.audio.source == "track"
-        out = AvOut(stage.pool, stream, stage.output, live=live)
+        out = AvOut(resources.pool, stream, resources.output, live=live)
         exits.push_async_callback(out.aclose)
         self._timing = out.timing
         self._timing.present(False)
         out.accounts.on_turn = self._trace.turn
         self._background(exits, out.run())
-        self._ear = ear = self._listen(out, exits)
-        exits.push_async_callback(ear.aclose)
-        exits.callback(self._forget_ear)
-        if stage.gateway is not None:
-            admission = stage.gateway.admit(spec.livekit_url, public_only=spec.public_only)
+        self._source = source = self._open_source(out, exits)
+        exits.push_async_callback(source.aclose)
+        exits.callback(self._forget_source)
+        if resources.gateway is not None:
+            admission = resources.gateway.admit(spec.livekit_url, public_only=spec.public_only)
             self._admission = exits.enter_context(admission)
         encryption = Encryption(
             spec.e2ee_key,
@@ -184,24 +184,24 @@ class RoomSession:
             spec.livekit_url,
             spec.token,
             out.tracks,
-            stage.joins,
-            codec=stage.codec,
+            resources.joins,
+            codec=resources.codec,
             pixels=persona.width * persona.height,
-            on_joined=encryption.before(ear.attach),
+            on_joined=encryption.before(source.attach),
             encryption=encryption.options,
             on_presence=out.timing.present,
             renewable=not spec.external,
-            alone_s=stage.alone_s,
+            alone_s=resources.alone_s,
             empty_s=spec.limits.participant_left_timeout_s,
         )
         exits.push_async_callback(self.room.leave)
-        exits.push_async_callback(ear.drain)
+        exits.push_async_callback(source.drain)
         await self._join(self.room)
         await out.next_picture()
         out.timing.first_frame(self._age_s())
         self._background(exits, self._stay(self.room))
 
-    def _listen(self, out: AvOut, exits: AsyncExitStack) -> SpeechSource:
+    def _open_source(self, out: AvOut, exits: AsyncExitStack) -> SpeechSource:
         audio, on_absence = self._spec.audio, self._watch_absence(exits)
         if audio.source == "track":
             return Microphone(out, audio.participant, on_absence)
@@ -211,12 +211,12 @@ class RoomSession:
         self._background(exits, voice.run())
         if not audio.barge_in:
             return voice
-        return BargeIn(voice, audio.participant, audio.agent, self._stage.gate, out.timing)
+        return BargeIn(voice, audio.participant, audio.agent, self._resources.gate, out.timing)
 
     async def _join(self, room: AvatarRoom) -> None:
-        """Join, again and again until the time for it is over (the caller's business).
+        """Join, retrying until the caller's time limit cancels it.
 
-        Raises TokenRefused: a new token of ours would be refused as this one was.
+        Raises TokenRefused, since another token of ours would be refused alike.
         """
         while True:
             try:
@@ -224,9 +224,9 @@ class RoomSession:
             except TokenRefused:
                 raise
             except JoinError as error:
-                hindered = self._admission.trouble if self._admission is not None else ""
+                reported = self._admission.trouble if self._admission is not None else ""
                 self._trouble = (
-                    f"LiveKit could not be joined: {(hindered or str(error)).rstrip('.')}."
+                    f"LiveKit could not be joined: {(reported or str(error)).rstrip('.')}."
                 )
                 log.info("join failed", error=str(error))
                 await asyncio.sleep(REJOIN_PAUSE_S)
@@ -251,7 +251,7 @@ class RoomSession:
             exits.callback(timer.cancel)
 
     def _watch_absence(self, exits: AsyncExitStack) -> Callable[[bool], None]:
-        """Tells what to do when the followed participant goes, and when it is back."""
+        """Returns a callback for when the followed participant leaves, and when it is back."""
         timer: asyncio.TimerHandle | None = None
 
         def forget() -> None:
@@ -262,15 +262,15 @@ class RoomSession:
             nonlocal timer
             forget()
             if absent:
-                patience = self._spec.limits.participant_left_timeout_s
+                timeout_s = self._spec.limits.participant_left_timeout_s
                 loop = asyncio.get_running_loop()
-                timer = loop.call_later(patience, self.stop, EndReason.PARTICIPANT_LEFT)
+                timer = loop.call_later(timeout_s, self.stop, EndReason.PARTICIPANT_LEFT)
 
         exits.callback(forget)
         return changed
 
     def _background(self, exits: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the session until its end; a fault in it ends the session."""
+        """Run beside the session until it ends; an error in it ends the session."""
 
         def finished(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None:

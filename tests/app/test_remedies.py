@@ -42,7 +42,7 @@ async def test_each_fault_of_a_token_is_named(
     for token, remedy in (
         (signed(forger, good), "Make it with an API key and secret of that server."),
         (signed(livekit_server, claims(livekit_server, nbf=later)), "not valid yet"),
-        (signed(livekit_server, claims(livekit_server, exp=1)), "has expired: make a new one"),
+        (signed(livekit_server, claims(livekit_server, exp=1)), "has expired: create a new one"),
         (signed(livekit_server, joinless), "set `roomJoin`"),
     ):
         status, problem = await asked(clean, path, livekit_server, token)
@@ -112,7 +112,7 @@ async def test_what_is_not_livekit_is_no_matter_of_the_token(
             found, problem = await asked(clean, path, livekit_server, token, url)
             assert (found, problem["code"]) == (502, "livekit_unreachable")
             assert problem["detail"] == (
-                f"What answers at {url} is not LiveKit ({status[:3]}): look at the URL."
+                f"What answers at {url} is not LiveKit ({status[:3]}): check the URL."
             )
 
 

@@ -45,7 +45,7 @@ async def comes_and_goes(live: Live, access: LiveKitAccess, name: str) -> None:
     room, seen = rtc.Room(), live.session.room
     assert seen is not None
     await join(room, access, name, "guest")
-    await until(lambda: seen.company.accompanied)  # LiveKit may tell of her 3 s late
+    await until(lambda: seen.recreated.accompanied)  # LiveKit may tell of her 3 s late
     await room.disconnect()
 
 

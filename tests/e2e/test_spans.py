@@ -47,7 +47,7 @@ async def stage(
 async def test_a_session_its_join_and_its_turns_arrive(
     perform: Perform, agent: Agent, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_voice, "FAREWELL_S", PATIENCE_S)
+    monkeypatch.setattr(agent_voice, "DRAIN_S", PATIENCE_S)
     began = time.time_ns()
     await agent.join("spans")
     live = await perform("spans", audio=STREAM)

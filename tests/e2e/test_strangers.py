@@ -73,8 +73,8 @@ class Forger:
 
 
 def voice_of(live: Live) -> AgentSpeech:
-    assert isinstance(live.session._ear, AgentSpeech)
-    return live.session._ear
+    assert isinstance(live.session._source, AgentSpeech)
+    return live.session._source
 
 
 def tampered(live: Live) -> bool:

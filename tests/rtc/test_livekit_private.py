@@ -34,7 +34,7 @@ def test_a_package_that_does_not_fit_is_named_in_one_sentence(change: str) -> No
     assert ended.returncode == 1
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
-    assert "is installed, and this voipavatar works with livekit >=1.1.21,<1.3" in lines[0]
+    assert "is installed, but this voipavatar needs livekit >=1.1.21,<1.3" in lines[0]
 
 
 def test_all_private_uses_are_in_one_file() -> None:

@@ -226,7 +226,7 @@ async def test_a_full_engine_is_told_as_such(scene: Scene, monkeypatch: pytest.M
         raise PoolFull("No place is left.")
 
     session, running = scene.begin()
-    monkeypatch.setattr(session._stage.pool, "open_stream", full)
+    monkeypatch.setattr(session._resources.pool, "open_stream", full)
     assert (await running).reason == FailureCode.CAPACITY_EXHAUSTED
 
 

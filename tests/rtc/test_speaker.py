@@ -20,31 +20,31 @@ def test_another_process_has_another_connection_and_does_not_wait(
     before: str, now: str | None, untold: bool, another: bool
 ) -> None:
     speaker = AgentProcess()
-    assert not speaker.heard(before, untold=False)
-    assert speaker.heard(now, untold=untold) is another
+    assert not speaker.heard(before, unfinished=False)
+    assert speaker.heard(now, unfinished=untold) is another
 
 
 def test_who_spoke_before_livekit_told_of_it_is_known_from_then_on() -> None:
     speaker = AgentProcess()
-    assert not speaker.heard(None, untold=False)
+    assert not speaker.heard(None, unfinished=False)
     speaker.announced("PA_1")
     speaker.announced("PA_2")  # came in its place, and has not spoken yet
-    assert speaker.heard("PA_2", untold=True)
-    assert not speaker.heard("PA_2", untold=True)
+    assert speaker.heard("PA_2", unfinished=True)
+    assert not speaker.heard("PA_2", unfinished=True)
 
 
 def test_who_comes_before_anybody_spoke_is_nobody_yet() -> None:
     speaker = AgentProcess()
     speaker.announced("PA_1")
-    assert not speaker.heard("PA_2", untold=True)
+    assert not speaker.heard("PA_2", unfinished=True)
     speaker.forget()
     speaker.announced("PA_3")
-    assert not speaker.heard("PA_4", untold=True)
+    assert not speaker.heard("PA_4", unfinished=True)
 
 
 def test_what_clears_its_speech_is_the_same_process_however_connected() -> None:
     speaker = AgentProcess()
-    assert not speaker.heard("PA_1", untold=False)
+    assert not speaker.heard("PA_1", unfinished=False)
     speaker.same("PA_2")
-    assert not speaker.heard("PA_2", untold=True)
-    assert speaker.heard("PA_3", untold=True)
+    assert not speaker.heard("PA_2", unfinished=True)
+    assert speaker.heard("PA_3", unfinished=True)

@@ -11,7 +11,7 @@ LOUD, BETWEEN, QUIET = 0.05, 0.015, 0.001
 def begins(levels: list[float], gate: SpeechGate | None = None) -> list[int]:
     """The pieces at which speech begins."""
     gate = gate or SpeechGate(GateConfig())
-    return [n for n, level in enumerate(levels) if gate.hear(level, PIECE_S)]
+    return [n for n, level in enumerate(levels) if gate.feed(level, PIECE_S)]
 
 
 def test_speech_begins_once_it_has_lasted() -> None:

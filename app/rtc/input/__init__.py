@@ -1,1 +1,1 @@
-"""Where a session's speech comes from: a microphone, or an agent's stream."""
+"""The sources of a session's speech: a microphone, or an agent's stream."""

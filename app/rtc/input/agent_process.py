@@ -1,37 +1,37 @@
-"""Which process of an agent is speaking. Pure.
+"""Tells an agent's processes apart. Pure.
 
-LiveKit tells of who comes and goes up to 3 s later, and then not always why. A process whose
-connection was made anew has another sid, and speaks again when it was told of its speech before;
-another process under the same identity may speak at once.
+LiveKit announces who joins and leaves up to 3 s late, and not always with a reason. A process that
+reconnects has another sid, and speaks again only once its earlier speech was reported; another
+process with the same identity may speak at once.
 """
 
 from __future__ import annotations
 
 
 class AgentProcess:
-    """The connection, by its sid, that was heard last."""
+    """The agent's connection, by sid, that spoke last."""
 
     def __init__(self) -> None:
         self._sid: str | None = None
-        self._heard = False  # what was heard may be of one that LiveKit has not told of yet
+        self._heard = False  # has spoken, perhaps before LiveKit announced its connection
 
-    def heard(self, sid: str | None, *, untold: bool) -> bool:
-        """Speech begins; whether it is of another process than that before.
+    def heard(self, sid: str | None, *, unfinished: bool) -> bool:
+        """Speech begins; returns whether it comes from another process than before.
 
         Args:
-            sid: of the agent's present connection, None while LiveKit has not told of it.
-            untold: of what was said before, something is still to be heard or told of.
+            sid: of the agent's present connection, None until LiveKit announces it.
+            unfinished: earlier speech is still playing or not yet reported.
         """
-        another = untold and None not in (sid, self._sid) and sid != self._sid
+        another = unfinished and None not in (sid, self._sid) and sid != self._sid
         self.same(sid)
         return another
 
     def same(self, sid: str | None) -> None:
-        """The process that was heard before has this connection now."""
+        """The process that spoke before now has this connection."""
         self._sid, self._heard = sid, True
 
     def announced(self, sid: str) -> None:
-        """LiveKit tells of a connection: of the one that was heard, if of none before."""
+        """LiveKit announces a connection: that of the speaker, if it was unknown."""
         if self._heard and self._sid is None:
             self._sid = sid
 

@@ -1,7 +1,7 @@
-"""Plays what a LiveKit Agents agent sends: the avatar's side of livekit.md §1.
+"""Plays the speech that a LiveKit Agents agent sends: the avatar's side of livekit.md §1.
 
-One receiver a session, with no table shared between sessions: two rooms whose agents have the same
-identity never meet (§1.5, flaw 3).
+Each session has its own receiver, with no shared table: rooms whose agents have the same identity
+never mix (§1.5, flaw 3).
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ log = structlog.get_logger(__name__)
 
 AUDIO_TOPIC = "lk.audio_stream"
 CLEAR = "lk.clear_buffer"
-LOST_TRAILER_S = 10.0  # without a byte, an open stream counts as ended (§1.2)
-SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for what is on its way
-LONGEST_S = 600.0  # contract.md, Media: more in one segment, or waiting behind that, is refused
-FAREWELL_S = 1.0  # for the last reports of a session that ends
-ABSENCE_S = 5.0  # an agent that reconnects is back by then; after that the avatar stops speaking
-NO_FORM = (48_000, 1)  # of a segment that is refused
-ROOM_PAUSE_S = 0.1  # between looks whether what waits to be said has become less
+LOST_TRAILER_S = 10.0  # an open stream counts as ended after this long without a byte (§1.2)
+SUPERSEDED_S = 0.25  # the same once a newer stream has begun: time for bytes under way
+LONGEST_S = 600.0  # contract.md, Media: limit of one segment, and of speech waiting behind it
+DRAIN_S = 1.0  # for the last reports of an ending session
+ABSENCE_S = 5.0  # a reconnecting agent is back by then; after this the avatar stops speaking
+NO_FORM = (48_000, 1)  # of a refused segment
+ROOM_PAUSE_S = 0.1  # between checks of the queue of speech
 
-# What a process of the agent that left will not come back from. One whose connection is made anew
-# leaves without a reason, and is the same under another sid.
+# Reasons after which a process does not come back. A process that reconnects leaves without a
+# reason and returns under another sid.
 FOR_GOOD = frozenset(
     {rtc.DisconnectReason.CLIENT_INITIATED, rtc.DisconnectReason.PARTICIPANT_REMOVED}
 )
 
 
 class Output(Protocol):
-    """What plays the speech: `AvOut`."""
+    """Plays the speech; implemented by `AvOut`."""
 
     on_playback: Callable[[Started | Finished], None]
 
@@ -64,14 +64,14 @@ class Output(Protocol):
 
 
 class AgentSpeech:
-    """Reads an agent's byte streams one after another, and obeys its `lk.clear_buffer`."""
+    """Reads an agent's byte streams in order, and obeys its `lk.clear_buffer`."""
 
     def __init__(self, out: Output, agent: str, on_absence: Callable[[bool], None]) -> None:
         self._out = out
         self._agent = agent
         self._on_absence = on_absence
-        self._notices = PlaybackReporter(agent)
-        out.on_playback = self._notices.put
+        self._reporter = PlaybackReporter(agent)
+        out.on_playback = self._reporter.put
         self._room: rtc.Room | None = None
         self._streams: ByteStreams | None = None
         self._rejections = Rejections()
@@ -79,44 +79,44 @@ class AgentSpeech:
         self._waiting: deque[IncomingStream] = deque()
         self._arrived = asyncio.Event()
         self._current: IncomingStream | None = None
-        self._patience: asyncio.Timeout | None = None  # with the current stream
-        self._present: bool | None = None  # None: not looked yet
-        self._speaker = AgentProcess()
-        self._silence: asyncio.TimerHandle | None = None  # falls silent if the agent stays away
+        self._timeout: asyncio.Timeout | None = None  # of the current stream
+        self._present: bool | None = None  # None: not checked yet
+        self._process = AgentProcess()
+        self._absence: asyncio.TimerHandle | None = None  # ends speech if the agent stays away
 
     def attach(self, room: rtc.Room) -> None:
         """Listen in a room just joined, before the tracks are published: an agent that waits for
-        the video speaks as soon as it sees it."""
+        the video speaks as soon as it arrives."""
         self._release_room()
         self._room = room
-        self._notices.attach(room)
+        self._reporter.attach(room)
         self._streams = ByteStreams(room, AUDIO_TOPIC, self._on_stream)
         self._rejections.attach(room)
-        # Agents send these to everybody; without a handler each makes a line in the log (§2.7).
+        # Agents send these to everybody; without a handler each logs a line (§2.7).
         room.register_byte_stream_handler("lk.agent.session", lambda reader, _: reader.close())
         room.register_text_stream_handler("lk.transcription", lambda reader, _: reader.close())
         room.local_participant.register_rpc_method(CLEAR, self._on_clear)
         room.on("participant_connected", lambda who: self._on_connected(room, who))
         room.on("participant_disconnected", lambda who: self._on_disconnected(room, who))
-        # Who is back before us, when the connection was made anew, makes no event of its own.
-        room.on("reconnected", lambda: self._look_around(room))
-        self._look_around(room)
+        # An agent that reconnected before the avatar causes no event of its own.
+        room.on("reconnected", lambda: self._check_presence(room))
+        self._check_presence(room)
 
     async def run(self) -> None:
         """Read and report until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read_all())
-            tasks.create_task(self._notices.run())
+            tasks.create_task(self._reporter.run())
 
     async def drain(self) -> None:
-        """Tell the agent how far its speech was heard, or its `say()` would wait for ever."""
+        """Report how far the agent's speech was played; without it, `say()` would wait forever."""
         self.interrupt()
-        await self._notices.flush(FAREWELL_S)
+        await self._reporter.flush(DRAIN_S)
 
     async def aclose(self) -> None:
-        """Call after the room was left."""
+        """Call this after leaving the room."""
         self._release_room()
-        self._forget_silence()
+        self._cancel_absence()
         if self._current is not None:
             self._current.close()
         self._refuse_waiting()
@@ -124,8 +124,8 @@ class AgentSpeech:
     def _release_room(self) -> None:
         room, self._room = self._room, None
         if room is not None:
-            # A method left registered keeps the room and its tracks, and a thread of each, in
-            # LiveKit's library for ever: measured with livekit 1.2.1, docs/agents.md.
+            # A registered method keeps the room, its tracks and their threads in LiveKit's library
+            # forever (livekit 1.2.1; docs/lab/memory.md, "What a long-lived process keeps").
             room.local_participant.unregister_rpc_method(CLEAR)
         if self._streams is not None:
             self._streams.break_off("the room was left")
@@ -133,45 +133,45 @@ class AgentSpeech:
 
     @property
     def speaking(self) -> bool:
-        """Speech is being heard, or has begun to come in."""
+        """Speech is playing or has begun to arrive."""
         return self._out.speaking or bool(self._waiting)
 
     def interrupt(self) -> None:
-        """Fall silent now; of streams that are open, nothing more is played."""
+        """Stop speaking now and discard what open streams still bring."""
         if self._current is not None:
             self._current.close()
             self._current = None
         self._out.clear()
-        self._refuse_waiting()  # after it, since they come after what was being heard
+        self._refuse_waiting()  # last, because these come after the speech being played
 
     def _on_stream(self, stream: ByteStream, sender: str) -> None:
         if sender != self._agent:
             stream.close()
             self._rejections.reject(sender)
             return
-        self._note_speaker()
+        self._note_process()
         self._waiting.append(IncomingStream(stream, self._backlog, LONGEST_S))
         self._arrived.set()
-        if self._patience is not None and self._patience.when() is not None:
-            # A new header supersedes the open stream, once its last bytes are in.
-            with contextlib.suppress(RuntimeError):  # it has come to an end in this very turn
-                self._patience.reschedule(asyncio.get_running_loop().time() + SUPERSEDED_S)
+        if self._timeout is not None and self._timeout.when() is not None:
+            # A new header supersedes the open stream once its last bytes are in.
+            with contextlib.suppress(RuntimeError):  # it ended in this very loop iteration
+                self._timeout.reschedule(asyncio.get_running_loop().time() + SUPERSEDED_S)
 
     async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
         if call.caller_identity != self._agent:
             self._rejections.reject(call.caller_identity)
             return "reject"
         self._set_present(True)
-        # It has spoken before, or would have nothing to clear: the same process, however connected.
-        self._speaker.same(self._sid())
+        # An agent only clears what it said before: this is the same process, even if reconnected.
+        self._process.same(self._sid())
         self.interrupt()
         return "ok"
 
     def _refuse_waiting(self) -> None:
-        """Finish the streams that nothing was played of: one `finished` a segment, always."""
+        """Report unplayed streams as finished: each segment gets exactly one report."""
         while self._waiting:
             self._waiting.popleft().close()
-            self._notices.put(Finished(0, 0.0, interrupted=True))
+            self._reporter.put(Finished(0, 0.0, interrupted=True))
 
     async def _read_all(self) -> None:
         while True:
@@ -182,20 +182,20 @@ class AgentSpeech:
             stream = self._current = self._waiting.popleft()
             form = stream.form
             if form is None:
-                log.warning("audio of unknown form refused", attributes=stream.attributes)
+                log.warning("refused audio of unknown form", attributes=stream.attributes)
                 self._current = None
-                self._out.begin_segment(*NO_FORM)  # told of in its turn
+                self._out.begin_segment(*NO_FORM)  # reported in its turn
                 self._out.end_segment(lost=True)
                 continue
             self._out.begin_segment(*form)
             complete = await self._read(stream, *form)
-            if self._current is stream:  # else it was cleared, and told as interrupted
+            if self._current is stream:  # otherwise it was cleared and reported as interrupted
                 self._current = None
                 stream.close()
                 self._out.end_segment(lost=not complete)
 
     async def _read(self, stream: IncomingStream, rate: int, channels: int) -> bool:
-        """Play a stream as it comes. False when its proper end never came."""
+        """Play a stream as it arrives. False if it had no proper end."""
         step = 2 * channels
         rest = b""
         received_s = 0.0
@@ -205,7 +205,7 @@ class AgentSpeech:
             except StopAsyncIteration:
                 return True
             except TooMuch as error:
-                log.warning("a segment is refused", reason=str(error))
+                log.warning("refused a segment", reason=str(error))
                 return False
             except (TimeoutError, rtc.StreamError) as error:
                 log.warning("a segment lost its end", error=str(error) or "no more bytes")
@@ -225,27 +225,27 @@ class AgentSpeech:
             self._out.push(np.frombuffer(data[:whole], "<i2"))
 
     async def _next(self, stream: IncomingStream) -> bytes:
-        # Reading a stream that came whole would never give way to the output's clock.
+        # A stream that arrived whole would otherwise never yield to the output's clock.
         await asyncio.sleep(0)
         wait = SUPERSEDED_S if self._waiting else LOST_TRAILER_S
         try:
-            async with asyncio.timeout(wait) as self._patience:
+            async with asyncio.timeout(wait) as self._timeout:
                 return await anext(stream)
         finally:
-            self._patience = None
+            self._timeout = None
 
     async def _room_for_more(self) -> None:
-        """Segments that wait behind one another are taken in as they can be said."""
-        while self._out.waiting_s > LONGEST_S:  # noqa: ASYNC110  # a clock makes no event
+        """Wait for the queue of segments to shrink before more of them is taken."""
+        while self._out.waiting_s > LONGEST_S:  # noqa: ASYNC110  # a clock has no event
             await asyncio.sleep(ROOM_PAUSE_S)
 
-    def _look_around(self, room: rtc.Room) -> None:
+    def _check_presence(self, room: rtc.Room) -> None:
         if room is self._room:
             self._set_present(self._agent in room.remote_participants)
 
     def _on_connected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
         if room is self._room and who.identity == self._agent:
-            self._speaker.announced(who.sid)
+            self._process.announced(who.sid)
             self._set_present(True)
 
     def _on_disconnected(self, room: rtc.Room, who: rtc.RemoteParticipant) -> None:
@@ -255,42 +255,43 @@ class AgentSpeech:
             self._forget_process()
         self._set_present(False)
 
-    def _note_speaker(self) -> None:
-        """The agent begins to speak: is it still the process that we have heard before?"""
+    def _note_process(self) -> None:
+        """The agent begins to speak; drop earlier speech if it came from another process."""
         self._set_present(True)
-        if self._speaker.heard(self._sid(), untold=self.speaking or self._notices.pending):
+        unfinished = self.speaking or self._reporter.pending
+        if self._process.heard(self._sid(), unfinished=unfinished):
             self._forget_process()
-            self._speaker.same(self._sid())
+            self._process.same(self._sid())
 
     def _sid(self) -> str | None:
-        """The agent's, of its present connection."""
+        """The sid of the agent's present connection."""
         who = self._room.remote_participants.get(self._agent) if self._room is not None else None
         return who.sid if who is not None else None
 
     def _forget_process(self) -> None:
-        """The agent's process is gone: nothing of it is played, and nobody is told of it."""
+        """The agent's process is gone: drop its speech and its reports."""
         log.info("the agent's process is gone, its speech is dropped")
-        self._speaker.forget()
+        self._process.forget()
         self.interrupt()
-        self._notices.forget()
+        self._reporter.forget()
 
     def _set_present(self, present: bool) -> None:
-        """The agent came or went. One that has not come yet counts as gone: contract.md, Sessions.
+        """The agent joined or left; before its first join it counts as gone (docs/api.md, States).
 
-        LiveKit tells of a new participant up to 3 s late, so its speech counts, too.
+        LiveKit announces participants up to 3 s late, so speech counts as presence, too.
         """
         if present == self._present:
             return
         first, self._present = self._present is None, present
-        self._notices.present(present)
-        self._forget_silence()
+        self._reporter.present(present)
+        self._cancel_absence()
         if not present:
             loop = asyncio.get_running_loop()
-            self._silence = loop.call_later(ABSENCE_S, self.interrupt)
+            self._absence = loop.call_later(ABSENCE_S, self.interrupt)
         if not (first and present):
             self._on_absence(not present)
 
-    def _forget_silence(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+    def _cancel_absence(self) -> None:
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None

@@ -1,4 +1,4 @@
-"""Lets people interrupt an agent's avatar by speaking. Their voices are only listened to."""
+"""Lets people interrupt an agent's avatar by speaking. Their speech is not played."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ log = structlog.get_logger(__name__)
 PEOPLE = frozenset(
     {
         rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD,
-        rtc.ParticipantKind.PARTICIPANT_KIND_SIP,  # on the telephone
+        rtc.ParticipantKind.PARTICIPANT_KIND_SIP,  # callers by telephone
     }
 )
 
 
 class BargeIn:
-    """An `SpeechSource` around an agent's voice: falls silent when a person begins to speak.
+    """A `SpeechSource` around an agent's speech, which it interrupts when a person starts to speak.
 
-    With `wanted` only that identity counts, else every person in the room. Neither the agent nor
-    any avatar is listened to.
+    With `wanted` only that identity counts, otherwise every person in the room. Agents and avatars
+    are not listened to.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BargeIn:
         await self._voice.drain()
 
     async def aclose(self) -> None:
-        """Call after the room was left."""
+        """Call this after leaving the room."""
         self._room = None
         readers = list(self._readers.values())
         self._readers.clear()
@@ -71,7 +71,7 @@ class BargeIn:
         self._voice.interrupt()
 
     def _review(self, room: rtc.Room) -> None:
-        """Bring what is subscribed and read into line with who is there."""
+        """Update subscriptions and readers to match who is there."""
         if room is not self._room or self._decrypted is None:
             return
         tracks: set[rtc.Track] = set()
@@ -91,11 +91,11 @@ class BargeIn:
             reader.add_done_callback(partial(self._ended, track))
 
     def _ended(self, track: rtc.Track, reader: asyncio.Task[None]) -> None:
-        """A fault is told, and does not last: the next change in the room begins anew."""
+        """Log a failure; the next change in the room starts a new reader."""
         if self._readers.get(track) is reader:
             del self._readers[track]
         if not reader.cancelled() and (error := reader.exception()) is not None:
-            log.error("a person is not listened to any more", exc_info=error)
+            log.error("listening to a person failed", exc_info=error)
 
     def _counts(self, participant: rtc.RemoteParticipant) -> bool:
         if participant.identity == self._agent or is_avatar(participant):
@@ -119,13 +119,13 @@ class BargeIn:
                     unsure -= 1
                     continue
                 level = loudness(np.frombuffer(event.frame.data, np.int16))
-                if gate.hear(level, FRAME_MS / 1000):
+                if gate.feed(level, FRAME_MS / 1000):
                     self._began_to_speak()
         finally:
             await stream.aclose()
 
     def _began_to_speak(self) -> None:
         if self._voice.speaking:
-            log.info("interrupted by a person who speaks")
+            log.info("interrupted by a person's speech")
             self._timing.barged_in()
             self._voice.interrupt()

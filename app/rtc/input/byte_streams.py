@@ -1,9 +1,9 @@
-"""Byte streams as their own senders sent them.
+"""Reassembles byte streams by sender.
 
-LiveKit's library joins the packets of a stream by the stream's id alone, whoever sent them; with
-older SDKs the whole room learns that id. LiveKit itself names the sender of each packet, so the
-packets are joined here: a piece or an end counts only from the participant, by identity and sid,
-that sent the header.
+LiveKit's library assembles a stream's packets by stream id alone, regardless of their sender, and
+older SDKs reveal that id to the whole room. LiveKit itself names each packet's sender, so packets
+are reassembled here: a chunk or trailer counts only if it comes from the participant, by identity
+and sid, that sent the header.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from app.rtc.sdk.livekit_private import ByteStreamOpened, Chunk, RoomEvent, Trai
 
 log = structlog.get_logger(__name__)
 
-LARGEST = 2**27  # bytes of a stream that says its size at the beginning
-QUIET_S = 0.2  # for packets that would show a stream not to be in its header alone
+LARGEST = 2**27  # bytes of a stream that announces its size
+QUIET_S = 0.2  # a stream without packets for this long is contained in its header
 
 
 class ByteStream:
-    """One stream: gives its pieces in order.
+    """One stream; yields its chunks in order.
 
-    Raises StreamError where it has broken off.
+    Raises StreamError if it breaks off.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class ByteStream:
         size: int | None,
         forget: Callable[[], None],
     ) -> None:
-        """`sid`: of the sender's connection, None while LiveKit has not told of it. `size`: in
-        bytes, where the header says it. `forget` is called once nothing more will come."""
+        """`sid`: of the sender's connection, None until LiveKit announces it. `size`: in bytes, if
+        the header states it. `forget` is called once nothing more can come."""
         self.attributes = attributes
-        self.tampered = False  # others have sent packets under its id
+        self.tampered = False  # another participant sent packets with its id
         self._sid = sid
         self._size = size
         self._forget = forget
-        self._next = 0  # the index of the piece that comes next
+        self._next = 0  # index of the next chunk
         self._pieces: deque[bytes] = deque()
-        self._held: list[bytes] = []  # of a stream that is given out whole
+        self._held: list[bytes] = []  # of a stream that is delivered whole
         self._held_bytes = 0
         self._news = asyncio.Event()
         self._over = False
@@ -68,29 +68,29 @@ class ByteStream:
 
     @property
     def touched(self) -> bool:
-        """A piece has come."""
+        """Whether any chunk has arrived."""
         return self._next > 0
 
     def close(self) -> None:
         """Nothing more of it is wanted. Idempotent."""
-        self._pieces.clear()
+        """Discard the rest. Idempotent."""
         self._end()
 
     def break_off(self, why: str) -> None:
-        """No more will come. What has come is still given out."""
+        """End the stream early; chunks that have arrived are still delivered."""
         if not self._over:
             self._error = rtc.StreamError(why)
             self._end()
 
     def is_from(self, sid: str | None) -> bool:
-        """Whether a packet that comes over this connection of the sender's identity is its own."""
+        """Whether a packet from this connection of the sender's identity belongs to the stream."""
         if self._sid is None:
             self._sid = sid
         return sid is None or sid == self._sid
 
     def take(self, chunk: Chunk) -> None:
-        """A piece from its sender."""
-        if self._over or chunk.chunk_index < self._next:  # sent again after a reconnect
+        """Accept a chunk from the sender."""
+        if self._over or chunk.chunk_index < self._next:  # repeated after a reconnect
             return
         if chunk.chunk_index > self._next:
             self.break_off("a piece is missing")
@@ -106,7 +106,7 @@ class ByteStream:
             self._news.set()
 
     def finish(self, trailer: Trailer) -> None:
-        """Its sender says that it is complete, or why not."""
+        """Accept the sender's trailer, which may state why the stream is incomplete."""
         if trailer.reason:
             self.break_off(trailer.reason)
         elif self._size is None or self._over:
@@ -115,7 +115,7 @@ class ByteStream:
             self.whole(_unpacked(b"".join(self._held), self._size))
 
     def whole(self, content: bytes) -> None:
-        """All of it, at once."""
+        """Deliver the whole content at once."""
         if self._over:
             return
         if len(content) != self._size:
@@ -133,7 +133,7 @@ class ByteStream:
 
 
 class ByteStreams:
-    """Those of one topic in a room, to be given its events before the room gets them."""
+    """The streams of one topic in a room; sees the room's events before the room does."""
 
     def __init__(
         self,
@@ -141,20 +141,20 @@ class ByteStreams:
         topic: str,
         on_stream: Callable[[ByteStream, str], None],
     ) -> None:
-        """`on_stream` gets each stream and its sender's identity."""
+        """`on_stream` receives each stream and its sender's identity."""
         self._room = room
         self._topic = topic
         self._on_stream = on_stream
         self._open: dict[tuple[str, str], ByteStream] = {}  # by id and sender
         self._wholes: set[asyncio.Task[None]] = set()
         livekit_private.tap_room(room, self.take)
-        # After that the library's own count of a stream's pieces begins anew.
+        # The library restarts its own count of chunks after this event.
         room.on("local_track_republished", lambda *_: self.break_off("connected anew"))
         room.on("disconnected", lambda _: self.break_off("disconnected"))
         room.on("participant_disconnected", lambda who: self._gone(who.identity))
 
     def take(self, event: RoomEvent) -> bool:
-        """An event of the room. Whether nobody else is to get it."""
+        """Handle a room event; returns whether to withhold it from the room."""
         kind = event.WhichOneof("message")
         if kind == "byte_stream_opened":
             if event.byte_stream_opened.reader.info.topic != self._topic:
@@ -171,14 +171,14 @@ class ByteStreams:
             if stream is not None:
                 stream.finish(trailer)
         else:
-            return kind == "stream_header_received"  # told again, with more, as opened
+            return kind == "stream_header_received"  # repeated, with more detail, as opened
         return True
 
     def break_off(self, why: str) -> None:
-        """Of none that is open more will come."""
+        """Break off every open stream."""
         for stream in list(self._open.values()):
             stream.break_off(why)
-        for task in self._wholes:  # the library may never tell them of an end
+        for task in self._wholes:  # the library may never report an end to them
             task.cancel()
 
     def _gone(self, identity: str) -> None:
@@ -209,7 +209,7 @@ class ByteStreams:
         self._open.pop(key, None)
 
     def _of(self, stream_id: str, sender: str) -> ByteStream | None:
-        """The stream that a packet belongs to; None if it is no sender's own."""
+        """The stream that a packet belongs to; None unless the packet comes from its sender."""
         stream = self._open.get((stream_id, sender))
         if stream is not None and stream.is_from(self._sid(sender)):
             return stream
@@ -217,7 +217,7 @@ class ByteStreams:
             if opened == stream_id and not other.tampered:
                 other.tampered = True
                 log.warning(
-                    "packets of somebody else in a byte stream, left out",
+                    "ignored packets from another sender in a byte stream",
                     owner=owner,
                     sender=sender,
                 )
@@ -229,9 +229,9 @@ class ByteStreams:
 
 
 async def _in_header_alone(reader: rtc.ByteStreamReader, stream: ByteStream) -> None:
-    """A small stream that says its size may be all in its header, which only the library reads.
+    """Reads a small stream that may be contained in its header, which only the library parses.
 
-    Then no packet of it follows, from anybody, that could be somebody else's.
+    No packet follows such a header, so nobody else's packet can get into it.
     """
     content = b""
     try:
@@ -249,7 +249,7 @@ async def _in_header_alone(reader: rtc.ByteStreamReader, stream: ByteStream) -> 
 
 
 def _unpacked(content: bytes, size: int) -> bytes:
-    """As the sender had it: SDKs may pack (raw deflate) what they send in one go."""
+    """Decompresses content if needed: SDKs may deflate what they send in one go."""
     if len(content) == size or size > LARGEST:
         return content
     try:

@@ -1,15 +1,15 @@
-"""Which sound of a room with end-to-end encryption may be listened to.
+"""Decides which audio of an end-to-end encrypted room may be listened to.
 
-Decoded without the key, encrypted sound is loud noise. With a key, LiveKit's library decodes the
-first pieces of a track before it decrypts, which is noise for some 100 ms; once it has decrypted
-one piece, it says so of the participant, and gives silence for what it cannot decrypt.
+Encrypted audio decoded without the key is loud noise. With a key, LiveKit's library decodes the
+first packets of a track before it decrypts, which gives some 100 ms of noise. Once it has decrypted
+one packet, it reports that for the participant and delivers silence for what it cannot decrypt.
 """
 
 from __future__ import annotations
 
 from livekit import rtc
 
-UNSURE_FRAMES = 3  # of 40 ms: the decoder fades out what came before the first that was decrypted
+UNSURE_FRAMES = 3  # of 40 ms: the decoder fades out what came before the first decrypted packet
 
 
 def is_sealed(publication: rtc.TrackPublication) -> bool:
@@ -17,7 +17,7 @@ def is_sealed(publication: rtc.TrackPublication) -> bool:
 
 
 def unsure_frames(room: rtc.Room) -> int:
-    """How much of a track that is begun to be listened to is left out."""
+    """How many frames to skip at the start of a track."""
     return UNSURE_FRAMES if room.e2ee_manager.enabled else 0
 
 
@@ -28,7 +28,7 @@ def can_be_decoded(room: rtc.Room, publication: rtc.TrackPublication) -> bool:
 
 
 class Decrypted:
-    """The participants of a room whose encryption our key was seen to open."""
+    """The participants of a room whose encryption the key is known to open."""
 
     def __init__(self, room: rtc.Room) -> None:
         self._identities: set[str] = set()
@@ -38,7 +38,7 @@ class Decrypted:
     def track_of(
         self, who: rtc.RemoteParticipant, voice: rtc.RemoteTrackPublication | None
     ) -> rtc.Track | None:
-        """What may be listened to of a microphone, as soon as it may."""
+        """The microphone's track, once it may be listened to."""
         if voice is None or (is_sealed(voice) and who.identity not in self._identities):
             return None
         return voice.track

@@ -1,4 +1,4 @@
-"""Rooms with end-to-end encryption: joined with their key, never decoded without."""
+"""Joins end-to-end encrypted rooms with their key; never decodes encrypted media without it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.rtc.input.microphone import is_avatar, on_change
 log = structlog.get_logger(__name__)
 
 NO_KEY = (
-    "The room is end-to-end encrypted, and the session has no key to it: start one with "
-    "`e2ee`: {`key`: …}, the key that the others share."
+    "The room is end-to-end encrypted, and the session has no key: start one with "
+    "`e2ee`: {`key`: …}, the room's shared key."
 )
 # Nothing tells a key that does not fit from a microphone that sends nothing yet, so the session
 # goes on, and its operator is told where to look.
@@ -24,10 +24,10 @@ DOUBT = "nothing of an encrypted microphone could be decrypted so far: does `e2e
 
 
 class Encryption:
-    """What a session may decode of its room.
+    """Decides what a session may decode of its room.
 
-    Without the key, encrypted media sound as loud noise, and what an agent sends never arrives. So
-    nothing encrypted is decoded then, and a session for whom nothing else is there ends.
+    Without the key, encrypted media decode to loud noise and an agent's data never arrives. So
+    nothing encrypted is decoded then, and a session with nothing else to follow ends.
     """
 
     def __init__(
@@ -38,26 +38,27 @@ class Encryption:
         heard: Callable[[], bool],
         on_unsupported: Callable[[str], None],
     ) -> None:
-        """With `wanted` only that participant counts. `heard`: somebody was, so that what others
-        encrypt is no reason to end. `on_unsupported` is told why the session cannot serve."""
+        """With `wanted` only that participant counts. `heard` returns whether somebody was heard,
+        so that encrypted tracks of others are no reason to end. `on_unsupported` gets the reason
+        why the session cannot continue."""
         self._key = key
         self._wanted = wanted
         self._heard = heard
         self._on_unsupported = on_unsupported
-        self._told: set[str] = set()  # publications
-        self._opened: set[str] = set()  # identities of which the key has decrypted something
+        self._logged: set[str] = set()  # publications
+        self._opened: set[str] = set()  # identities whose media the key has decrypted
         self._room: rtc.Room | None = None
 
     @property
     def options(self) -> rtc.E2EEOptions | None:
-        """To join with, as SDKs in all languages have them for a shared key by default."""
+        """Join options that match the SDKs' defaults for a shared key."""
         if self._key is None:
             return None
         shared = rtc.KeyProviderOptions(shared_key=self._key.encode())
         return rtc.E2EEOptions(key_provider_options=shared)
 
     def before(self, attach: Callable[[rtc.Room], None]) -> Callable[[rtc.Room], None]:
-        """Look around in a room just joined, then attach whoever listens in it."""
+        """Watch encryption in a room just joined, then attach the listener."""
 
         def both(room: rtc.Room) -> None:
             self._room = room
@@ -81,8 +82,8 @@ class Encryption:
             for publication in participant.track_publications.values()
         ]
         for participant, publication in published:
-            if is_sealed(publication) and publication.sid not in self._told:
-                self._told.add(publication.sid)
+            if is_sealed(publication) and publication.sid not in self._logged:
+                self._logged.add(publication.sid)
                 log.warning(
                     "an encrypted track is not decoded", identity=participant.identity, code="e2ee"
                 )
@@ -98,8 +99,8 @@ class Encryption:
         for who in room.remote_participants.values():
             for publication in who.track_publications.values():
                 listened = publication.subscribed and not publication.muted
-                if listened and is_sealed(publication) and publication.sid not in self._told:
-                    self._told.add(publication.sid)
+                if listened and is_sealed(publication) and publication.sid not in self._logged:
+                    self._logged.add(publication.sid)
                     loop = asyncio.get_running_loop()
                     loop.call_later(DOUBT_S, self._doubt, room, who.identity, publication.sid)
 

@@ -1,5 +1,5 @@
-"""An agent's byte streams as they come, each read at once: what nobody reads LiveKit's library
-keeps, without end, and it knows no way to tell a sender to wait.
+"""Reads an agent's byte streams as they arrive. LiveKit's library would keep unread data without
+limit, and cannot ask a sender to wait.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ MOST_BYTES = 2**27  # ten minutes at 48 kHz in stereo; other forms have more byt
 
 
 class TooMuch(Exception):
-    """More waits to be said than is kept: nothing of this stream is, from now on."""
+    """Too much speech is waiting; the rest of this stream is discarded."""
 
 
 class Pieces(Protocol):
-    """A byte stream: `ByteStream`."""
+    """A byte stream, such as `ByteStream`."""
 
     attributes: dict[str, str]
 
@@ -28,7 +28,7 @@ class Pieces(Protocol):
 
 
 class Backlog:
-    """Speech that has come and is still to be taken, of all streams of an agent."""
+    """Speech that has arrived and not been taken yet, over all streams of an agent."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -36,14 +36,14 @@ class Backlog:
 
 
 class IncomingStream:
-    """One byte stream: asked for its pieces, in order, it gives them out of what has come.
+    """Buffers one byte stream and yields its chunks in order.
 
     Attributes:
-        form: rate and channels; None where its header does not tell, and nothing of it is kept.
+        form: rate and channels; None if the header does not state them, and nothing is kept.
     """
 
     def __init__(self, reader: Pieces, backlog: Backlog, most_s: float) -> None:
-        """`most_s`: seconds that may be in the backlog, with this stream."""
+        """`most_s`: limit of the backlog in seconds, including this stream."""
         self._reader = reader
         self._backlog = backlog
         self._most_s = most_s
@@ -51,7 +51,7 @@ class IncomingStream:
         self.form = audio_form(self.attributes)
         self._pieces: deque[bytes] = deque()
         self._news = asyncio.Event()
-        self._over = False  # no more will come
+        self._over = False  # nothing more will arrive
         self._error: Exception | None = None
         if self.form is None:
             self.close()
@@ -60,10 +60,10 @@ class IncomingStream:
         self._reading = asyncio.create_task(self._read())
 
     async def __anext__(self) -> bytes:
-        """The next piece, as soon as it is there.
+        """The next chunk, as soon as it arrives.
 
-        Raises StopAsyncIteration at the proper end, or once it is closed, TooMuch, and StreamError
-        where its end never came.
+        Raises StopAsyncIteration at the proper end or once closed, TooMuch, and StreamError if the
+        end never came.
         """
         while not self._pieces:
             if self._error is not None:
@@ -77,7 +77,7 @@ class IncomingStream:
         return piece
 
     def close(self) -> None:
-        """Nothing more of it is wanted. Idempotent."""
+        """Discard the rest. Idempotent."""
         self._drop()
         self._reader.close()  # which ends the reading, too
         self._over = True
@@ -89,9 +89,9 @@ class IncomingStream:
                 if self._over:
                     return
                 self._keep(piece)
-                # A stream that came whole would never give way to the output's clock.
+                # A stream that arrived whole would otherwise never yield to the output's clock.
                 await asyncio.sleep(0)
-        except Exception as error:  # whoever asks for the next piece is told
+        except Exception as error:  # raised again to the reader
             self._error = error
         finally:
             self._over = True
@@ -117,7 +117,7 @@ class IncomingStream:
 
 
 def audio_form(attributes: dict[str, str] | None) -> tuple[int, int] | None:
-    """Rate and channels of a stream, from its header; None unless both are there and sane."""
+    """Rate and channels from a stream's header; None unless both are present and plausible."""
     found = attributes or {}
     with contextlib.suppress(KeyError, ValueError):
         rate, channels = int(found["sample_rate"]), int(found["num_channels"])

@@ -1,4 +1,4 @@
-"""Follows one participant's microphone and passes its speech on."""
+"""Follows one participant's microphone and forwards its speech."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.rtc.sdk.names import AVATAR_ATTRIBUTES, AVATAR_TRACKS
 
 log = structlog.get_logger(__name__)
 
-# Of the incoming stream: what speech is cut into, so that smaller frames would come no earlier,
-# while each frame of each session is an event to all of the process (livekit.md §2.8).
+# Speech is cut into frames of this length anyway, so shorter ones would not arrive earlier, while
+# each frame of each session is an event for the whole process (livekit.md §2.8).
 FRAME_MS = 40
-CAPACITY = 25  # frames held for a loop that lags: 1 s, then the oldest go
+CAPACITY = 25  # frames kept for a lagging loop: 1 s, after which the oldest are dropped
 
 
 class SpeechSink(Protocol):
-    """Where speech goes."""
+    """The receiver of speech."""
 
     def begin_segment(self, rate: int, channels: int) -> object: ...
 
@@ -35,11 +35,11 @@ class SpeechSink(Protocol):
 
 
 class Microphone:
-    """In a room: chooses whom to follow, subscribes to that microphone alone, reads it.
+    """Chooses a participant, subscribes to that microphone alone and reads it.
 
-    With `wanted` only that identity counts. Else an open microphone is followed: published and not
-    muted, an agent's before a person's, the first one before later ones. The next open one takes
-    over when it is closed. Never an avatar's: not this one, not another (contract.md, Sessions).
+    With `wanted` only that identity counts. Otherwise an open microphone is followed, which is one
+    that is published and not muted: agents before people, earlier before later ones. When it
+    closes, the next open one takes over. Avatars are never followed (docs/api.md, "Sessions").
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Microphone:
         self._room: rtc.Room | None = None
         self._decrypted: Decrypted | None = None
         self._followed: str | None = None  # identity
-        self._reading: tuple[rtc.Track, asyncio.Task[None]] | None = None  # and its reader
-        self._absent = False  # the followed one left and is not back
+        self._reading: tuple[rtc.Track, asyncio.Task[None]] | None = None  # track and its reader
+        self._absent = False  # the followed participant has left and is not back
 
     def attach(self, room: rtc.Room) -> None:
-        """Use a room just joined. Events only tell of changes, so look around once, too."""
+        """Use a room just joined. Events report changes only, so review its present state, too."""
         self._room = room
         self._decrypted = Decrypted(room)
         on_change(room, lambda: self._review(room))
         self._review(room)
 
     async def drain(self) -> None:
-        """Nobody waits for reports of speech that is spoken live."""
+        """Nothing to do: nobody waits for reports of live speech."""
 
     async def aclose(self) -> None:
         self._room = None
@@ -73,13 +73,13 @@ class Microphone:
             self._reading = None
 
     def interrupt(self) -> None:
-        """Drop what was heard and not yet played; what is spoken from now on is played again."""
+        """Drop speech not yet played; later speech plays as usual."""
         self._speech.clear()
         if self._reading is not None:
             self._speech.begin_segment(OUT_RATE, 1)
 
     def _review(self, room: rtc.Room) -> None:
-        """Bring what is subscribed and read into line with who is there."""
+        """Update the subscription and reader to match who is there."""
         if room is not self._room:
             return
         speaker = self._choose(room)
@@ -92,7 +92,7 @@ class Microphone:
         track = None
         if speaker is not None and self._decrypted is not None:
             track = self._decrypted.track_of(speaker, voice_of(room, speaker))
-        # After a full reconnect the same microphone is another track object; the old one is mute.
+        # After a full reconnect the same microphone has a new track object; the old one is silent.
         if track is not None and (self._reading is None or self._reading[0] is not track):
             self._read(track, unsure_frames(room))
 
@@ -103,7 +103,7 @@ class Microphone:
         kept = [p for p in people if p.identity == self._followed]
         for candidates in (
             [p for p in people if is_open(voice_of(room, p))],
-            kept,  # nobody can be heard: who was followed last may be again, and is not absent
+            kept,  # no microphone is open: the one followed last may reopen and is not absent
             [p for p in people if voice_of(room, p) is not None],
         ):
             agents = [p for p in candidates if p.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT]
@@ -124,10 +124,10 @@ class Microphone:
     def _read(self, track: rtc.Track, unsure: int) -> None:
         if self._reading is not None:
             self._reading[1].cancel()
-        task = asyncio.create_task(self._pass_on(track, unsure), name=f"microphone {track.sid}")
+        task = asyncio.create_task(self._forward(track, unsure), name=f"microphone {track.sid}")
         self._reading = (track, task)
 
-    async def _pass_on(self, track: rtc.Track, unsure: int) -> None:
+    async def _forward(self, track: rtc.Track, unsure: int) -> None:
         stream = rtc.AudioStream(
             track,
             capacity=CAPACITY,
@@ -143,7 +143,7 @@ class Microphone:
                     continue
                 self._speech.push(np.frombuffer(event.frame.data, np.int16))
         finally:
-            # A microphone that has taken over has begun a segment of its own, which goes on.
+            # A microphone that took over has already begun its own segment, which continues.
             if self._reading is None or self._reading[1] is asyncio.current_task():
                 self._reading = None
                 self._speech.end_segment()
@@ -151,7 +151,7 @@ class Microphone:
 
 
 def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
-    """Call whenever others may be there to be heard."""
+    """Call `review` on every event that may change which participants can be heard."""
     for event in (
         "participant_connected",
         "participant_disconnected",
@@ -163,13 +163,13 @@ def on_change(room: rtc.Room, review: Callable[[], None]) -> None:
         "track_muted",
         "track_unmuted",
         "e2ee_state_changed",
-        "reconnected",  # what was asked for while the connection was away got lost
+        "reconnected",  # subscriptions requested while disconnected were lost
     ):
         room.on(event, lambda *_: review())
 
 
 def is_avatar(participant: rtc.RemoteParticipant) -> bool:
-    """Ours or another vendor's: stamped as speaking for somebody, or publishing avatar tracks."""
+    """Whether this is an avatar of any vendor, by its attributes or track names."""
     if any(name in participant.attributes for name in AVATAR_ATTRIBUTES):
         return True
     return any(p.name in AVATAR_TRACKS for p in participant.track_publications.values())
@@ -178,8 +178,8 @@ def is_avatar(participant: rtc.RemoteParticipant) -> bool:
 def voice_of(
     room: rtc.Room, participant: rtc.RemoteParticipant
 ) -> rtc.RemoteTrackPublication | None:
-    """The participant's microphone, an open one if there are several; a track of unknown source
-    will do, shared screens won't, nor what cannot be decoded."""
+    """The participant's microphone, preferably an open one; tracks of unknown source count, shared
+    screens and undecodable tracks do not."""
     voices = [
         publication
         for publication in participant.track_publications.values()
@@ -192,5 +192,5 @@ def voice_of(
 
 
 def is_open(voice: rtc.RemoteTrackPublication | None) -> bool:
-    """It is published and can be heard."""
+    """Whether it is published and not muted."""
     return voice is not None and not voice.muted

@@ -1,4 +1,4 @@
-"""Whether somebody speaks, told by loudness. Pure."""
+"""Detects speech by loudness. Pure."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from engine import SilenceGate
 
-CLOSE_SHARE = 0.5  # of the threshold: what is quieter counts as quiet, in between nothing changes
-ABOVE_NOISE = 4.0  # 12 dB: an interruption by noise is worse than one that comes a syllable later
+CLOSE_SHARE = 0.5  # of the threshold: less counts as quiet; in between, nothing changes
+ABOVE_NOISE = 4.0  # 12 dB: a false interruption is worse than one that is a syllable late
 
 
 @dataclass(frozen=True, slots=True)
 class GateConfig:
-    rms: float = 0.02  # loudness, of full scale, that is always enough for speech
-    begin_s: float = 0.16  # speech has begun once it lasted so long
-    end_s: float = 0.5  # and ended after so much quiet
+    rms: float = 0.02  # this loudness, of full scale, always counts as speech
+    begin_s: float = 0.16  # how long sound lasts before it counts as speech
+    end_s: float = 0.5  # how long quiet lasts before speech counts as ended
 
 
 USUAL = GateConfig()
 
 
 class SpeechGate:
-    """Opens when speech has lasted for a while, closes when quiet has.
+    """Opens after enough speech, closes after enough quiet.
 
-    Loud pieces add up and quiet ones take away: the gaps between syllables delay it a little, a
-    door or a cough does not open it. A quiet caller's speech counts too, where it stands out from
-    the line's noise: `SilenceGate`.
+    Loud pieces add up and quiet ones subtract: gaps between syllables delay opening a little, and a
+    door or a cough does not open it. A quiet caller also counts if the voice stands out from the
+    line's noise (`SilenceGate`).
     """
 
     def __init__(self, config: GateConfig) -> None:
@@ -34,8 +34,8 @@ class SpeechGate:
         self._lasted_s = 0.0  # of speech while closed, of quiet while open
         self.open = False
 
-    def hear(self, rms: float, seconds: float) -> bool:
-        """A piece of sound and its length. True for the one piece at which speech has begun."""
+    def feed(self, rms: float, seconds: float) -> bool:
+        """Take a piece of audio and its length. True for the one piece at which speech begins."""
         loud = self._threshold(rms)
         quiet = rms < loud * CLOSE_SHARE
         if self.open:

@@ -1,1 +1,1 @@
-"""LiveKit's names, tokens and refusals, and what we use of its package."""
+"""LiveKit's names, tokens and refusals, and all private uses of its package."""

@@ -1,6 +1,6 @@
-"""Whether this machine's clock and LiveKit's agree: tokens are good for a time.
+"""Compares this machine's clock with LiveKit's, since tokens are valid for a limited time.
 
-LiveKit says what time it is with every HTTP answer (`Date`, to a second).
+Every HTTP answer of LiveKit states its time (`Date`, to the second).
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from app.outbound.fetch import CertificateRefused, NotSpoken, get
 from app.outbound.proxies import ProxyUnusable, current_proxies
 from app.rtc.sdk.tokens import AVATAR_TTL, LEEWAY_S, read_claims
 
-SECOND = 1.0  # how exact the comparison is
-FRESH_S = 30.0  # an older comparison is made again; LiveKit may have moved to another machine
+SECOND = 1.0  # precision of the comparison
+FRESH_S = (
+    30.0  # a comparison is repeated after this time; LiveKit may have moved to another machine
+)
 PATIENCE_S = 1.0
-AGAIN_S = 2.0  # after it did not answer
+AGAIN_S = 2.0  # after LiveKit did not answer
 _UNKNOWN = (NotPublic, CannotConnect, ProxyUnusable, CertificateRefused, NotSpoken)
 
 
 def ahead_s(headers: Mapping[str, str]) -> float | None:
-    """How far our clock is ahead of the one who answered just now; None where it does not say."""
+    """How far this clock is ahead of the answering server's; None if the answer has no date."""
     try:
         theirs = parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
@@ -35,7 +37,7 @@ def ahead_s(headers: Mapping[str, str]) -> float | None:
 
 
 def require_good_clock(ahead: float | None, livekit_url: str) -> None:
-    """Raises ClockSkew where LiveKit takes no token that we make now."""
+    """Raises ClockSkew if LiveKit would accept no token issued now."""
     if ahead is None:
         return
     too_early = ahead > LEEWAY_S - SECOND
@@ -43,31 +45,31 @@ def require_good_clock(ahead: float | None, livekit_url: str) -> None:
     if too_early or too_late:
         raise ClockSkew(
             f"This machine's clock is {abs(ahead):.0f} s {'ahead of' if too_early else 'behind'} "
-            f"that of LiveKit at {livekit_url}, which refuses our tokens for it. Set the one that "
-            "is wrong, as with `timedatectl set-ntp true`."
+            f"that of LiveKit at {livekit_url}, which therefore refuses our tokens. Set the wrong "
+            "clock, for example with `timedatectl set-ntp true`."
         )
 
 
 def require_time_left(token: str, headers: Mapping[str, str]) -> None:
-    """Raises LiveKitTokenRejected where a refused token's time was the reason.
+    """Raises LiveKitTokenRejected if a token was refused because of its times.
 
-    By the clock of the LiveKit that refused it: ours may be the wrong one.
+    Judged by the clock of the LiveKit that refused it, since this machine's may be wrong.
     """
     claims, now = read_claims(token), time.time() - (ahead_s(headers) or 0.0)
     if claims.expires is not None and claims.expires + LEEWAY_S - SECOND < now:
-        raise LiveKitTokenRejected("The token has expired: make a new one.")
+        raise LiveKitTokenRejected("The token has expired: create a new one.")
     if claims.begins is not None and claims.begins - LEEWAY_S + SECOND > now:
         raise LiveKitTokenRejected(
-            "The token is not valid yet: look at its `nbf`, and at the clock of the machine that "
-            "made it."
+            "The token is not valid yet: check its `nbf`, and the clock of the machine that "
+            "issued it."
         )
 
 
 class ClockCheck:
-    """Of our own LiveKit, for `/ready`. Where that does not answer, nothing is known.
+    """Compares the clock with the service's own LiveKit, for `/ready`; passes if that is silent.
 
-    Anybody may ask whether we are ready, so LiveKit is not asked each time. A step of our clock
-    shows at once all the same: the monotonic one does not take part in it.
+    Anybody may call `/ready`, so LiveKit is not asked each time. A step of this clock still shows
+    at once, because the monotonic clock does not take part in it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -75,7 +77,7 @@ class ClockCheck:
         self._makes_tokens = bool(settings.livekit_api_key)
         self._asking = asyncio.Lock()
         self._asked: float | None = None
-        self._apart: float | None = None  # LiveKit's clock, less the monotonic one
+        self._apart: float | None = None  # LiveKit's clock minus the monotonic one
 
     async def __call__(self) -> None:
         """Raises ClockSkew."""
@@ -84,7 +86,7 @@ class ClockCheck:
         try:
             self._require()
         except ClockSkew:
-            self._asked = None  # it may have been mended on the other side
+            self._asked = None  # LiveKit's clock may have been corrected
         async with self._asking:
             fresh_s = AGAIN_S if self._apart is None else FRESH_S
             if self._asked is None or time.monotonic() - self._asked > fresh_s:

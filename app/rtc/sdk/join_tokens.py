@@ -1,4 +1,4 @@
-"""Which token the next attempt to join a room is made with."""
+"""Chooses the token for the next attempt to join a room."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.rtc.sdk.livekit_private import token_of
 class JoinTokens:
     """A new token of ours for each attempt, or the caller's only one.
 
-    The caller's may have expired by the time that LiveKit is back from a restart. While the avatar
-    is connected LiveKit sends newer ones, good for ten minutes, so the latest of these is used.
+    The caller's token may have expired by the time LiveKit is back from a restart. While the avatar
+    is connected, LiveKit sends newer tokens, valid for ten minutes; the latest of these is used.
     """
 
     def __init__(self, make: Callable[[], str], *, renewable: bool) -> None:
-        """`renewable`: `make` makes a new one at each call."""
+        """`renewable`: `make` issues a new token at each call."""
         self._make = make
         self.renewable = renewable
         self._refreshed: str | None = None
@@ -26,13 +26,13 @@ class JoinTokens:
         return self._refreshed or self._make()
 
     def watch(self, room: rtc.Room) -> None:
-        """Keep what LiveKit sends to a room that is about to be joined."""
+        """Keep the tokens that LiveKit sends in a room about to be joined."""
         if not self.renewable:
             room.on("token_refreshed", lambda: self._keep(room))
 
     def another(self) -> bool:
-        """The last one was refused: whether a next one may be taken."""
-        # LiveKit signs with the first of its keys, which may be gone when the caller's is not.
+        """The last token was refused; returns whether there is another to try."""
+        # LiveKit signs with its first key, which may have been removed while the caller's is valid.
         another = self.renewable or self._refreshed is not None
         self._refreshed = None
         return another

@@ -1,8 +1,8 @@
-"""Everything this service uses of the `livekit` package that is not its public interface.
+"""Everything this service uses of the `livekit` package beyond its public interface.
 
-The package hides who sent a piece of a byte stream, and each piece of sound that it has taken is
-told to every room of the process. So we go one layer down, to what the package may change in any
-release: what is needed of it is looked for when this module is imported.
+The package hides the sender of a byte stream's packets, and notifies every room of the process of
+each captured audio frame. So the service uses its lower layer, which may change in any release; all
+that is used is checked when this module is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SUPPORTED = (1, 1, 21), (1, 3)  # from, and below; pyproject.toml says the same
 
 
 class UnsupportedLiveKit(ImportError):
-    """The installed `livekit` package is not one that this service can work with."""
+    """The installed `livekit` package does not fit this service."""
 
 
 def _installed() -> str:
@@ -33,7 +33,7 @@ def _unsupported(why: str) -> UnsupportedLiveKit:
     oldest, newest = (".".join(map(str, each)) for each in SUPPORTED)
     wanted = f"livekit>={oldest},<{newest}"
     return UnsupportedLiveKit(
-        f"livekit {_installed()} is installed, and this voipavatar works with livekit "
+        f"livekit {_installed()} is installed, but this voipavatar needs livekit "
         f">={oldest},<{newest} ({why}). "
         f"Install that with: {remedies.reinstall(wanted)}"
     )
@@ -47,7 +47,7 @@ def _check_version(installed: str) -> None:
 
 
 def _check_names(events: Any) -> None:
-    """Raises UnsupportedLiveKit for a field or method that is not there any more."""
+    """Raises UnsupportedLiveKit if a field or method is missing."""
     for message, fields in (
         (events.FfiEvent, ("capture_audio_frame", "room_event")),
         (events.FfiRequest, ("capture_audio_frame", "dispose")),
@@ -93,22 +93,22 @@ __all__ = ["AudioEncoding"]  # and what is defined here
 
 
 def library_started() -> bool:
-    """Whether LiveKit's library runs in this process, not only imported."""
+    """Whether LiveKit's library runs in this process and was not only imported."""
     return _ffi_client.FfiClient._instance is not None
 
 
 def request(wanted: FfiRequest) -> Any:
-    """Ask the library for something, at once."""
+    """Call the library; returns at once."""
     return _ffi_client.FfiClient.instance.request(wanted)
 
 
 def event_queue() -> Any:
-    """Its `put` gets each event of the library, on the library's threads."""
+    """The library calls its `put` with each event, on its own threads."""
     return _ffi_client.FfiClient.instance.queue
 
 
 def capture_request(source: rtc.AudioSource, address: int, samples: int) -> FfiRequest | None:
-    """A request to take that much mono int16 sound at an address; None for a closed source."""
+    """A request to capture mono int16 audio at an address; None if the source is closed."""
     handle = source._ffi_handle
     if handle.disposed:
         return None
@@ -122,8 +122,8 @@ def capture_request(source: rtc.AudioSource, address: int, samples: int) -> FfiR
 
 
 def tap_room(room: rtc.Room, take: Callable[[RoomEvent], bool]) -> None:
-    """`take` gets each event of a room before the room does, in order; the room does not get those
-    for which it returns True."""
+    """Call `take` with each event of a room before the room gets it, in order; the room does not
+    get events for which it returns True."""
     known = room._on_room_event
 
     def on_event(event: RoomEvent) -> None:
@@ -134,11 +134,11 @@ def tap_room(room: rtc.Room, take: Callable[[RoomEvent], bool]) -> None:
 
 
 def token_of(room: rtc.Room) -> str | None:
-    """What LiveKit would take to join this room again: the token of the join, or, once it has sent
-    a newer one, that."""
+    """The token that LiveKit accepts for rejoining this room: the join's, or the newest that
+    LiveKit has sent since."""
     return room._token
 
 
 def drop_handle(handle: int) -> None:
-    """Let the library forget what it has kept for us under a number."""
+    """Release an object that the library holds for this process."""
     _ffi_client.FfiHandle(handle).dispose()

@@ -1,4 +1,4 @@
-"""Asks our own LiveKit who is in a room, through its RoomService."""
+"""Looks participants up in the service's own LiveKit, through its RoomService."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TTL = timedelta(minutes=1)
 
 
 async def is_in_room(settings: Settings, livekit_url: str, room: str, identity: str) -> bool:
-    """Whether a participant of that identity is there now, hidden or not.
+    """Whether a participant with that identity is in the room, hidden or not.
 
-    Raises LiveKitUnreachable, LiveKitTokenRejected where there is no key to ask with.
+    Raises LiveKitUnreachable, or LiveKitTokenRejected if the service has no LiveKit key.
     """
     grants = api.VideoGrants(room_admin=True, room=room)
     token = token_maker(settings).with_ttl(TTL).with_grants(grants).to_jwt()
@@ -49,7 +49,7 @@ async def is_in_room(settings: Settings, livekit_url: str, room: str, identity: 
         raise _unknown(livekit_url, str(error)) from None
     if answer.status_code == 200:
         return True
-    if code == "not_found":  # nobody of that name, or no such room
+    if code == "not_found":  # no such participant or room
         return False
     raise _unknown(livekit_url, str(answer.status_code))
 
@@ -67,6 +67,6 @@ def _proxy(livekit_url: str) -> httpx.Proxy | None:
 
 def _unknown(livekit_url: str, reason: str) -> LiveKitUnreachable:
     return LiveKitUnreachable(
-        f"LiveKit at {livekit_url} could not be asked who is in the room ({reason}): let its "
-        "RoomService be reached there, or leave `identity` out."
+        f"LiveKit at {livekit_url} did not say who is in the room ({reason}): make its RoomService "
+        "reachable there, or leave `identity` out."
     )

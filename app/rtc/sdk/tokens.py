@@ -1,4 +1,4 @@
-"""LiveKit tokens: the ones we make, and what a foreign one says of itself."""
+"""LiveKit tokens: issues the service's own, and reads the claims of callers' tokens."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from app.errors import LiveKitTokenRejected
 from app.rtc.sdk.names import PUBLISH_ON_BEHALF, SESSION_ATTRIBUTE
 from app.session_types import AudioSpec, Limits
 
-AVATAR_TTL = timedelta(minutes=10)  # needed to join only; each attempt to join gets a new one
+AVATAR_TTL = timedelta(minutes=10)  # only needed to join; each attempt gets a new token
 VIEWER_TTL = timedelta(hours=6)
-ROOM_MARGIN_S = 30  # the session ends first
-LIVEKIT_EMPTY_S, LIVEKIT_DEPARTURE_S = 300, 20  # its own defaults; a room never lives shorter
+ROOM_MARGIN_S = 30  # so that the session ends before its room
+LIVEKIT_EMPTY_S, LIVEKIT_DEPARTURE_S = 300, 20  # LiveKit's defaults, the minimum for our rooms
 USUAL_LIMITS = Limits()
-LEEWAY_S = 60  # what LiveKit itself allows clocks to differ
+LEEWAY_S = 60  # the clock skew that LiveKit tolerates
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says; only LiveKit can tell whether it is true."""
+    """A token's claims; only LiveKit can verify them."""
 
     room: str
     identity: str
     attributes: dict[str, str] = field(default_factory=dict)
     expires: float | None = None  # seconds since 1970
-    begins: float | None = None  # not to be used before, likewise
+    begins: float | None = None  # not valid before, likewise
     may_join: bool = False  # LiveKit's own default
-    may_publish: bool = True  # so is this
+    may_publish: bool = True  # likewise
     may_subscribe: bool = True
     may_send_data: bool = True
-    sources: tuple[str, ...] = ()  # that it may publish, `camera` and so on; none: all
-    hidden: bool = False  # LiveKit tells nobody of its holder
-    recorder: bool = False  # it tells everybody that the room is recorded
+    sources: tuple[str, ...] = ()  # what it may publish, such as `camera`; empty: everything
+    hidden: bool = False  # LiveKit hides its holder from other participants
+    recorder: bool = False  # marks the room as recorded
 
     @property
     def agent(self) -> str | None:
-        """On whose behalf its holder speaks (livekit.md §1.2)."""
+        """The agent that its holder speaks for (livekit.md §1.2)."""
         return self.attributes.get(PUBLISH_ON_BEHALF)
 
 
@@ -57,11 +57,11 @@ def avatar_token(
     audio: AudioSpec,
     limits: Limits = USUAL_LIMITS,
 ) -> str:
-    """Of kind agent, for one room, with the least grants (livekit.md §3).
+    """A token of kind agent, for one room, with the least grants (livekit.md §3).
 
-    Raises LiveKitTokenRejected where there is no key to sign it with.
+    Raises LiveKitTokenRejected if there is no key to sign it with.
 
-    Data is what an agent's RPC calls need; who follows a microphone sends none.
+    Data is granted only for an agent's RPC calls; following a microphone needs none.
     """
     attributes = {SESSION_ATTRIBUTE: session_id}
     if audio.agent is not None:
@@ -97,8 +97,8 @@ def viewer_token(
     can_publish_data: bool = False,
     limits: Limits = USUAL_LIMITS,
 ) -> tuple[str, datetime]:
-    """A person's way into the room, and when it ends. Data is what packets that steer agents and
-    avatars are made of, so it is for those who ask."""
+    """A token for a person, and its expiry. Data packets can control agents and avatars, so they
+    are granted on request only."""
     grants = api.VideoGrants(
         room_join=True,
         room=room,
@@ -113,12 +113,11 @@ def viewer_token(
 
 
 def room_config(limits: Limits) -> api.RoomConfiguration:
-    """How a room is to be that a join with the token makes.
+    """Settings for a room that is created by joining with the token.
 
-    LiveKit does not count avatars: it would close a room of its usual timeouts under a session
-    that may wait longer. A claim of the token and not a call of CreateRoom, because it can't fail,
-    holds at each rejoin, leaves rooms that exist as they are, and makes none where LiveKit lets
-    only its owner make rooms.
+    LiveKit does not count avatars, so with default timeouts it would close a room while a session
+    still waits. A token claim is better than a call to CreateRoom: it cannot fail, applies at
+    each rejoin, leaves existing rooms as they are, and creates none where LiveKit reserves that.
     """
     seconds = math.ceil(limits.participant_left_timeout_s) + ROOM_MARGIN_S
     return api.RoomConfiguration(
@@ -127,19 +126,19 @@ def room_config(limits: Limits) -> api.RoomConfiguration:
     )
 
 
-# LiveKit's library takes no other character, but would say so only at the join.
+# LiveKit's library accepts no other characters, but would report it only at the join.
 _FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _SPOILT = (
     *(IndexError, ValueError, TypeError, AttributeError, binascii.Error),
-    *(OverflowError, RecursionError),  # numbers without end, lists in lists without end
+    *(OverflowError, RecursionError),  # endless numbers, endlessly nested lists
 )
 
 
 def read_claims(token: str) -> Claims:
-    """What a foreign token says. Raises LiveKitTokenRejected when it is no token at all."""
+    """The claims of a caller's token. Raises LiveKitTokenRejected if it is not a token."""
     try:
         if not _FORM.fullmatch(token):
-            raise ValueError("not three words of base64url")
+            raise ValueError("not three parts of base64url")
         payload = token.split(".")[1]
         body = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return _claims(body)
@@ -168,20 +167,20 @@ def _claims(body: dict[str, Any]) -> Claims:
 
 
 def _text(value: object) -> str:
-    """As LiveKit reads it: null is no text, and anything else is no token. Raises TypeError."""
+    """As LiveKit reads it: null is empty text, any other type is invalid. Raises TypeError."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise TypeError("not a text")
+        raise TypeError("not a string")
     return value
 
 
 def token_maker(settings: Settings) -> api.AccessToken:
-    """Signs with our key. Raises LiveKitTokenRejected where there is none."""
+    """Signs with the service's key. Raises LiveKitTokenRejected if there is none."""
     secret = settings.livekit_api_secret.get_secret_value()
     if not (settings.livekit_api_key and secret):
         raise LiveKitTokenRejected(
-            "The service has no LiveKit key to make a token with: set LIVEKIT_API_KEY and "
-            "LIVEKIT_API_SECRET, or bring a token as `livekit`."
+            "The service has no LiveKit key to issue a token with: set LIVEKIT_API_KEY and "
+            "LIVEKIT_API_SECRET, or pass a token in `livekit`."
         )
     return api.AccessToken(settings.livekit_api_key, secret)
