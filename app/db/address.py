@@ -1,4 +1,4 @@
-"""Where the database is: a URL as people write it, as the drivers want it."""
+"""Parses a database URL as people write it into what the drivers need."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sqlalchemy.exc import ArgumentError
 
 from app.db.postgres_words import KeepAlive, Refused, translate
 
-BUSY_S = 10  # how long one writer waits for another (SQLite), or a statement may take (Postgres)
+BUSY_S = 10  # how long a writer waits for another (SQLite), or a statement may take (Postgres)
 CONNECT_S = 5.0
 FORMS = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 SCHEMES = ("postgresql+asyncpg://", "postgresql://", "postgres://")
 
 
 class WrongAddress(ValueError):
-    """The URL cannot be used; one sentence says why."""
+    """The URL is unusable; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What SQLAlchemy and the driver need to connect."""
+    """What SQLAlchemy and the driver need in order to connect."""
 
     url: str  # for SQLAlchemy
-    shown: str  # for people, without a password
-    arguments: dict[str, Any] = field(repr=False)  # of the driver's connect()
-    file: Path | None = None  # of SQLite; None for one in memory
-    host: str = ""  # of Postgres, as in messages
+    shown: str  # for people, without the password
+    arguments: dict[str, Any] = field(repr=False)  # for the driver's connect()
+    file: Path | None = None  # SQLite's; None for one in memory
+    host: str = ""  # Postgres's, for messages
     user: str = ""
     name: str = ""  # of the database
     keep_alive: KeepAlive | None = None
@@ -74,14 +74,14 @@ def _postgres(url: str) -> Address:
         raise WrongAddress(str(error)) from error
     except ValueError as error:
         raise WrongAddress(
-            f"it cannot be read ({error}); write special characters of a password as %XX"
+            f"it is malformed ({error}); write special characters of a password as %XX"
         ) from error
     if parts.fragment:
-        raise WrongAddress("it holds a bare '#'; write it as %23")
+        raise WrongAddress("it contains a bare '#'; write it as %23")
     access, _, place = parts.netloc.rpartition("@")
     user, _, password = access.partition(":")
     if "host" in wanted.words:
-        place = ""  # as libpq has it: the word counts
+        place = ""  # as in libpq, the `host` parameter takes precedence
     credentials = quote(unquote(user)) + (f":{quote(unquote(password), safe='')}" * bool(password))
     netloc = f"{credentials}@{place}" if credentials else place
     query = urlencode(wanted.words, quote_via=quote, safe="/,:")
@@ -110,7 +110,7 @@ def _postgres(url: str) -> Address:
 
 
 def _words(query: str) -> dict[str, str]:
-    """The words of a query, as libpq reads them: a plus sign is a plus sign."""
+    """The query's parameters as libpq reads them: a plus sign is a plus sign."""
     words: dict[str, str] = {}
     for item in filter(None, query.split("&")):
         key, equals, value = item.partition("=")

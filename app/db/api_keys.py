@@ -1,4 +1,4 @@
-"""API keys as they are kept: made on the command line, never more than their hashes."""
+"""API keys, stored as hashes only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.db.tables import ApiKeyRow
 
 
 class NameTaken(Exception):
-    """An active key of that name exists."""
+    """An active key has that name already."""
 
 
 async def create_key(database: Database, name: str) -> str:
-    """The new key, which is shown only now. Raises NameTaken."""
+    """Create a key and return it, which is possible only now. Raises NameTaken."""
     key = f"va_{secrets.token_urlsafe(32)}"
     try:
         async with database.write() as session:
@@ -35,7 +35,7 @@ async def list_keys(database: Database) -> Sequence[ApiKeyRow]:
 
 
 async def revoke_key(database: Database, name: str) -> bool:
-    """False when no active key has that name."""
+    """False if no active key has that name."""
     async with database.write() as session:
         revoked = await session.execute(
             update(ApiKeyRow)

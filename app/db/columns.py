@@ -1,4 +1,4 @@
-"""What every table shares: names of constraints, and times that keep their zone."""
+"""What all tables share: names of constraints, and time zone-aware times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC time; SQLite, which knows no zones, holds it as naive UTC."""
+    """An aware UTC time; SQLite has no time zones, so it stores naive UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -1,4 +1,4 @@
-"""The connection to SQLite or Postgres, and the two kinds of transaction."""
+"""The connection to SQLite or Postgres, and its read and write transactions."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from app.errors import Unhealthy
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
-RECALL_S = 2.0  # until what was found last is good enough
+RECALL_S = 2.0  # after this, `recall` uses the last known answer
 
 
 class Database:
     """Short transactions: `read()` sees one snapshot, `write()` commits when its block ends.
 
-    Both raise Unhealthy when the database cannot be reached.
+    Both raise Unhealthy if the database cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
-        """Connects to nothing yet; a SQLite file's folder is made, or Unhealthy raised."""
+        """Does not connect yet. Creates a SQLite file's folder, or raises Unhealthy."""
         self.address = _address(url)
         self.engine = _engine(self.address)
         self._recalled: dict[str, Any] = {}
@@ -55,14 +55,14 @@ class Database:
             yield session
 
     async def ping(self) -> None:
-        """Returns when the database has answered; raises Unhealthy."""
+        """Returns once the database has answered; raises Unhealthy."""
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
 
     async def recall(self, what: str, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """What `ask` finds; what it found last, while the database does not answer.
+        """The result of `ask`, or its last result while the database does not answer.
 
-        For what rarely changes and decides over calls that go on during an outage.
+        For data that rarely changes and that calls in progress need during an outage.
         """
         asked = asyncio.create_task(ask())
         if what in self._recalled:
@@ -93,7 +93,7 @@ def _address(url: str) -> Address:
     try:
         return parse_address(url)
     except WrongAddress as error:
-        raise Unhealthy(f"{SETTING} is of no use: {error}.") from error
+        raise Unhealthy(f"{SETTING} is unusable: {error}.") from error
 
 
 def _engine(address: Address) -> AsyncEngine:
@@ -124,24 +124,24 @@ def _engine(address: Address) -> AsyncEngine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own BEGIN comes too late for DDL and for snapshots: see _begin_sqlite.
+    # The driver's own BEGIN comes too late for DDL and for snapshots; see _begin_sqlite.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000}")
     cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA synchronous = NORMAL")  # safe against a killed process under WAL
+    cursor.execute("PRAGMA synchronous = NORMAL")  # under WAL, survives a killed process
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails at once when another wrote between,
-    # whatever the busy timeout: so writers queue at their start.
+    # A transaction that reads first and writes later fails at once, despite the busy timeout, if
+    # another wrote in between. So writers queue when they begin.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def use_wal(path: Path) -> None:
-    """Switch a SQLite file to write-ahead logging, which lets readers and a writer meet."""
+    """Switch a SQLite file to write-ahead logging, under which readers do not block a writer."""
     with sqlite3.connect(path, timeout=BUSY_S) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.close()

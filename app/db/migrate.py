@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema; safe when several processes start at once."""
+"""Migrates a database to the newest schema; safe when several processes start at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.db.failures import DRIVERS, SETTING, unusable
 from app.errors import Unhealthy
 from app.shipped import MIGRATIONS
 
-_LOCK = 7_402_118  # any number, the same for every process of ours on one Postgres
+_LOCK = 7_402_118  # arbitrary, but the same for every process of the service on one Postgres
 
 
 async def migrate(database: Database) -> None:
@@ -27,7 +27,7 @@ async def migrate(database: Database) -> None:
         await _migrate(database)
     except CommandError as error:
         raise Unhealthy(
-            f"The database {database.address.shown} was made by another version of voipavatar "
+            f"The database {database.address.shown} belongs to another version of voipavatar "
             f"({error}). Install that version, or set {SETTING} to another database."
         ) from error
     except DRIVERS as error:
@@ -51,7 +51,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _make_wal(path: Path) -> None:
-    # The switch fails at once, whatever the busy timeout, while another process makes it.
+    # The switch fails at once, despite the busy timeout, while another process makes it.
     with _only_one(path.with_name(path.name + ".lock")):
         use_wal(path)
 

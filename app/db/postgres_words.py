@@ -1,7 +1,7 @@
-"""The words in the query of a Postgres URL: libpq's, for asyncpg.
+"""Translates the parameters of a Postgres URL from libpq's names for asyncpg.
 
-Each is translated or refused by its name. None is left out silently: an address that asks for TLS
-must not be answered with a connection without.
+Every parameter is translated, or rejected by name. None is ignored silently: a URL that asks for
+TLS must not lead to a connection without it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 SERVERS = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile", "servicefile")
-SYSTEM = "system"  # of sslrootcert: the authorities that this machine trusts
+SYSTEM = "system"  # for sslrootcert: the authorities that this machine trusts
 
 PASSED_ON = frozenset(
     {"host", "port", "dbname", "user", "password", "service", "application_name", "options"}
     | {"krbsrvname", "gsslib", "sslpassword", *FILES}
 )
-"""asyncpg reads these from its DSN itself, or sends them to the server at the connection."""
+"""asyncpg reads these from its DSN itself, or sends them to the server when it connects."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "sslmode": SSL_MODES,
@@ -37,12 +37,12 @@ ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "channel_binding": (("disable", "prefer"), "asyncpg has no channel binding; leave it out and "
                         "set sslmode=verify-full, which keeps others out of the middle as well"),
     "gssencmode": (("disable", "prefer"), "asyncpg does not encrypt with GSSAPI; use sslmode"),
-    "client_encoding": (("utf8", "UTF8", "utf-8", "UTF-8", "auto"), "we speak UTF-8"),
-    "sslcompression": (("0",), "TLS is not compressed any more"),
-    "sslsni": (("1",), "the name of the host is always sent"),
-    "load_balance_hosts": (("disable",), "hosts are tried in their order"),
+    "client_encoding": (("utf8", "UTF8", "utf-8", "UTF-8", "auto"), "the service uses UTF-8"),
+    "sslcompression": (("0",), "TLS compression no longer exists"),
+    "sslsni": (("1",), "the host's name is always sent"),
+    "load_balance_hosts": (("disable",), "hosts are tried in the given order"),
 }  # fmt: skip
-"""Words of which we know only the values that change nothing, and what to say of the others."""
+"""Parameters of which only these values are supported, and why the others are rejected."""
 
 NUMBERS: dict[str, tuple[str, Callable[[str], float]]] = {
     "timeout": ("timeout", float),
@@ -50,8 +50,8 @@ NUMBERS: dict[str, tuple[str, Callable[[str], float]]] = {
     "statement_cache_size": ("statement_cache_size", int),
     "prepared_statement_cache_size": ("prepared_statement_cache_size", int),
 }
-"""Words of asyncpg and SQLAlchemy; the last two set to 0 suit a PgBouncer that shares connections
-by transaction."""
+"""Parameters of asyncpg and SQLAlchemy. Setting the last two to 0 suits a PgBouncer that pools by
+transaction."""
 
 KEEP_ALIVE = {
     "keepalives_idle": "TCP_KEEPIDLE",
@@ -62,18 +62,18 @@ KEEP_ALIVE = {
 
 
 class Refused(ValueError):
-    """A word that we cannot honour; the message names it."""
+    """A parameter cannot be honoured; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """How the system watches over an idle connection."""
+    """TCP keep-alive of idle connections."""
 
     on: bool
-    options: dict[str, int]  # by the name of the socket's option
+    options: dict[str, int]  # by the socket option's name
 
     def apply(self, connection: Any) -> None:
-        """To a connection of asyncpg by TCP."""
+        """Set it on an asyncpg connection, if that uses TCP."""
         found = getattr(connection, "_transport", None)
         wire = found.get_extra_info("socket") if found is not None else None
         if wire is None or wire.family not in (socket.AF_INET, socket.AF_INET6):
@@ -86,18 +86,18 @@ class KeepAlive:
 
 @dataclass(slots=True)
 class Wanted:
-    """What the words come to."""
+    """The parameters, translated."""
 
     words: dict[str, str] = field(default_factory=dict)  # for asyncpg's DSN
-    arguments: dict[str, Any] = field(default_factory=dict)  # of its connect()
+    arguments: dict[str, Any] = field(default_factory=dict)  # for its connect()
     keep_alive: KeepAlive | None = None
 
 
 def translate(given: dict[str, str]) -> Wanted:
-    """Raises Refused, with the word that cannot be honoured."""
+    """Raises Refused for a parameter that cannot be honoured."""
     wanted = Wanted()
     words = dict(given)
-    if "ssl" in words:  # as SQLAlchemy and JDBC say it
+    if "ssl" in words:  # SQLAlchemy's and JDBC's name
         mode = words.pop("ssl")
         words.setdefault("sslmode", {"true": "require", "false": "disable"}.get(mode, mode))
     if (name := words.pop("fallback_application_name", None)) is not None:
@@ -129,14 +129,14 @@ def _take(wanted: Wanted, word: str, value: str) -> None:
         wanted.words[word] = value
     else:
         raise Refused(
-            f"the word `{word}` in it is not known; settings of the server go into "
+            f"the parameter `{word}` is not known; settings of the server go into "
             "`options=-c NAME=VALUE`"
         )
 
 
 def _set_timeout(wanted: Wanted, seconds: str) -> None:
     value = _number("connect_timeout", seconds, int)
-    if value > 0:  # else libpq would wait for ever; ours is kept
+    if value > 0:  # libpq would wait forever; the service's own limit stays
         wanted.arguments["timeout"] = float(value)
 
 
@@ -167,7 +167,7 @@ def _require_file(word: str, value: str) -> None:
 
 
 def _system_authorities(wanted: Wanted) -> None:
-    """`sslrootcert=system`, as of libpq 16, which asyncpg would take for a file."""
+    """`sslrootcert=system`, which libpq 16 knows and asyncpg would take for a file."""
     if wanted.words.get("sslrootcert") != SYSTEM:
         return
     if wanted.words.get("sslmode", "verify-full") != "verify-full":

@@ -15,7 +15,7 @@ _ACTIVE = text("revoked_at IS NULL")
 
 
 class InstanceRow(Base):
-    """A process of the service, as far as others must know it to tell whether it still lives."""
+    """A process of the service, with what others need to tell whether it is alive."""
 
     __tablename__ = "instances"
 
@@ -29,11 +29,11 @@ class InstanceRow(Base):
 
 
 class SessionRow(Base):
-    """A session. Never its token; `external` tells that it came with a foreign one."""
+    """A session, without its token; `external` means that the caller supplied one."""
 
     __tablename__ = "sessions"
     __table_args__ = (
-        # The key of an avatar: one live session each, whoever asks and however fast.
+        # At most one live session per avatar key, even with concurrent requests.
         Index(
             "uq_sessions_live_key",
             "livekit_url",
@@ -69,7 +69,7 @@ class SessionRow(Base):
 
 
 class SessionEventRow(Base):
-    """A transition. Rows are only ever added."""
+    """A state transition. Rows are only ever added."""
 
     __tablename__ = "session_events"
     __table_args__ = (Index("ix_session_events_session_id_id", "session_id", "id"),)
@@ -86,7 +86,7 @@ class SessionEventRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A key to the API, as the SHA-256 of its 256 random bits."""
+    """An API key, stored as the SHA-256 of its 256 random bits."""
 
     __tablename__ = "api_keys"
     __table_args__ = (

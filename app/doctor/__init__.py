@@ -1,1 +1,1 @@
-"""What is installed, reachable and missing on this machine, and how to mend it."""
+"""Examines what is installed, reachable and missing on this machine, with remedies."""

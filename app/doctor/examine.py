@@ -1,4 +1,4 @@
-"""The whole examination, in the order in which a newcomer meets the parts."""
+"""Runs all checks, in the order in which a newcomer meets the parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.doctor.finding import Finding
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Looks, and starts nothing; only the data folder is made where it does not exist."""
+    """Starts nothing; only creates the data folder if it does not exist."""
     return [
         machine.python(),
         machine.video(),

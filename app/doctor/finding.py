@@ -1,4 +1,4 @@
-"""What an examination says about one thing."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`note` is worth knowing, `missing` keeps the service from working; `remedy` is a command."""
+    """`note` is worth knowing, `missing` keeps the service from running; `remedy` is a command."""
 
     what: str
     state: State

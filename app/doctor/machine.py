@@ -1,4 +1,4 @@
-"""What the machine itself brings: Python, folders, a port, programs, devices, engines."""
+"""Checks of this machine: Python, folders, port, programs, devices, engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def python() -> Finding:
 
 
 def video() -> Finding:
-    """Reading and writing video is part of PyAV; the ffmpeg program is not used."""
+    """PyAV reads and writes video; no ffmpeg program is used."""
     have = {"h264", "aac"} <= av.codecs_available
     detail = f"PyAV {av.__version__} with H.264; no ffmpeg program is needed"
     if have:
@@ -51,12 +51,12 @@ def data_folder(settings: Settings) -> Finding:
             if trouble:
                 what, _, remedy = trouble.rpartition(": ")
                 return Finding("Data folder", "note", what, remedy)
-            return Finding("Data folder", "ok", f"{folder} can be written, by its owner only")
+            return Finding("Data folder", "ok", f"{folder} is writable, by its owner only")
     except OSError as error:
         return Finding(
             "Data folder",
             "missing",
-            f"{folder} cannot be written: {error.strerror}",
+            f"{folder} is not writable: {error.strerror}",
             "export VOIPAVATAR_DATA_DIR=<a folder of yours>",
         )
 
@@ -76,12 +76,12 @@ def port(settings: Settings) -> Finding:
 def _taken(settings: Settings, where: str, error: OSError) -> Finding:
     if _is_ours(settings):
         return Finding("Port", "ok", f"the service answers on {where}")
-    detail = f"{where} cannot be taken now: {error.strerror}"
+    detail = f"{where} cannot be used now: {error.strerror}"
     return Finding("Port", "note", detail, "voipavatar serve --port <another>")
 
 
 def _is_ours(settings: Settings) -> bool:
-    """Reads no further than our own answer goes: any program may answer there."""
+    """Reads no more than the service's own answer takes, since any program may answer."""
     asking = HTTPConnection(settings.host, settings.port, timeout=5)
     try:
         asking.request("GET", "/health", headers={"Accept-Encoding": "identity"})
@@ -121,7 +121,7 @@ def _livekit_on_path() -> Finding:
 
 def gpu() -> Finding:
     if not NVIDIA.is_file():
-        return Finding("GPU", "note", "no NVIDIA driver: the CPU paints the faces")
+        return Finding("GPU", "note", "no NVIDIA driver: the CPU renders the faces")
     driver = re.search(r"\s(\d+\.[\d.]+)\s", NVIDIA.read_text())
     return Finding("GPU", "ok", f"NVIDIA driver {driver.group(1) if driver else 'of some version'}")
 
@@ -141,7 +141,7 @@ def weights(settings: Settings) -> Finding:
 
 
 def face_networks(settings: Settings) -> Finding:
-    """What finds faces and the region to be painted when a persona is prepared."""
+    """The networks that find faces and the region to paint when a persona is prepared."""
     tools = tools_in(settings.models_dir)
     found = f"face: {tools.names['faces']}; painted region: {tools.names['mask']}"
     if tools.landmarks_path and tools.parser_path:
@@ -150,7 +150,7 @@ def face_networks(settings: Settings) -> Finding:
 
 
 def engines(settings: Settings) -> list[Finding]:
-    """The engine that serves, and each other one with what keeps it from running here."""
+    """The engine in use, and what keeps each other one from running here."""
     config = settings.engine_config()
     chosen = chosen_backend(config) if config.backend == "auto" else config.backend
     found = []

@@ -1,4 +1,4 @@
-"""What the service depends on: LiveKit, the database, the personas."""
+"""Checks of what the service depends on: LiveKit, the database, the personas."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEV_KEYS = "export LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret  # of liveki
 
 
 async def livekit(settings: Settings) -> Finding:
-    """Whether LIVEKIT_URL answers, and takes a token that is signed with our key."""
+    """Whether LIVEKIT_URL answers and accepts a token signed with the service's key."""
     if not (settings.livekit_api_key and settings.livekit_api_secret.get_secret_value()):
         return Finding(
             "LiveKit", "missing", "LIVEKIT_API_KEY and LIVEKIT_API_SECRET are not set", DEV_KEYS
@@ -39,18 +39,18 @@ async def livekit(settings: Settings) -> Finding:
         return Finding("LiveKit", "missing", error.detail, DEV_KEYS)
     except AppError as error:
         return Finding("LiveKit", "missing", error.detail, "livekit-server --dev")
-    return Finding("LiveKit", "ok", f"{url} answers and takes our key")
+    return Finding("LiveKit", "ok", f"{url} answers and accepts the service's key")
 
 
 async def database(settings: Settings) -> Finding:
-    """Whether it answers, and is as new as this version; `serve` migrates it otherwise."""
+    """Whether it answers and is up to date; if not, `serve` migrates it."""
     try:
         address = parse_address(settings.database)
     except WrongAddress as error:
-        return _no_database(f"{SETTING} is of no use: {error}.")
+        return _no_database(f"{SETTING} is unusable: {error}.")
     shown, file = address.shown, address.file
     if file is not None and not await asyncio.to_thread(file.is_file):
-        return Finding("Database", "ok", f"{shown}, made at the first start")
+        return Finding("Database", "ok", f"{shown}, created at the first start")
     opened = Database(settings.database)
     try:
         async with opened.read() as session:
@@ -100,7 +100,7 @@ def _persona(info: PersonaInfo) -> Finding:
     return Finding(
         what,
         "note",
-        f"{shape}, prepared by its first session, which waits for it",
+        f"{shape}, prepared by its first session, which has to wait",
         f"voipavatar persona prepare --name {info.name}",
     )
 

@@ -47,8 +47,8 @@ def test_words_that_are_arguments_of_the_driver() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("sslmod=require", "the word `sslmod` in it is not known"),
-        ("search_path=x", "the word `search_path` in it is not known"),
+        ("sslmod=require", "the parameter `sslmod` is not known"),
+        ("search_path=x", "the parameter `search_path` is not known"),
         ("sslmode=on", "`sslmode` must be one of disable, allow, prefer, require, verify-ca"),
         ("target_session_attrs=master", "`target_session_attrs` must be one of any, primary"),
         ("channel_binding=require", "`channel_binding=require` cannot be honoured"),

@@ -150,7 +150,7 @@ CASES = {
     "host": (lambda _: "postgresql://me@no-such-host.invalid/x", "no-such-host.invalid is not"),
     "port": (lambda _: f"postgresql://me@127.0.0.1:{NOWHERE}/x", "nothing listens there"),
     "socket": (lambda _: "postgresql:///x?host=/no/such/folder", "there is no such socket"),
-    "word": (on(lambda url: url + "&sslmod=require"), "the word `sslmod` in it is not known"),
+    "word": (on(lambda url: url + "&sslmod=require"), "the parameter `sslmod` is not known"),
 }
 
 
@@ -164,7 +164,7 @@ async def test_what_is_wrong_is_said(database_url: str, case: str) -> None:
 @POSTGRES
 async def test_tls_that_the_server_does_not_speak(outage: Outage) -> None:
     url = outage.url
-    assert "speaks no TLS" in await refused(f"{url}?sslmode=require")
+    assert "does not speak TLS" in await refused(f"{url}?sslmode=require")
     await opened(f"{url}?sslmode=prefer")
     await opened(f"{url}?sslmode=disable&keepalives_idle=30&connect_timeout=7")
 
@@ -207,7 +207,7 @@ async def test_a_database_of_another_version(database_url: str) -> None:
 
 async def test_files_of_sqlite_that_are_of_no_use(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no database " * 100)
-    assert "it is no SQLite file" in await refused(f"sqlite:///{tmp_path}/file")
+    assert "it is not an SQLite file" in await refused(f"sqlite:///{tmp_path}/file")
     with pytest.raises(Unhealthy, match="cannot be opened"):
         Database(f"sqlite:///{tmp_path}/file/below/a.db")
 

@@ -52,7 +52,7 @@ async def test_a_working_machine_lacks_nothing(settings: Settings, tmp_path: Pat
         refused = await services.livekit(with_keys(settings, livekit, secret="x" * 32))
     assert [finding for finding in findings if finding.state == "missing"] == []
     named = {finding.what: finding for finding in findings}
-    assert named["LiveKit"].detail == f"{livekit.url} answers and takes our key"
+    assert named["LiveKit"].detail == f"{livekit.url} answers and accepts the service's key"
     assert named["Engine warp (serves)"].state == "ok"
     assert refused.state == "missing"
     assert "refused the token" in refused.detail and "LIVEKIT_API_SECRET=" in refused.remedy
@@ -72,7 +72,7 @@ async def test_a_database_in_each_state(settings: Settings, tmp_path: Path) -> N
 
     file = tmp_path / "data" / "voipavatar.db"
     state, detail = states(await services.database(settings))
-    assert (state, "made at the first start" in detail) == ("ok", True)
+    assert (state, "created at the first start" in detail) == ("ok", True)
     assert not file.exists()
 
     database = Database(settings.database)
@@ -86,7 +86,7 @@ async def test_a_database_in_each_state(settings: Settings, tmp_path: Path) -> N
 
     file.write_bytes(b"not a database " * 100)
     state, detail = states(await services.database(settings))
-    assert (state, "it is no SQLite file" in detail) == ("missing", True)
+    assert (state, "it is not an SQLite file" in detail) == ("missing", True)
 
 
 async def test_a_password_is_not_shown(settings: Settings) -> None:
