@@ -145,7 +145,10 @@ def on(change: Callable[[str], str]) -> Callable[[str], str]:
 
 NOWHERE = free_port()
 CASES = {
-    "database": (on(lambda url: url.replace("/voipavatar?", "/none?")), r"no database none\. Create"),
+    "database": (
+        on(lambda url: url.replace("/voipavatar?", "/none?")),
+        r"no database none\. Create",
+    ),
     "user": (on(lambda url: url.replace("//postgres", "//nobody")), "does not admit nobody"),
     "host": (lambda _: "postgresql://me@no-such-host.invalid/x", "no-such-host.invalid is not"),
     "port": (lambda _: f"postgresql://me@127.0.0.1:{NOWHERE}/x", "nothing listens there"),
