@@ -26,7 +26,7 @@ STREAM = AudioSpec("data_stream", agent="agent")
 
 async def until_all_came_in(live: Live, segments: int) -> None:
     """The avatar has read so many to their ends, and not said them."""
-    voice = live.session._ear
+    voice = live.session._source
     assert isinstance(voice, AgentSpeech)
     out = voice._out
     assert isinstance(out, AvOut)

@@ -120,7 +120,7 @@ async def test_what_waits_to_be_said_is_limited_in_all(
     monkeypatch.setattr(agent_voice, "LONGEST_S", 5.0)
     await agent.join("flood")
     live = await perform("flood", audio=STREAM)
-    voice = live.session._ear
+    voice = live.session._source
     assert isinstance(voice, AgentSpeech)
     out = voice._out
     assert isinstance(out, AvOut)

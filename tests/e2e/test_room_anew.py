@@ -65,7 +65,7 @@ async def test_people_who_do_not_come_back_end_it(
         room = live.session.room
         assert room is not None
         async with guest(livekit, name):
-            await until(lambda: room.company.accompanied)
+            await until(lambda: room.recreated.accompanied)
             await cut_and_deleted(live, livekit, name, entrance)
         if returns == "before it":
             await people.enter_async_context(guest(livekit, name))
