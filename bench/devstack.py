@@ -22,7 +22,6 @@ import httpx
 
 from app.config import settings
 from app.personas.catalogue import Catalogue
-from app.process.private_files import callers_umask
 from app.shipped import SCRIPTS
 from engine.core.persona import Persona
 
@@ -215,15 +214,12 @@ def run_until_stopped(main: Coroutine[Any, Any, int]) -> int:
 
 
 def livekit_binary() -> str:
-    """Path of this checkout's LiveKit server. Raises LocalError."""
-    found = subprocess.run(
-        [str(SCRIPTS / "livekit-server.sh")],
-        stdout=subprocess.PIPE,
-        check=False,
-        umask=callers_umask(),  # what it builds is for everybody who uses this checkout
-    )
+    """Path of this machine's LiveKit server. Raises LocalError rather than build one: a build takes
+    minutes, and whoever waits for it here may see nothing of it."""
+    script = SCRIPTS / "livekit-server.sh"
+    found = subprocess.run([str(script), "--look"], stdout=subprocess.PIPE, check=False)
     if found.returncode != 0:
-        raise LocalError("There is no LiveKit server; the lines above name three ways to get one.")
+        raise LocalError(f"There is no LiveKit server yet; this gets one, or says how: {script}")
     return found.stdout.decode().strip()
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the path of a livekit-server, building one with Go where none is found (about 2 minutes).
 # A build is kept outside the clone, too, so that the next clone needs none.
-# --look only looks for one, and exits with 1 where there is none.
+# --look builds nothing, and exits with 1 where there is none yet.
 set -eu
 
 version=v1.13.5
@@ -15,9 +15,8 @@ for found in "$(command -v livekit-server || true)" "$tools/livekit-server" "$(c
     exit 0
   fi
 done
-[ "${1:-}" != --look ] || exit 1
-
 if command -v go >/dev/null; then
+  [ "${1:-}" != --look ] || exit 1
   echo "Building livekit-server $version with Go; this happens once." >&2
   mkdir -p "$tools"
   if GOBIN="$tools" go install "github.com/livekit/livekit-server/cmd/server@$version" >&2; then
@@ -33,6 +32,7 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
   exit 0
 fi
 
+[ "${1:-}" != --look ] || exit 1
 cat >&2 <<END
 No livekit-server was found, and none could be made. Any one of these is enough:
   1. the binary on your PATH: https://docs.livekit.io/home/self-hosting/local/

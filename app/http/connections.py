@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import select
 import socket
 import time
 from collections import Counter
@@ -87,8 +88,11 @@ class Connections:
                 if error.errno not in EXHAUSTED:
                     await asyncio.sleep(0)  # the peer has gone already
                     continue
-                self._counted["no_descriptor"] += 1
-                self._make_room()
+                # Linux says so before it looks whether anybody waits. Room for nobody would be made
+                # by whoever took the last descriptor, and has not been read from yet.
+                if _readable(listening):
+                    self._counted["no_descriptor"] += 1
+                    self._make_room()
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._forget_closed()
@@ -113,6 +117,7 @@ class Connections:
             for each in self._open
             if each.phase is not Phase.ANSWERING
             and not (each.phase is Phase.BODY and now - each.since < YOUNG_S)
+            and not _unheard(each)
         ]
         if not waiting:
             return False
@@ -177,6 +182,21 @@ class Connections:
             self._counted.clear()
             if counted:
                 log.warning("connections closed or refused", most=self.most, **counted)
+
+
+def _unheard(each: WatchedProtocol) -> bool:
+    """Whether something of the peer's has come that this loop has had no turn to read."""
+    connection = each.transport.get_extra_info("socket")
+    return not each.flow.read_paused and connection is not None and _readable(connection)
+
+
+def _readable(connection: socket.socket) -> bool:
+    """Whether there is something to read, or to accept, now. (`select` knows 1,024 descriptors.)"""
+    if (number := connection.fileno()) < 0:
+        return False
+    looking = select.poll()
+    looking.register(number, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 def _turn_away(connection: socket.socket) -> None:
