@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
+
 from app.config import Settings
 from app.http.connections import Patience
 from app.http.descriptors import connections_within
