@@ -11,7 +11,7 @@ import numpy as np
 from bench.report.columns import columns
 from engine.audio.silence import SilenceGate
 from engine.audio.speech import Speech
-from engine.backends.backend import Backend, Relaxing
+from engine.backends.backend import Backend
 from engine.core.persona import Persona
 from engine.core.types import FPS, SAMPLE_RATE, FrameJob, Pcm
 from engine.engine_config import EngineConfig
@@ -99,7 +99,7 @@ class _Session:
         self._gate = SilenceGate(config.silence_rms)
         self._closing = config.close_frames
         self._quiet = config.close_frames
-        relax = backend.relax if isinstance(backend, Relaxing) else None
+        relax = backend.capabilities.relax
         self._composer = Composer(config.close_frames, 0, relax)
         self._speech = Speech(backend.left_context, backend.lookahead)
         self._done = 0

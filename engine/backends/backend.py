@@ -1,27 +1,70 @@
-"""The seam between the engine and what paints faces."""
+"""The interface between the engine and what paints faces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from engine.core.persona import Persona
 from engine.core.types import Faces, FrameJob
 from engine.picture.blend import Patch
+from engine.picture.compose import Relax
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPipeline:
+    """How to start one batch while another is running.
+
+    At most two batches are in flight, collected in the order in which they were submitted. Faces
+    stay valid until the second submission after theirs.
+
+    Attributes:
+        depth: batches that may be in flight at once; with 1, `Backend.run` is used instead.
+        submit: starts a batch and returns its handle. Raises EngineFault.
+        done: whether `collect` would return, or raise, without waiting.
+        collect: waits for a batch; returns faces as `Backend.run` does. Raises EngineFault.
+        patches: for a device that also pastes faces into frames. The painted regions of a collected
+            batch, one per face, valid as long as the faces; laid out as by
+            `engine.picture.blend.Canvas`, within one level. None for a face that the host has to
+            paste; empty if it has to paste all of them.
+    """
+
+    depth: int
+    submit: Callable[[Sequence[FrameJob]], Any]
+    done: Callable[[Any], bool]
+    collect: Callable[[Any], Faces]
+    patches: Callable[[Any], Sequence[Patch | None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do beyond `Backend.run`; None where it cannot.
+
+    Attributes:
+        pipeline: overlaps batches.
+        relax: closes a mouth; with other backends the last face fades out. Takes the last job of a
+            stream that talked, a later tick that chooses the pose, and a weight from 1 (as it
+            talked) to 0 (closed), with which the engine then pastes the face. Returns
+            (256, 256, 3) BGR, valid until the next call.
+        identity: everything that run times depend on (device, driver, libraries, weights, input
+            shapes), so that they can be kept between two starts. Known once the backend started.
+    """
+
+    pipeline: BatchPipeline | None = None
+    relax: Relax | None = None
+    identity: Callable[[], dict[str, str]] | None = None
 
 
 class Backend(Protocol):
-    """Paints the talking faces of a batch. Used by one thread only, the device's own.
+    """Paints the talking faces of a batch. Used only by the device's own thread.
 
     Attributes:
         name: `warp`, `torch`, `tensorrt`.
         left_context: samples at 16 kHz that a job's audio holds before its own 640.
         lookahead: samples at 16 kHz that it holds after them; they delay a live microphone.
-        rungs: batch sizes that run well, ascending; a batch is never larger than the last. True
-            once it has started.
+        rungs: batch sizes that run well, ascending; no batch is larger than the last. Valid once
+            the backend has started.
         invalid: faces so far that were not finite and were replaced by the persona's own.
     """
 
@@ -31,14 +74,19 @@ class Backend(Protocol):
     rungs: tuple[int, ...]
     invalid: int
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same for the backend's whole life."""
+        ...
+
     def start(self) -> None:
-        """Load, allocate, compile. Raises BackendUnavailable with the command that mends it."""
+        """Load, allocate, compile. Raises BackendUnavailable with the command that fixes it."""
         ...
 
     def admit(self, persona: Persona) -> None:
-        """Have all that a persona's faces need. On any thread; may take long the first time.
+        """Get everything that a persona's faces need. On any thread; may be slow the first time.
 
-        Raises PersonaError, with the command that mends it, if its faces can't be painted.
+        Raises PersonaError, with the command that fixes it, if its faces can't be painted.
         """
         ...
 
@@ -47,84 +95,16 @@ class Backend(Protocol):
         ...
 
     def close(self, stream: int) -> None:
-        """The stream ended; forget it."""
+        """The stream ended; drop its state."""
         ...
 
     def run(self, jobs: Sequence[FrameJob]) -> Faces:
         """Faces of the jobs, in their order: (len(jobs), 256, 256, 3) uint8 BGR.
 
-        The array is valid until the next call. Raises EngineFault when the device failed.
+        The array is valid until the next call. Raises EngineFault if the device failed.
         """
         ...
 
     def stop(self) -> None:
-        """Give everything back. Idempotent; `start` may follow."""
-        ...
-
-
-@runtime_checkable
-class Pipelined(Protocol):
-    """What a backend has besides if a batch can be on its way while another is prepared.
-
-    At most two batches are under way, collected in the order of their submission. The faces stay
-    valid until the second submission after theirs.
-
-    Attributes:
-        depth: batches that may be under way at once; with 1, `Backend.run` is used instead.
-    """
-
-    depth: int
-
-    def submit(self, jobs: Sequence[FrameJob]) -> Any:
-        """Start a batch; what `collect` wants. Raises EngineFault."""
-        ...
-
-    def done(self, batch: Any) -> bool:
-        """`collect` would not wait, or would raise."""
-        ...
-
-    def collect(self, batch: Any) -> Faces:
-        """Wait for a batch; faces as of `Backend.run`. Raises EngineFault."""
-        ...
-
-
-@runtime_checkable
-class Pasting(Protocol):
-    """What a backend has besides if its device also pastes faces into frames."""
-
-    def patches(self, batch: Any) -> Sequence[Patch | None]:
-        """Painted regions of a batch that was collected, one a face; valid as long as the faces.
-
-        As of `engine.picture.blend.Canvas`, within a level. None where the face has to be pasted on
-        the host; empty where all have.
-        """
-        ...
-
-
-@runtime_checkable
-class Relaxing(Protocol):
-    """What a backend has besides if it can close a mouth, where others' last face only fades."""
-
-    def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
-        """The face of a job on the pose of a later tick, its mouth less open.
-
-        Args:
-            said: the last job of its stream that talked.
-            weight: 1 as it talked … 0 closed; the engine pastes the face with this weight.
-
-        Returns:
-            (256, 256, 3) BGR, valid until the next call.
-        """
-        ...
-
-
-@runtime_checkable
-class Identified(Protocol):
-    """What a backend has besides whose run times are worth keeping between two starts."""
-
-    def identity(self) -> dict[str, str]:
-        """All that run times depend on: device, driver, libraries, weights, forms of the input.
-
-        True once the backend has started.
-        """
+        """Release everything. Idempotent; `start` may follow."""
         ...

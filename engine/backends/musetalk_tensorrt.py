@@ -44,7 +44,7 @@ class TensorRTBackend(TorchBackend):
         return networks
 
     def identity(self) -> dict[str, str]:
-        """See `Identified`."""
+        """See `Capabilities`."""
         return super().identity() | {"library": flavour(self._trt), "plans": self._plans}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from engine.audio.features import Features
+from engine.backends.backend import BatchPipeline, Capabilities
 from engine.backends.batches import Slot
 from engine.backends.fallback import own_face
 from engine.backends.torch_rung import (
@@ -80,6 +81,11 @@ class TorchBackend:
         self.depth = SLOTS if self.device.type == "cuda" else 1
         self.invalid = 0
 
+    @property
+    def capabilities(self) -> Capabilities:
+        pipeline = BatchPipeline(self.depth, self.submit, self.done, self.collect, self.patches)
+        return Capabilities(pipeline, identity=self.identity)
+
     def start(self) -> None:
         """Load, and on a GPU capture a graph a rung. Raises BackendUnavailable."""
         missing(self._config.models_dir, self._names)
@@ -145,7 +151,7 @@ class TorchBackend:
         return GpuBlender(self.device)
 
     def identity(self) -> dict[str, str]:
-        """See `Identified`."""
+        """See `Capabilities`."""
         config = self._config
         return {
             **described(self.device),
@@ -191,7 +197,7 @@ class TorchBackend:
         return slot
 
     def done(self, slot: Slot) -> bool:
-        """See `Pipelined`."""
+        """See `BatchPipeline`."""
         try:
             return slot.done is None or bool(slot.done.query())
         except RuntimeError:
@@ -212,7 +218,7 @@ class TorchBackend:
         return faces
 
     def patches(self, slot: Slot) -> list[Patch | None]:
-        """See `Pasting`."""
+        """See `BatchPipeline`."""
         if slot.patches is None or slot.pasted is None:
             return []
         bad = slot.outputs.bad.numpy()

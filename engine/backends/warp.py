@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends import warp_sound
+from engine.backends.backend import Capabilities
 from engine.backends.warp_mouth import draw
 from engine.backends.warp_rest import Floats, Mouth, lip_bend
 from engine.core.persona import Persona
@@ -36,6 +37,10 @@ class WarpBackend:
         self._faces: Faces = np.empty((self.rungs[-1], FACE_SIZE, FACE_SIZE, 3), np.uint8)
         self._relaxed: NDArray[np.uint8] = np.empty_like(self._faces[0])
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(relax=self.relax)
+
     def start(self) -> None:
         """Nothing to load."""
 
@@ -56,7 +61,7 @@ class WarpBackend:
         return faces
 
     def relax(self, said: FrameJob, tick: int, weight: float) -> NDArray[np.uint8]:
-        """See `Relaxing.relax`. Lips are quicker than the whole: they meet first."""
+        """See `Capabilities`. The lips meet before the rest of the face is at ease."""
         assert said.audio is not None
         [spoken] = warp_sound.shapes([said.audio])
         opening = spoken.opening * weight**LIPS_FIRST

@@ -32,8 +32,7 @@ class Composer:
         close_frames: pictures over which a mouth closes.
         run_ahead: pictures that may be painted before they are shown. As many faces are kept,
             because an interrupted mouth closes from the face shown, not from the last painted.
-        relax: of a backend that can close a mouth (`Relaxing`); its face replaces the last one
-            that talked.
+        relax: `Capabilities.relax` of the backend; its face replaces the last one that talked.
     """
 
     def __init__(self, close_frames: int, run_ahead: int, relax: Relax | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.backend import Backend, Pasting, Pipelined
+from engine.backends.backend import Backend
 from engine.core.engine_errors import EngineFault
 from engine.core.types import FACE_SIZE, Faces, FrameJob
 from engine.picture.blend import Patch
@@ -32,7 +32,7 @@ class Landed:
 
     jobs: list[FrameJob]  # inferred or not
     faces: Faces  # of the inferred ones, in their order
-    patches: Sequence[Patch | None]  # of the same; see `Pasting`
+    patches: Sequence[Patch | None]  # of the same; see `BatchPipeline`
     seconds: float  # that the device had for it
 
 
@@ -52,17 +52,16 @@ class Device:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._depth = backend.depth if isinstance(backend, Pipelined) else 1
+        pipeline = backend.capabilities.pipeline
+        self._depth = 1 if pipeline is None else pipeline.depth
         self._overlaps = self._depth > 1
         self._submit: Callable[[Sequence[FrameJob]], Any] = _as_is
         self._done: Callable[[Any], bool] = _always
         self._collect: Callable[[Any], Faces] = backend.run
-        if isinstance(backend, Pipelined) and self._overlaps:
-            self._submit, self._done = backend.submit, backend.done
-            self._collect = backend.collect
         self._patches: Callable[[Any], Sequence[Patch | None]] = _none
-        if isinstance(backend, Pasting) and self._overlaps:
-            self._patches = backend.patches
+        if pipeline is not None and self._overlaps:
+            self._submit, self._done = pipeline.submit, pipeline.done
+            self._collect, self._patches = pipeline.collect, pipeline.patches or _none
         self._under_way: deque[_UnderWay] = deque()
         self._failed: list[FrameJob] = []  # of batches that are being launched or landed
         self._free_since = 0.0

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from engine.backends.backend import Backend, Relaxing
+from engine.backends.backend import Backend
 from engine.core.engine_errors import (
     BackendUnavailable,
     DeviceLost,
@@ -49,7 +49,7 @@ class DeviceThread:
         self._config = config
         self._deliver = deliver
         self._line = DeviceQueue(backend)
-        relax = backend.relax if isinstance(backend, Relaxing) else None
+        relax = backend.capabilities.relax
         self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS), relax)
         self._orders: deque[Order] = deque()
         self._woken = threading.Condition()

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.backend import Backend, Identified, Pasting, Pipelined
+from engine.backends.backend import Backend
 from engine.core.persona import Persona
 from engine.core.types import FACE_SIZE, SAMPLES_PER_FRAME, FrameJob
 from engine.musetalk.boxes import blend_squares
@@ -78,7 +78,8 @@ def measure(backend: Backend, scheduler: Scheduler[Any], models: Path | None = N
     less than a second.
     """
     persona = blank_persona()
-    if isinstance(backend, Pasting):
+    pipeline = backend.capabilities.pipeline
+    if pipeline is not None and pipeline.patches is not None:
         backend.admit(persona)
     for stream in range(backend.rungs[-1]):
         backend.open(stream)
@@ -94,16 +95,16 @@ def measure(backend: Backend, scheduler: Scheduler[Any], models: Path | None = N
     alone = scheduler.run_time(1) + paste_s
     # Where batches overlap, the thread pastes and prepares while the device runs; whichever of the
     # two has more to do is what bounds them.
-    overlaps = isinstance(backend, Pipelined)
-    each_s = max(best_s, cpu_s + paste_s) if overlaps else best_s + paste_s
+    each_s = max(best_s, cpu_s + paste_s) if pipeline is not None else best_s + paste_s
     return Measured(alone, float(1 / each_s), float(cpu_s + paste_s))
 
 
 def _run_times(backend: Backend, persona: Persona, models: Path | None) -> RunTimes:
     """Of every rung: kept ones where they still hold, else measured, and kept."""
-    if models is None or not isinstance(backend, Identified):
+    identify = backend.capabilities.identity
+    if models is None or identify is None:
         return {rung: _run_time(backend, persona, rung) for rung in backend.rungs}
-    identity, largest = backend.identity(), backend.rungs[-1]
+    identity, largest = identify(), backend.rungs[-1]
     kept = run_times.read(models, identity, backend.rungs)
     if kept is not None:
         now = _run_time(backend, persona, largest)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.backends.backend import BatchPipeline, Capabilities
 from engine.backends.warp import WarpBackend
 from engine.core.engine_errors import EngineFault
 from engine.core.types import Faces, FrameJob
@@ -32,6 +34,11 @@ class Overlapping(WarpBackend):
         super().__init__(EngineConfig())
         self.under_way = 0
         self.most = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        pipeline = BatchPipeline(self.depth, self.submit, self.done, self.collect)
+        return replace(super().capabilities, pipeline=pipeline)
 
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         self.under_way += 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.backends.backend import BatchPipeline, Capabilities
 from engine.backends.warp import WarpBackend
 from engine.core.engine_errors import EngineFault
 from engine.core.types import Faces, FrameJob
@@ -29,6 +31,11 @@ class Timed(WarpBackend):
     def __init__(self) -> None:
         super().__init__(EngineConfig())
         self.story: list[str] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        pipeline = BatchPipeline(self.depth, self.submit, self.done, self.collect)
+        return replace(super().capabilities, pipeline=pipeline)
 
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         ticks = [job.tick for job in jobs]

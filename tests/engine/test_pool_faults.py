@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.backends.backend import BatchPipeline, Capabilities
 from engine.backends.warp import WarpBackend
 from engine.core.engine_errors import BackendUnavailable, DeviceLost, EngineFault, PersonaError
 from engine.core.persona import Persona
@@ -214,7 +215,11 @@ async def test_a_batch_that_was_painted_is_shown_though_the_next_fails() -> None
     class Second(Failing):
         """Has two batches under way; the second is refused."""
 
-        asked, depth, done = threading.Event(), 2, staticmethod(lambda batch: True)
+        asked = threading.Event()
+
+        @property
+        def capabilities(self) -> Capabilities:
+            return Capabilities(BatchPipeline(2, self.submit, lambda _: True, self.collect))
 
         def submit(self, jobs: Sequence[FrameJob]) -> Sequence[FrameJob]:
             if jobs[0].due:

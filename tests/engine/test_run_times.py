@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from engine.backends.backend import Capabilities
 from engine.backends.warp import WarpBackend
 from engine.core.types import Faces, FrameJob
 from engine.engine_config import EngineConfig
@@ -30,6 +31,10 @@ class Known(WarpBackend):
         self.rungs = RUNGS
         self.device = device
         self.sizes: list[int] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, identity=self.identity)
 
     def identity(self) -> dict[str, str]:
         return {"device": self.device}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engine.audio.features import Hearing
+from engine.backends.backend import BatchPipeline, Capabilities
 from engine.backends.musetalk_torch import TorchBackend
 from engine.backends.warp import WarpBackend
 from engine.core.persona import Persona
@@ -112,6 +113,11 @@ class GreyPatches(WarpBackend):
     """Says that its device has pasted: every painted region is grey, the host's would not be."""
 
     depth = 2
+
+    @property
+    def capabilities(self) -> Capabilities:
+        pipeline = BatchPipeline(self.depth, self.submit, self.done, self.collect, self.patches)
+        return replace(super().capabilities, pipeline=pipeline)
 
     def submit(self, jobs: Sequence[FrameJob]) -> Any:
         return list(jobs), super().run(jobs).copy()
