@@ -137,9 +137,9 @@ def device_faces(decoded: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def unscaled(latents: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The KL decoder's first result for latents (n, 4, H, W), in their own type.
+    """The KL decoder's first step on latents (n, 4, H, W), in their own type.
 
-    That is a convolution, too, which here leaves the channels as they are.
+    That step includes a convolution, which here leaves the channels unchanged.
     """
     vae: Any = networks.build("kl", SMALL["kl"])
     conv = vae.post_quant_conv.to(torch.from_numpy(latents).dtype)
