@@ -61,7 +61,8 @@ def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) 
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    command = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel.filename]
+    command = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
+    command.append(str(wheel.filename))
     subprocess.run(command, check=True)
     # Folders in a .pth are searched, but the .pth files in them are not read: no checkout is found.
     packages = environment / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"

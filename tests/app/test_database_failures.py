@@ -19,9 +19,10 @@ from sqlalchemy import make_url, text
 from app.config import Settings
 from app.db.address import parse_address
 from app.db.database import Database
-from app.db.migrate import MIGRATIONS, migrate
+from app.db.migrate import migrate
 from app.doctor import services
 from app.errors import StorageUnavailable, Unhealthy
+from app.shipped import MIGRATIONS
 from bench.devstack import free_port
 from tests.fixtures.database import execute
 from tests.fixtures.outage import Outage

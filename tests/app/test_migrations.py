@@ -11,8 +11,9 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from app.db.database import Database
-from app.db.migrate import MIGRATIONS, migrate
+from app.db.migrate import migrate
 from app.errors import Unhealthy
+from app.shipped import MIGRATIONS
 from bench.devstack import free_port
 
 
