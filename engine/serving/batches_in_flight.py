@@ -22,12 +22,12 @@ NO_FACES: Faces = np.empty((0, FACE_SIZE, FACE_SIZE, 3), np.uint8)
 LAUNCH_S = 0.002  # what starting a batch takes the host, until it was measured
 WAKE_S = 0.001  # a thread that sleeps wakes up to so much later
 LOOK_S = 0.002
-"""How often it is looked whether a batch is done sooner than expected. Without that a single
-hold-up would make the next batches seem slow, and the device wait for what had been done."""
+"""How often to check whether a batch is done sooner than expected. Without the check, a single
+stall would make the next batches seem slow, and the device wait for work already done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class CollectedBatch:
     """A batch that is done."""
 
     jobs: list[FrameJob]  # inferred or not
@@ -45,10 +45,10 @@ class _UnderWay:
 
 
 class Device:
-    """Launches batches and lands them in the same order. Used by one thread.
+    """Launches batches and collects them in the same order. Used by one thread.
 
     A backend that can have two batches under way gets the second just before the first is done;
-    another one is run when its batch is landed.
+    another one is run when its batch is collected.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -63,7 +63,7 @@ class Device:
             self._submit, self._done = pipeline.submit, pipeline.done
             self._collect, self._patches = pipeline.collect, pipeline.patches or _none
         self._under_way: deque[_UnderWay] = deque()
-        self._failed: list[FrameJob] = []  # of batches that are being launched or landed
+        self._failed: list[FrameJob] = []  # of batches that are being launched or collected
         self._free_since = 0.0
         self._seen_done: float | None = None  # when the oldest was found done
         self._launches = RunTimeEstimate(LAUNCH_S)
@@ -74,7 +74,7 @@ class Device:
 
     @property
     def full(self) -> bool:
-        """It takes no further batch before one has landed."""
+        """It takes no further batch before one has been collected."""
         return len(self._under_way) >= self._depth
 
     @property
@@ -117,7 +117,7 @@ class Device:
             self._launches.add(launched - begun)
         self._under_way.append(_UnderWay(batch.jobs, handle, launched, expected_s))
 
-    def land(self) -> Landed:
+    def collect(self) -> CollectedBatch:
         """Wait for the oldest batch. Raises what the backend raises, and EngineFault."""
         batch = self._under_way.popleft()
         overlapped = max(batch.launched, self._free_since)
@@ -135,7 +135,7 @@ class Device:
         if len(faces) != wanted:
             raise EngineFault(f"{len(faces)} faces were painted for {wanted} jobs.")
         seconds = self._free_since - begun
-        return Landed(batch.jobs, faces, patches or [None] * wanted, seconds)
+        return CollectedBatch(batch.jobs, faces, patches or [None] * wanted, seconds)
 
     def abandon(self) -> list[FrameJob]:
         """Forget what is under way, and what has just failed; the jobs of it."""

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from engine.backends.backend import Backend
 from engine.core.types import EngineStats, FrameJob
-from engine.serving.batches_in_flight import Device, Landed
+from engine.serving.batches_in_flight import CollectedBatch, Device
 from engine.serving.scheduler import Scheduler
 
 
 class DeviceQueue:
-    """Jobs in, landed batches out. Used by one thread, the device's own.
+    """Jobs in, collected batches out. Used by one thread, the device's own.
 
     Attributes:
         scheduler: knows the run times; made anew when the backend has started.
@@ -54,21 +54,21 @@ class DeviceQueue:
             look()
             self._launch(shunned)
 
-    def land(self) -> Landed | None:
+    def collect(self) -> CollectedBatch | None:
         """Wait for the oldest batch, if there is one. Raises what the backend raises."""
         if self._device.idle:
             return None
-        landed = self._device.land()
-        stats, size = self._stats, len(landed.faces)
+        collected = self._device.collect()
+        stats, size = self._stats, len(collected.faces)
         if size:
-            self.scheduler.ran(size, landed.seconds)
+            self.scheduler.ran(size, collected.seconds)
             stats.batches += 1
             stats.batch_sizes[size] = stats.batch_sizes.get(size, 0) + 1
         stats.frames += size
-        stats.busy_s += landed.seconds
-        stats.longest_s = max(stats.longest_s, landed.seconds)
+        stats.busy_s += collected.seconds
+        stats.longest_s = max(stats.longest_s, collected.seconds)
         stats.invalid = self._backend.invalid
-        return landed
+        return collected
 
     def clear(self, stream: int, generation: int) -> None:
         """Forget the jobs of a stream that are older than a generation."""

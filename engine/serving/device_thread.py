@@ -22,7 +22,7 @@ from engine.core.priority import DEVICE, going_first
 from engine.core.types import FPS, EngineStats, FrameJob
 from engine.engine_config import EngineConfig
 from engine.picture.compose import Composer
-from engine.serving.batches_in_flight import Landed
+from engine.serving.batches_in_flight import CollectedBatch
 from engine.serving.device_queue import DeviceQueue
 from engine.serving.frame_renderer import Deliver
 from engine.serving.restarts import RESTARTING, Restarts
@@ -48,7 +48,7 @@ class DeviceThread:
         self._backend = backend
         self._config = config
         self._deliver = deliver
-        self._line = DeviceQueue(backend)
+        self._queue = DeviceQueue(backend)
         relax = backend.capabilities.relax
         self._composer = Composer(config.close_frames, round(config.run_ahead_s * FPS), relax)
         self._orders: deque[Order] = deque()
@@ -95,7 +95,7 @@ class DeviceThread:
         return time.monotonic() - self._beat
 
     def stats(self) -> EngineStats:
-        return self._line.stats()
+        return self._queue.stats()
 
     def admit(self, persona: Persona) -> None:
         self._backend.admit(persona)
@@ -107,11 +107,11 @@ class DeviceThread:
         self._order(lambda: self._close(stream))
 
     def submit(self, job: FrameJob) -> None:
-        self._order(lambda: self._line.scheduler.add(job))
+        self._order(lambda: self._queue.scheduler.add(job))
 
     def clear(self, stream: int, generation: int) -> None:
         """Forget the jobs of a stream that are older than a generation."""
-        self._order(lambda: self._line.clear(stream, generation))
+        self._order(lambda: self._queue.clear(stream, generation))
 
     def stall(self, stream: int, moment: float, seconds: float) -> None:
         """Fault injection: do nothing for so long from then on, if the stream lives."""
@@ -125,9 +125,9 @@ class DeviceThread:
     def _live(self) -> None:
         try:
             self._backend.start()
-            self._line.started()
+            self._queue.started()
             models = self._config.models_dir
-            self._measured = measure(self._backend, self._line.scheduler, models)
+            self._measured = measure(self._backend, self._queue.scheduler, models)
         except Exception as error:
             self._refusal = as_unavailable(error, self._backend.name)
             self._backend.stop()
@@ -162,18 +162,18 @@ class DeviceThread:
                 self._recover(error)
 
     def _work(self) -> None:
-        """Launch a batch, land the one before, and paste its faces while the other runs."""
+        """Launch a batch, collect the one before, and paste its faces while the other runs."""
         try:
-            self._line.feed(self._obey, self._shunned)
+            self._queue.feed(self._obey, self._shunned)
         finally:  # what was painted is good, whatever becomes of the next
-            landed = self._line.land()
-            if landed is not None:
-                self._finish(landed)
+            collected = self._queue.collect()
+            if collected is not None:
+                self._finish(collected)
 
     def _wait(self) -> None:
         """Until there is something to do; never while work waits, since the device is idle."""
         with self._woken:
-            if not self._orders and (self.fault is not None or not self._line.busy):
+            if not self._orders and (self.fault is not None or not self._queue.busy):
                 self._woken.wait(BEAT_S)
 
     def _obey(self) -> None:
@@ -185,9 +185,11 @@ class DeviceThread:
             time.sleep(seconds)
             self._obey()  # a stream that closed meanwhile takes its stalls with it
 
-    def _finish(self, landed: Landed) -> None:
-        pictures, broken = self._composer.paint_all(landed.jobs, landed.faces, landed.patches)
-        gone = {job.stream for job in landed.jobs} - self._streams  # closed meanwhile
+    def _finish(self, collected: CollectedBatch) -> None:
+        pictures, broken = self._composer.paint_all(
+            collected.jobs, collected.faces, collected.patches
+        )
+        gone = {job.stream for job in collected.jobs} - self._streams  # closed meanwhile
         for stream in gone:
             self._composer.forget(stream)
         self._shunned |= broken - gone
@@ -195,7 +197,7 @@ class DeviceThread:
 
     def _recover(self, error: Exception) -> None:
         """Restart the backend; batches under way are lost. Give up when it failed just before."""
-        self._line.abandon()
+        self._queue.abandon()
         if not self._restarts.relapsed and not isinstance(error, DeviceLost):
             self._restarts.first()
             self.fault = f"{RESTARTING} {reason_of(error)}"
@@ -234,7 +236,7 @@ class DeviceThread:
     def _restart(self) -> None:
         self._backend.stop()
         self._backend.start()
-        self._line.restarted()
+        self._queue.restarted()
         for stream in sorted(self._streams):
             self._backend.open(stream)
         self._restarts.succeeded()
@@ -242,7 +244,7 @@ class DeviceThread:
     def _shun(self, error: PersonaError) -> None:
         """Paint no more for the streams whose persona's data is damaged; others lose a batch."""
         log.error("a persona cannot be painted any more: %s", error)
-        lost = [job for job in self._line.abandon() if job.inferred]
+        lost = [job for job in self._queue.abandon() if job.inferred]
         broken = {job.stream for job in lost if not self._admits(job)}
         if broken:
             self._shunned |= broken
@@ -264,7 +266,7 @@ class DeviceThread:
         self._streams.discard(stream)
         self._shunned.discard(stream)
         self._stalls.forget(stream)
-        self._line.scheduler.drop(stream)
+        self._queue.scheduler.drop(stream)
         self._composer.forget(stream)
         self._backend.close(stream)
 

@@ -71,9 +71,9 @@ def test_a_plain_backend_has_one_batch_at_a_time() -> None:
     assert (device.idle, device.full) == (True, False)
     device.launch(batch(1, 2))
     assert (device.idle, device.full) == (False, True)
-    landed = device.land()
-    assert [job.tick for job in landed.jobs] == [1, 2]
-    assert len(landed.faces) == 2
+    collected = device.collect()
+    assert [job.tick for job in collected.jobs] == [1, 2]
+    assert len(collected.faces) == 2
     assert device.idle
 
 
@@ -83,7 +83,7 @@ def test_a_pipelined_backend_has_two_and_lands_them_in_order() -> None:
     assert (device.idle, device.full) == (False, False)
     device.launch(batch(2, 3))
     assert device.full
-    assert [[job.tick for job in device.land().jobs] for _ in range(2)] == [[1], [2, 3]]
+    assert [[job.tick for job in device.collect().jobs] for _ in range(2)] == [[1], [2, 3]]
 
 
 def test_a_backend_whose_batches_do_not_overlap_has_one_that_is_timed_as_it_runs() -> None:
@@ -93,20 +93,20 @@ def test_a_backend_whose_batches_do_not_overlap_has_one_that_is_timed_as_it_runs
     device = Device(backend)
     device.launch(batch(1))
     assert (device.full, backend.most) == (True, 0)
-    assert device.land().seconds > 0
+    assert device.collect().seconds > 0
 
 
 def test_closing_mouths_need_no_backend() -> None:
     device = Device(Losing(EngineConfig()))
     device.launch(batch(1, 2, talking=False))
-    assert len(device.land().faces) == 0
+    assert len(device.collect().faces) == 0
 
 
 def test_a_lost_face_is_a_fault() -> None:
     device = Device(Losing(EngineConfig()))
     device.launch(batch(1, 2))
     with pytest.raises(EngineFault, match="1 faces were painted for 2 jobs"):
-        device.land()
+        device.collect()
     assert device.idle
 
 

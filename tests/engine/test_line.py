@@ -75,14 +75,14 @@ def test_the_next_batch_is_launched_before_the_last_is_done() -> None:
     line = line_of(backend)
     line.scheduler.add(job(1))
     line.feed(lambda: line.scheduler.add(job(2)), set())
-    landed = line.land()
-    assert landed is not None
-    assert [each.tick for each in landed.jobs] == [1]
+    collected = line.collect()
+    assert collected is not None
+    assert [each.tick for each in collected.jobs] == [1]
     line.feed(nothing, set())
-    line.land()
+    line.collect()
     assert backend.story == ["submit [1]", "submit [2]", "collect [1]", "collect [2]"]
     assert not line.busy
-    assert line.land() is None
+    assert line.collect() is None
 
 
 def test_it_is_closed_no_earlier_than_the_device_needs_it() -> None:
@@ -102,7 +102,7 @@ def test_a_batch_that_is_done_sooner_than_expected_is_not_waited_for() -> None:
     for tick in range(6):
         line.scheduler.add(job(tick))
         line.feed(nothing, set())
-        line.land()
+        line.collect()
     assert line.scheduler.run_time(1) < 60
 
 
@@ -112,9 +112,9 @@ def test_a_batch_that_is_done_is_landed_though_the_next_is_refused() -> None:
     line.scheduler.add(job(1))
     with pytest.raises(EngineFault, match="coughed"):
         line.feed(lambda: line.scheduler.add(job(-1)), set())
-    landed = line.land()
-    assert landed is not None
-    assert [each.tick for each in landed.jobs] == [1]
+    collected = line.collect()
+    assert collected is not None
+    assert [each.tick for each in collected.jobs] == [1]
     assert [each.tick for each in line.abandon()] == [-1]
 
 
@@ -124,9 +124,9 @@ def test_shunned_streams_cost_nothing() -> None:
     line.scheduler.add(job(1, stream=1))
     line.scheduler.add(job(2, stream=2))
     line.feed(nothing, {1})
-    landed = line.land()
-    assert landed is not None
-    assert [each.stream for each in landed.jobs] == [2]
+    collected = line.collect()
+    assert collected is not None
+    assert [each.stream for each in collected.jobs] == [2]
 
 
 def test_closing_mouths_need_no_device() -> None:
@@ -134,9 +134,9 @@ def test_closing_mouths_need_no_device() -> None:
     line = line_of(backend)
     line.scheduler.add(job(1, talking=False))
     line.feed(nothing, set())
-    landed = line.land()
-    assert landed is not None
-    assert (len(landed.jobs), len(landed.faces)) == (1, 0)
+    collected = line.collect()
+    assert collected is not None
+    assert (len(collected.jobs), len(collected.faces)) == (1, 0)
     assert backend.story == []
 
 
@@ -145,7 +145,7 @@ def test_what_is_dropped_landed_and_run_is_counted() -> None:
     for tick, due in enumerate((0.0, FAR, FAR)):
         line.scheduler.add(job(tick, due=due, stream=tick))
     line.feed(nothing, set())
-    line.land()
+    line.collect()
     line.scheduler.add(job(9))
     line.clear(0, 1)
     stats = line.stats()
@@ -159,6 +159,6 @@ def test_a_plain_backend_takes_in_all_that_came_before_it_runs() -> None:
     for tick in range(3):
         line.scheduler.add(job(tick))
     line.feed(nothing, set())
-    landed = line.land()
-    assert landed is not None
-    assert [each.tick for each in landed.jobs] == [0, 1, 2]
+    collected = line.collect()
+    assert collected is not None
+    assert [each.tick for each in collected.jobs] == [0, 1, 2]
