@@ -202,7 +202,7 @@ async def test_a_service_that_hangs_is_not_waited_for_without_end(service: Servi
     patient = APIConnectOptions(max_retry=3, retry_interval=0.0, timeout=NEVER_S)
     api = Api(service.url, None, patient)
     service.gate.clear()
-    with pytest.raises(APIConnectionError, match="not answered in time"):
+    with pytest.raises(APIConnectionError, match="did not answer in time"):
         await asyncio.wait_for(api.delete("ses_1"), PATIENCE_S)
     await api.aclose()
 
@@ -239,9 +239,9 @@ async def test_an_answer_of_something_else_is_a_connection_error(
 ) -> None:
     service.answers = [(200, answer, {})] * 10
     api = Api(service.url, None, QUICK)
-    with pytest.raises(APIConnectionError, match=r"no voipavatar service.*VOIPAVATAR_API_URL"):
+    with pytest.raises(APIConnectionError, match=r"not a voipavatar service.*VOIPAVATAR_API_URL"):
         await api.create(BODY, "agent", nobody_is_there)
-    with pytest.raises(APIConnectionError, match="no voipavatar service"):
+    with pytest.raises(APIConnectionError, match="not a voipavatar service"):
         await api.look("ses_1")
     service.answers = []
     await api.aclose()

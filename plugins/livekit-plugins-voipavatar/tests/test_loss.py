@@ -160,7 +160,7 @@ async def test_an_agent_says_why_it_gets_no_other_avatar(
         await until(lambda: service.posts() >= 3)
         service.answers = []
     said = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
-    assert "no other avatar yet: Send a valid key." in said
+    assert "no new avatar yet: Send a valid key." in said
 
 
 async def test_an_agent_that_is_away_asks_for_no_avatar(

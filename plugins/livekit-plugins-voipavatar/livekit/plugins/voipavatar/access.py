@@ -1,4 +1,4 @@
-"""Whose LiveKit server agent and avatar meet on."""
+"""Access to the LiveKit server that agent and avatar meet on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .presence import MARK
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The LiveKit server that agent and avatar meet on, and the key to make tokens for it."""
+    """The LiveKit server that agent and avatar meet on, and the key that signs tokens for it."""
 
     url: str
     key: str
@@ -24,7 +24,7 @@ class Access:
 
     @classmethod
     def given(cls, url: NotGivenOr[str], key: NotGivenOr[str], secret: NotGivenOr[str]) -> Access:
-        """Arguments, else the environment. Raises VoipAvatarException."""
+        """From the arguments or the environment. Raises VoipAvatarException."""
         found = (
             url or os.getenv("LIVEKIT_URL"),
             key or os.getenv("LIVEKIT_API_KEY"),
@@ -38,7 +38,7 @@ class Access:
         return cls(*map(str, found))
 
     def token(self, room: str, identity: str, name: str, agent: str, mark: str) -> str:
-        """Lets an avatar speak in one room on behalf of an agent, and nothing else."""
+        """A token with which an avatar can speak in one room for an agent, and nothing else."""
         grants = api.VideoGrants(
             room_join=True, room=room, can_publish_sources=["camera", "microphone"]
         )
@@ -53,9 +53,9 @@ class Access:
         )
 
     async def is_in(self, room: str, identity: str) -> bool:
-        """Whether somebody is in a room, which we may not have joined yet.
+        """Whether a participant is in a room, which the agent need not have joined yet.
 
-        Raises APIConnectionError when the LiveKit server does not say.
+        Raises APIConnectionError if the LiveKit server does not tell.
         """
         who = api.RoomParticipantIdentity(room=room, identity=identity)
         try:
@@ -65,7 +65,7 @@ class Access:
             if error.code == api.TwirpErrorCode.NOT_FOUND:
                 return False
             raise APIConnectionError(
-                f"LiveKit does not say who is there: {error.message}"
+                f"LiveKit did not say who is in the room: {error.message}"
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             message = f"{self.url} cannot be used: {str(error) or type(error).__name__}"

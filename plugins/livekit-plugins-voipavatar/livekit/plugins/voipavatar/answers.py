@@ -1,4 +1,4 @@
-"""What the service, or something else at its address, answers: read no further than one of ours."""
+"""Reads answers of the service, or of whatever else is at its address, within limits."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import aiohttp
 from livekit.agents import APIError, APIStatusError
 
-LONGEST = 1 << 20  # bytes; a page of sessions has less
-LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for in one piece
-AS_IT_IS = {"Accept-Encoding": "identity"}  # nothing is unpacked
+LONGEST = 1 << 20  # bytes; a page of sessions is shorter
+LONGEST_PAUSE_S = 30.0  # the longest wait that Retry-After can cause
+AS_IT_IS = {"Accept-Encoding": "identity"}  # answers are not decompressed
 
 Answer = dict[str, Any]
 
 
 async def read(response: aiohttp.ClientResponse) -> str:
-    """The body. Raises ValueError for what cannot be one of ours."""
+    """The body. Raises ValueError if the service cannot have sent it."""
     if 300 <= response.status < 400:
-        raise ValueError("it leads to another address: set VOIPAVATAR_API_URL to that one")
+        raise ValueError("it redirects to another address: set VOIPAVATAR_API_URL to that one")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ValueError("its answers are packed, which nobody asked for")
+        raise ValueError("its answer is compressed, though that was not requested")
     body = bytearray()
     async for block in response.content.iter_chunked(65_536):
         body += block
         if len(body) > LONGEST:
-            raise ValueError("its answer is longer than any of the service")
+            raise ValueError("its answer is longer than any of the service's")
     return body.decode()
 
 
@@ -33,7 +33,7 @@ def answer_of(text: str, needs: tuple[str, ...]) -> Answer:
     """Raises ValueError."""
     answer = json.loads(text)
     if not isinstance(answer, dict) or not all(answer.get(key) is not None for key in needs):
-        raise ValueError("what answers there is no voipavatar service (see VOIPAVATAR_API_URL)")
+        raise ValueError("what answers there is not a voipavatar service: see VOIPAVATAR_API_URL")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""The service's API, as far as a plugin needs it."""
+"""A client for the part of the service's API that the plugin needs."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIS
 from .answers import AS_IT_IS, Answer, answer_of, code_of, read, refusal, retry_after
 from .log import logger
 
-END_S = 10.0  # by then a session that was told to end has ended
-CLOSE_S = 3.0  # longer than this nobody waits for a service that does not answer
+END_S = 10.0  # by then, a session that was asked to end has ended
+CLOSE_S = 3.0  # the longest wait for a service that does not answer
 LOOK_S = 2.0
-CONFLICTS = 3  # so often a place that was made free may be gone again
+CONFLICTS = 3  # how often a place that was made free may be taken again
 
 Place = tuple[str, str, str]  # LiveKit server, room, identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Doubt:
-    """A request of which it is not known whether it made a session."""
+class UncertainRequest:
+    """A request that may or may not have created a session."""
 
-    agent: str  # whose session it would be
+    agent: str  # the agent that the session would belong to
 
 
 class VoipAvatarException(Exception):
-    """The plugin was not told what it needs, or was used in a wrong order."""
+    """The plugin lacks a setting, or its methods were called in the wrong order."""
 
 
 class AvatarTaken(VoipAvatarException):
-    """Another agent that is in the room has the avatar of this identity."""
+    """An avatar of another agent in the room has this identity."""
 
 
 class Api:
-    """Calls with retries: 4xx is raised at once, 5xx and network errors are tried again.
+    """Calls with retries: 4xx is raised at once, 5xx and network errors are retried.
 
-    No session is left behind: one that may have been made by a request that was called off, or
-    whose answer was lost, is ended, at the latest by `aclose`.
+    Leaves no session behind: a session that a cancelled request, or one whose answer was lost, may
+    have created is ended, at the latest by `aclose`.
     """
 
     def __init__(self, url: str, key: str | None, options: APIConnectOptions) -> None:
-        """Raises VoipAvatarException for what can be no address or no key."""
+        """Raises VoipAvatarException for an invalid address or key."""
         _check(url, key)
         self._url = url.rstrip("/")
         self._headers = AS_IT_IS | ({"x-api-key": key} if key else {})
         self._options = options
         self._http: aiohttp.ClientSession | None = None
-        self._unsure: dict[Place, Doubt] = {}  # where a session of ours may be
+        self._uncertain: dict[Place, UncertainRequest] = {}
         self._undoing: set[asyncio.Task[None]] = set()
 
     async def create(
         self, body: dict[str, Any], agent: str, present: Callable[[str], Awaitable[bool]]
     ) -> str:
-        """Ask for a session of an agent's avatar; its id.
+        """Create a session for an agent's avatar; returns its id.
 
-        An earlier avatar of the same identity that is still in the room makes way if its agent is
-        this one (a request whose answer was lost, a process before this) or not `present` there.
-        Raises AvatarTaken for the avatar of somebody else, APIError.
+        An earlier avatar of the same identity is replaced if it belongs to this agent (from a
+        request whose answer was lost, or an earlier process) or to an agent that is not `present`.
+        Raises AvatarTaken if it belongs to another agent, and APIError.
         """
         place = _place(body["livekit"]["url"], body["room"], body["identity"])
         for _ in range(CONFLICTS):
@@ -72,17 +72,17 @@ class Api:
                 if code_of(error) != "room_conflict":
                     raise
             else:
-                self._unsure.pop(place, None)
+                self._uncertain.pop(place, None)
                 return str(session["id"])
             for earlier in await self._holders(place):
                 if earlier["state"] != "ending":
                     await _check_may_end(earlier, agent, present)
                 logger.warning("ending an earlier session", extra={"session": earlier["id"]})
                 await self._end(earlier["id"])
-        raise AvatarTaken(f"Others take the avatar {place[2]!r} in room {place[1]!r} all the time.")
+        raise AvatarTaken(f"Others keep taking the avatar {place[2]!r} in room {place[1]!r}.")
 
     async def delete(self, session_id: str) -> None:
-        """End a session; nothing happens if it has ended or was never there. Raises APIError."""
+        """End a session; no effect if it has ended or never existed. Raises APIError."""
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._call("DELETE", f"/sessions/{session_id}")
@@ -90,71 +90,75 @@ class Api:
             if error.status_code != 404:
                 raise
         except TimeoutError as error:
-            raise APIConnectionError(f"{self._url} has not answered in time") from error
+            raise APIConnectionError(f"{self._url} did not answer in time") from error
 
     async def look(self, session_id: str) -> dict[str, Any]:
-        """A session as it is now; asked once, and not for long. Raises APIError."""
+        """A session's current state, from one short attempt. Raises APIError."""
         try:
             async with asyncio.timeout(LOOK_S):
                 return await self._once("GET", f"/sessions/{session_id}", None, "state")
         except TimeoutError as error:
-            raise APIConnectionError(f"{self._url} has not answered in time") from error
+            raise APIConnectionError(f"{self._url} did not answer in time") from error
 
     async def aclose(self) -> None:
-        """End what nobody has the id of, and let go of the connections."""
+        """End sessions whose ids are unknown, and close the connections."""
         undoing = [*self._undoing, asyncio.create_task(self._end_unowned())]
         _, late = await asyncio.wait(undoing, timeout=CLOSE_S)
         for task in late:
             task.cancel()
-            logger.warning("the service did not say whether a session of ours is left")
+            logger.warning("the service did not say whether a session of ours is left behind")
         if self._http is not None:
             await self._http.close()
             self._http = None
 
     async def _post(self, body: dict[str, Any], place: Place, agent: str) -> Answer:
-        """Ask for a session once. When this is called off, the session is not wanted any more."""
-        before = self._unsure.get(place)
-        decay = self._unsure[place] = Doubt(agent)
+        """Request a session once. If this is cancelled, the session is ended."""
+        before = self._uncertain.get(place)
+        request = self._uncertain[place] = UncertainRequest(agent)
         asked = asyncio.create_task(self._once("POST", "/sessions", body, "id"))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            undoing = asyncio.create_task(self._undo(asked, place, decay))
+            undoing = asyncio.create_task(self._undo(asked, place, request))
             self._undoing.add(undoing)
             undoing.add_done_callback(self._undoing.discard)
             raise
         except APIStatusError as error:
             if error.status_code < 500:
-                self._settle(place, decay, before)  # refused, so none was made by this one
+                self._settle(place, request, before)  # a refusal creates none
             raise
 
-    def _settle(self, place: Place, decay: Doubt, before: Doubt | None = None) -> None:
-        """What was in doubt is known now; what was `before` is not."""
-        if self._unsure.get(place) is decay:
-            del self._unsure[place]
+    def _settle(
+        self, place: Place, request: UncertainRequest, before: UncertainRequest | None = None
+    ) -> None:
+        """A request's result is known now; that of the one `before` it is not."""
+        if self._uncertain.get(place) is request:
+            del self._uncertain[place]
             if before is not None:
-                self._unsure[place] = before
+                self._uncertain[place] = before
 
-    async def _undo(self, asked: asyncio.Task[Answer], place: Place, decay: Doubt) -> None:
+    async def _undo(
+        self, asked: asyncio.Task[Answer], place: Place, request: UncertainRequest
+    ) -> None:
         try:
             await self.delete((await asked)["id"])
         except APIError as error:
-            logger.warning("a request that was called off: %s", error.message)
+            logger.warning("a cancelled request may leave a session: %s", error.message)
         else:
-            self._settle(place, decay)
+            self._settle(place, request)
 
     async def _end_unowned(self) -> None:
-        """End what may have been made without our having been told its id."""
+        """End sessions that may have been created although their ids never arrived."""
         await asyncio.gather(*self._undoing, return_exceptions=True)
-        for place, decay in tuple(self._unsure.items()):
+        for place, request in tuple(self._uncertain.items()):
             try:
                 for session in await self._holders(place):
-                    if (session.get("audio") or {}).get("agent") == decay.agent:
+                    if (session.get("audio") or {}).get("agent") == request.agent:
                         await self.delete(session["id"])
             except APIError as error:
-                logger.warning("a session of ours may be left: %s", error.message)
+                logger.warning("a session of ours may be left behind: %s", error.message)
             else:
-                self._settle(place, decay)
+                self._settle(place, request)
 
     async def _holders(self, place: Place) -> list[dict[str, Any]]:
         return [
@@ -175,7 +179,7 @@ class Api:
                 return
 
     async def _end(self, session_id: str) -> None:
-        """End a session and wait until it has; DELETE answers with its state each time."""
+        """End a session and wait for its end; each DELETE answers with the state."""
         give_up = time.monotonic() + END_S
         while time.monotonic() < give_up:
             try:
@@ -200,7 +204,7 @@ class Api:
                     raise
                 pause = retry_after(error) or self._options.retry_interval
                 logger.warning(
-                    "the avatar service did not answer as it should, trying again",
+                    "a request to the avatar service failed, trying again",
                     extra={"attempt": tried + 1, "error": error.message, "pause_s": pause},
                 )
                 await asyncio.sleep(pause)
@@ -209,7 +213,7 @@ class Api:
     async def _once(
         self, method: str, path: str, body: dict[str, Any] | None, *needs: str
     ) -> Answer:
-        """Raises APIError, also where the answer is not one of ours: it lacks what it `needs`."""
+        """Raises APIError, also if the answer lacks a field that the caller `needs`."""
         if self._http is None:
             self._http = aiohttp.ClientSession(headers=self._headers, auto_decompress=False)
         try:
@@ -217,7 +221,7 @@ class Api:
                 method,
                 self._url + path,
                 json=body,
-                allow_redirects=False,  # the key is for this address alone
+                allow_redirects=False,  # the key is meant for this address only
                 timeout=aiohttp.ClientTimeout(total=self._options.timeout),
             ) as response:
                 text = await read(response)
@@ -233,18 +237,18 @@ def _check(url: str, key: str | None) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port  # raises ValueError where it is none
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         usable = False
     if not usable or not url.isprintable():
         raise VoipAvatarException(
-            f"{url!r} is no address of a service: set VOIPAVATAR_API_URL (or api_url) to one like "
+            f"{url!r} is not a service's address: set VOIPAVATAR_API_URL (or api_url) to one like "
             "http://127.0.0.1:8080."
         )
     if key and not (key.isascii() and key.isprintable()):
         raise VoipAvatarException(
-            "VOIPAVATAR_API_KEY (or api_key) has a line break or another character that no key "
-            "has: copy it again."
+            "VOIPAVATAR_API_KEY (or api_key) contains a line break or another invalid character: "
+            "copy it again."
         )
 
 
@@ -256,13 +260,13 @@ async def _check_may_end(
         return
     whose = "somebody else" if owner is None else f"the agent {owner!r}, which is in the room"
     raise AvatarTaken(
-        f"The avatar {session['identity']!r} in room {session['room']!r} is that of {whose}: give "
-        "this agent's another name with avatar_participant_identity."
+        f"The avatar {session['identity']!r} in room {session['room']!r} belongs to {whose}: give "
+        "this agent's avatar another name with avatar_participant_identity."
     )
 
 
 def _place(livekit_url: str, room: str, identity: str) -> Place:
-    """What no two avatars share. An address has one form, as the service gives it."""
+    """An avatar's unique key, with the address in the service's form."""
     parts = urlsplit(livekit_url)
     scheme = parts.scheme.lower().replace("http", "ws")
     return f"{scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}", room, identity

@@ -1,4 +1,4 @@
-"""The avatar session of an agent, as LiveKit's plugins have it."""
+"""An agent's avatar session, with the interface of LiveKit's avatar plugins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JOIN_TIMEOUT_S = 10.0
 
 
 class AvatarSession(BaseAvatarSession):
-    """A voipavatar face for an agent. Start it before the agent's session."""
+    """A voipavatar avatar for an agent. Start it before the agent's session."""
 
     def __init__(
         self,
@@ -46,18 +46,18 @@ class AvatarSession(BaseAvatarSession):
     ) -> None:
         """
         Args:
-            persona: whose face, by its name in the service
-            api_url: the service; else VOIPAVATAR_API_URL, else http://127.0.0.1:8080
-            api_key: else VOIPAVATAR_API_KEY; a service on loopback without keys needs none
-            avatar_participant_identity: as whom it joins; of several agents in a room, each needs
-                its own
-            barge_in: whether the avatar falls silent by itself when a person begins to speak;
-                else as the service is set (VOIPAVATAR_BARGE_IN there)
-            join_timeout: seconds until an agent whose avatar was not given, or has not joined,
-                speaks without one
+            persona: the face, by its name in the service
+            api_url: the service; by default VOIPAVATAR_API_URL, or http://127.0.0.1:8080
+            api_key: by default VOIPAVATAR_API_KEY; a service on loopback without keys needs none
+            avatar_participant_identity: the avatar's identity in the room; agents in the same room
+                need different ones
+            barge_in: whether the avatar stops by itself when a person starts to speak; by default
+                as the service is configured (VOIPAVATAR_BARGE_IN there)
+            join_timeout: seconds after which an agent speaks without its avatar, if that was not
+                granted or has not joined
             conn_options: retries of calls to the service
 
-        Raises VoipAvatarException for an address or a key that can be none.
+        Raises VoipAvatarException for an invalid address or key.
         """
         super().__init__()
         self._persona = persona
@@ -72,11 +72,11 @@ class AvatarSession(BaseAvatarSession):
             api_key or os.getenv("VOIPAVATAR_API_KEY"),
             conn_options,
         )
-        self._starting: asyncio.Task[None] | None = None  # done, too, until aclose()
+        self._starting: asyncio.Task[None] | None = None  # kept, even when done, until aclose()
         self._closing = asyncio.Lock()
         self._keeper: Keeper | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._route: Route | None = None  # outlives the keeper: the agent speaks on
+        self._route: Route | None = None  # outlives the keeper, since the agent continues to speak
 
     @property
     def avatar_identity(self) -> str:
@@ -88,7 +88,7 @@ class AvatarSession(BaseAvatarSession):
 
     @property
     def session_id(self) -> str | None:
-        """The service's id of the session that is in use or being waited for."""
+        """The service's id of the session in use or being awaited."""
         return None if self._keeper is None else self._keeper.session_id
 
     async def start(
@@ -100,15 +100,15 @@ class AvatarSession(BaseAvatarSession):
         livekit_api_key: NotGivenOr[str] = NOT_GIVEN,
         livekit_api_secret: NotGivenOr[str] = NOT_GIVEN,
     ) -> None:
-        """Ask for an avatar and speak through it from now on.
+        """Request an avatar and speak through it from now on.
 
-        The agent speaks without one, and asks again, while the service cannot be reached or has
-        no place, and while another agent that is in the room has an avatar of this identity: the
-        other may have been killed, and LiveKit keeps it a while.
+        The agent speaks without an avatar, and keeps requesting one, while the service is
+        unreachable or full, and while another agent in the room has an avatar of this identity:
+        that agent may have been killed, and LiveKit keeps it for a while.
 
-        Raises VoipAvatarException for missing settings, when it was started before, and when it
-        is closed meanwhile; APIStatusError when the service refuses the request for good, as for a
-        wrong key or an unknown persona. The agent's output is untouched then.
+        Raises VoipAvatarException if settings are missing, if the avatar was already started, and
+        if it is closed meanwhile; APIStatusError if the service refuses for good, for example
+        because of a wrong key or an unknown persona. The agent's output is then untouched.
         """
         if self._starting is not None:
             raise VoipAvatarException(
@@ -119,19 +119,19 @@ class AvatarSession(BaseAvatarSession):
         try:
             await starting
         except BaseException as error:
-            called_off = _called_off()
+            cancelled = _caller_cancelled()
             async with self._closing:
-                if self._starting is starting:  # else aclose() has seen to it
+                if self._starting is starting:  # otherwise aclose() has done it
                     await self._close()
-            if isinstance(error, asyncio.CancelledError) and not called_off:
+            if isinstance(error, asyncio.CancelledError) and not cancelled:
                 message = "The avatar was closed while it was starting."
                 raise VoipAvatarException(message) from None
             raise
 
     async def aclose(self) -> None:
-        """End the avatar's session. The agent can speak on, in plain audio. Idempotent.
+        """End the avatar's session; the agent continues in plain audio. Idempotent.
 
-        A start that is under way ends with VoipAvatarException.
+        A start in progress raises VoipAvatarException.
         """
         async with self._closing:
             await self._close()
@@ -146,7 +146,7 @@ class AvatarSession(BaseAvatarSession):
             await keeper.discard()
         await self._api.aclose()
         if self._room is not None and not (keeper and keeper.presence.has_joined()):
-            # The base class would put whoever has the identity out of the room.
+            # The base class would remove whatever participant has the identity.
             self._room.off("connection_state_changed", self._on_connection_state_changed)
             self._room = None
         await super().aclose()
@@ -155,18 +155,18 @@ class AvatarSession(BaseAvatarSession):
         self._starting = self._keeping = self._keeper = None
 
     async def wait_for_join(self, *, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
-        """Wait until there is an avatar; return at once if none is wanted.
+        """Wait until an avatar has joined; returns at once if none is wanted.
 
-        Raises TimeoutError, and VoipAvatarException when the avatar is closed meanwhile.
+        Raises TimeoutError, and VoipAvatarException if the avatar is closed meanwhile.
         """
         if self._wait_avatar_join_task is None or self._wait_avatar_join_task.done():
             self._wait_avatar_join_task = asyncio.create_task(self._wait_avatar_join())
         try:
             await super().wait_for_join(timeout=timeout)
         except asyncio.CancelledError:
-            if _called_off():
+            if _caller_cancelled():
                 raise
-            message = "The avatar was closed while it was waited for."
+            message = "The avatar was closed while a caller waited for it."
             raise VoipAvatarException(message) from None
 
     async def _start(self, agent_session: AgentSession, room: rtc.Room, access: Access) -> None:
@@ -179,7 +179,7 @@ class AvatarSession(BaseAvatarSession):
             audio=self._audio,
             join_timeout=self._join_timeout,
         )
-        keeper = self._keeper = Keeper(self._api, wish, self._tell_of_join)
+        keeper = self._keeper = Keeper(self._api, wish, self._report_join)
         await super().start(agent_session, room)
         trouble = await keeper.begin()
         before, output = self._route, agent_session.output
@@ -195,7 +195,7 @@ class AvatarSession(BaseAvatarSession):
         if self._keeper is not None:
             await self._keeper.joined.wait()
 
-    def _tell_of_join(self, asked_at: float) -> None:
+    def _report_join(self, asked_at: float) -> None:
         joined_at = time.time()
         self._emit_metrics(
             AvatarMetrics(
@@ -207,14 +207,14 @@ class AvatarSession(BaseAvatarSession):
         )
 
     def _emit_metrics(self, metrics: AvatarMetrics) -> None:
-        """Whoever listens may fail; the agent speaks on."""
+        """A failing listener must not stop the agent's speech."""
         try:
             super()._emit_metrics(metrics)
         except Exception:
             logger.exception("a listener of metrics_collected failed")
 
 
-def _called_off() -> bool:
-    """Whether it is the caller itself that is cancelled, and not what it waits for."""
+def _caller_cancelled() -> bool:
+    """Whether the caller itself was cancelled, and not only the task it waits for."""
     caller = asyncio.current_task()
     return caller is not None and caller.cancelling() > 0

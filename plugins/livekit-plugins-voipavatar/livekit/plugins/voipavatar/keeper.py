@@ -1,4 +1,4 @@
-"""Gets an avatar for an agent, and another when it is lost; the agent is heard all the while."""
+"""Keeps an agent supplied with an avatar, replacing a lost one; the agent stays audible."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .output import VoiceOutput
 from .presence import Presence, connected
 from .route import Route
 
-LOOK_S = 0.2
-ASK_S = 2.0  # while the agent speaks, the service is asked so often whether the avatar still is
-AGAIN_S, UNANSWERED = 1.0, 3  # one that has not answered so often is gone, with its avatars
+CHECK_S = 0.2
+ASK_S = 2.0  # between questions to the service about the avatar, while the agent speaks
+AGAIN_S, UNANSWERED = 1.0, 3  # after this many unanswered questions the avatar counts as lost
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between requests for a new session
-SETTLED_S = 30.0  # an avatar that stayed so long was not the trouble
+SETTLED_S = 30.0  # an avatar that stayed this long resets the pause
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The avatar that an agent would have, and where."""
+    """The requested avatar and its room."""
 
     room: rtc.Room
     access: Access
@@ -49,27 +49,27 @@ class Keeper:
     """One agent's avatars in one room, from the first request until `discard`."""
 
     def __init__(self, api: Api, wish: Wish, on_joined: Callable[[float], None]) -> None:
-        """`on_joined` is called for each avatar that has joined, with the time of its request."""
+        """Calls `on_joined` for each avatar that joins, with the time of its request."""
         self._api, self._wish, self._on_joined = api, wish, on_joined
         self.presence = Presence(
-            wish.room, wish.identity, on_away=self._hold_back, on_back=self._go_on
+            wish.room, wish.identity, on_away=self._hold_speech, on_back=self._resume_speech
         )
         self.route: Route | None = None
         self.session_id: str | None = None
-        self._unended: set[str] = set()  # sessions of which it is not known that they end
-        self.joined = asyncio.Event()  # set while there is an avatar
+        self._not_ended: set[str] = set()  # sessions not known to have ended
+        self.joined = asyncio.Event()  # set while an avatar is there
         self._asked_at = 0.0
 
     async def begin(self) -> str:
-        """Ask for the first avatar; why there is none, or "".
+        """Request the first avatar; returns why there is none yet, or "".
 
-        Raises APIStatusError or VoipAvatarException where asking again cannot help.
+        Raises APIStatusError or VoipAvatarException if another request cannot help.
         """
         try:
             async with asyncio.timeout(self._wish.join_timeout):
                 await self._request()
         except TimeoutError:
-            trouble = "the service has not given one in time"
+            trouble = "the service did not grant one in time"
         except AvatarTaken as error:
             trouble = str(error)
         except APIError as error:
@@ -82,15 +82,15 @@ class Keeper:
         return trouble
 
     def speak(self, voice: VoiceOutput | None) -> Route:
-        """The route that the agent's speech takes from now on, once `run` is under way."""
+        """The route for the agent's speech once `run` is in progress."""
         self.route = Route(self._wish.room, self._wish.identity, voice)
         return self.route
 
     @utils.log_exceptions(logger=logger)
     async def run(self, trouble: str) -> None:
-        """See to it that the agent can be heard, by an avatar if there is one. Never ends.
+        """Keep the agent audible, through an avatar if there is one. Never returns.
 
-        `trouble`: why there is none to begin with.
+        `trouble`: why there is none at the beginning.
         """
         assert self.route is not None
         await connected(self._wish.room)
@@ -100,7 +100,7 @@ class Keeper:
             what = trouble or await self._one_avatar()
             self.speak_plainly(deaf=True)
             if not trouble:
-                what += f" ({await self._story()})"
+                what += f" ({await self._end_reason()})"
             logger.warning("speaking without an avatar: %s", what)
             if time.monotonic() - since > SETTLED_S:
                 pause = FIRST_PAUSE_S
@@ -109,20 +109,20 @@ class Keeper:
             trouble = ""
 
     def speak_plainly(self, *, deaf: bool) -> None:
-        """Speak into the room; an avatar that is not `deaf` is told to fall silent."""
+        """Speak without the avatar, which is told to stop unless it is `deaf`."""
         self.joined.clear()
         if self.route is not None:
             try:
                 self.route.plainly(deaf=deaf)
-            except Exception:  # of somebody who listens to the agent's output
-                logger.exception("a listener failed while the way of the speech was changed")
+            except Exception:  # in a listener to the agent's output
+                logger.exception("a listener failed while the speech was rerouted")
 
     async def discard(self) -> None:
-        """End the session that was in use, and those that could not be ended before."""
+        """End the session in use, and those that could not be ended earlier."""
         if self.session_id is not None:
-            self._unended.add(self.session_id)
+            self._not_ended.add(self.session_id)
             self.session_id = None
-        await asyncio.gather(*map(self._end, tuple(self._unended)))
+        await asyncio.gather(*map(self._end, tuple(self._not_ended)))
 
     async def _end(self, session: str) -> None:
         try:
@@ -130,14 +130,14 @@ class Keeper:
         except Exception as error:
             logger.warning(
                 "the avatar's session could not be ended",
-                extra={"session": session, "error": _told(error)},
+                extra={"session": session, "error": _message(error)},
             )
         else:
-            self._unended.discard(session)
+            self._not_ended.discard(session)
 
     async def _request(self) -> None:
         wish = self._wish
-        name, agent = _whereabouts(wish.room)
+        name, agent = _room_and_identity(wish.room)
         self._asked_at = time.time()
         token = wish.access.token(name, wish.identity, wish.name, agent, self.presence.expect())
         body: dict[str, Any] = {
@@ -150,10 +150,10 @@ class Keeper:
         self.session_id = await self._api.create(
             body, agent, lambda identity: wish.access.is_in(name, identity)
         )
-        logger.debug("avatar session asked for", extra={"session": self.session_id})
+        logger.debug("requested an avatar session", extra={"session": self.session_id})
 
     async def _request_again(self, pause: float) -> float:
-        """Ask until there is a session; the pause to begin with next time."""
+        """Request sessions until one is granted; returns the pause for the next time."""
         assert self.route is not None
         while True:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -161,23 +161,23 @@ class Keeper:
             await connected(self._wish.room)
             try:
                 await self._request()
-                await self.route.another()
+                await self.route.prepare_next()
             except (APIError, VoipAvatarException) as error:
-                logger.warning("no other avatar yet: %s", _told(error), extra={"pause_s": pause})
+                logger.warning("no new avatar yet: %s", _message(error), extra={"pause_s": pause})
             except Exception:
-                logger.exception("no other avatar yet", extra={"pause_s": pause})
+                logger.exception("no new avatar yet", extra={"pause_s": pause})
             else:
                 return pause
 
     async def _one_avatar(self) -> str:
-        """Speak through an avatar as long as that is well; how it came to an end."""
+        """Speak through an avatar while that works; returns how it ended."""
         try:
             if not await self._has_joined():
                 return "it did not join"
             assert self.route is not None
             return await self._until_lost()
         except Exception as error:
-            logger.exception("the avatar is given up")
+            logger.exception("giving the avatar up")
             return f"{type(error).__name__}: {error}"
 
     async def _has_joined(self) -> bool:
@@ -193,7 +193,7 @@ class Keeper:
         return True
 
     async def _until_lost(self) -> str:
-        """It may be lost before the agent has come to a pause and speaks through it."""
+        """The avatar may be lost before the agent pauses and starts to speak through it."""
         watches = [
             asyncio.create_task(self._watch_room()),
             asyncio.create_task(self._turn_and_watch_service()),
@@ -208,8 +208,8 @@ class Keeper:
         assert self.route is not None
         while not self.presence.lost:
             if self.route.sink.silent:
-                return "it does not report what was heard"
-            await asyncio.sleep(LOOK_S)
+                return "it does not report its playback"
+            await asyncio.sleep(CHECK_S)
         return "it left"
 
     async def _turn_and_watch_service(self) -> str:
@@ -218,7 +218,7 @@ class Keeper:
         return await self._watch_service()
 
     async def _watch_service(self) -> str:
-        """Until the session has ended. LiveKit shows an avatar that was killed for 20 s more."""
+        """Wait for the session's end. LiveKit shows a killed avatar for 20 s more."""
         assert self.route is not None
         unanswered = 0
         while True:
@@ -238,32 +238,32 @@ class Keeper:
                     return "the service does not know it"
             unanswered = 0
 
-    async def _story(self) -> str:
-        """What the service says of the session."""
+    async def _end_reason(self) -> str:
+        """The service's account of the session's end."""
         try:
             session = await self._api.look(str(self.session_id))
-        except Exception as error:  # whatever it is, the agent is to get another face
-            return f"the service says nothing of it: {_told(error)}"
+        except Exception as error:  # whatever it is, the agent needs another avatar
+            return f"the service does not say why: {_message(error)}"
         fault = session.get("error")
         if isinstance(fault, dict):
             fault = fault.get("detail")
         return str(fault or session.get("end_reason") or session["state"])
 
-    def _hold_back(self) -> None:
+    def _hold_speech(self) -> None:
         if self.route is not None:
             self.route.sink.hold()
 
-    def _go_on(self) -> None:
+    def _resume_speech(self) -> None:
         if self.route is not None:
             self.route.sink.open()
 
 
-def _told(error: Exception) -> str:
-    """What an error says to people."""
+def _message(error: Exception) -> str:
+    """An error's message for people."""
     return error.message if isinstance(error, APIError) else str(error) or type(error).__name__
 
 
-def _whereabouts(room: rtc.Room) -> tuple[str, str]:
+def _room_and_identity(room: rtc.Room) -> tuple[str, str]:
     """The room's name and the agent's identity in it. Raises VoipAvatarException."""
     if room.isconnected():
         return room.name, room.local_participant.identity

@@ -1,4 +1,4 @@
-"""Where the agent's speech goes without an avatar, and how it is sent from one to the other."""
+"""The agent's audio output without an avatar, and the switch between outputs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from .log import logger
 
-SAMPLE_RATE = 24_000  # Hz: what most voices are made at; the service takes any rate
+SAMPLE_RATE = 24_000  # Hz, as most voices produce; the service accepts any rate
 PIECE_S = 0.05
 
 
 class VoiceOutput(AudioOutput):
-    """The end of the agent's audio chain; the sink below can be exchanged in mid-speech."""
+    """The end of the agent's audio chain; its sink can be exchanged in mid-speech."""
 
     def __init__(self, sink: AudioOutput) -> None:
         super().__init__(
             label="VoipAvatar",
             capabilities=AudioOutputCapabilities(pause=False),
-            next_in_chain=sink,  # the base class puts a proxy between, which can exchange it
+            next_in_chain=sink,  # the base class adds a proxy, whose sink can be exchanged
             sample_rate=SAMPLE_RATE,
         )
 
     def switch(self, sink: AudioOutput) -> None:
-        """Use another sink. Speech that the old one has whole ends as interrupted; of speech
-        that is still coming in, the rest goes to the new one."""
+        """Use another sink. Speech that the old one has completely ends as interrupted; the rest
+        of speech that is still arriving goes to the new one."""
         proxy = self.next_in_chain
         assert isinstance(proxy, _AudioSinkProxy)
         if proxy.next_in_chain is sink:
@@ -39,7 +39,7 @@ class VoiceOutput(AudioOutput):
             proxy.on_playback_finished(playback_position=0.0, interrupted=True)
 
     def is_part_of(self, output: AudioOutput | None) -> bool:
-        """Whether this is what an output ends with."""
+        """Whether an output's chain ends with this one."""
         while output is not None and output is not self:
             output = output.next_in_chain
         return output is self
@@ -47,7 +47,7 @@ class VoiceOutput(AudioOutput):
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
         if not self._pending_playback_count:
-            return  # the avatar has told this speech as ended already, so nobody plays the rest
+            return  # the avatar has reported this speech as ended, so nobody plays the rest
         assert self.next_in_chain is not None
         await self.next_in_chain.capture_frame(frame)
 
@@ -62,10 +62,10 @@ class VoiceOutput(AudioOutput):
 
 
 class PlainOutput(AudioOutput):
-    """The agent's own microphone track, published when it is first needed.
+    """The agent's own microphone track, published when first needed.
 
-    Speech is taken no faster than it is played, so an interruption has nothing to throw away but
-    what the source holds.
+    Speech is taken no faster than it plays, so an interruption only discards what the source
+    holds.
     """
 
     def __init__(self, room: rtc.Room) -> None:
@@ -76,11 +76,11 @@ class PlainOutput(AudioOutput):
         )
         self._room = room
         self._track: asyncio.Task[_Track] | None = None
-        self._source: rtc.AudioSource | None = None  # of the track, once that is published
-        self._leaving: asyncio.Task[None] | None = None
+        self._source: rtc.AudioSource | None = None  # of the published track
+        self._unpublishing: asyncio.Task[None] | None = None
         self._sent_s = 0.0
-        self._whole = 0  # segments that came in whole, of all that ever came
-        self._ending: asyncio.Task[None] | None = None  # of those
+        self._whole = 0  # how many of all segments so far have arrived completely
+        self._ending: asyncio.Task[None] | None = None  # of those segments
 
     @property
     def idle(self) -> bool:
@@ -93,7 +93,7 @@ class PlainOutput(AudioOutput):
         try:
             source = await self._published()
         except Exception as error:
-            # Nobody can hear the agent: without this it would wait for the end of its speech.
+            # Nobody can hear the agent, which must not wait for the end of its speech.
             logger.error("the agent's voice cannot be published", extra={"error": repr(error)})
             return
         if not self._sent_s:
@@ -126,26 +126,26 @@ class PlainOutput(AudioOutput):
         self._end(max(0.0, self._sent_s - waiting), interrupted=True)
 
     async def aclose(self) -> None:
-        """Take the track out of the room, also one that is just being published.
+        """Unpublish the track, also one that is just being published.
 
-        That goes on when this is cancelled.
+        The work continues if this is cancelled.
         """
         if self._track is not None:
             publishing, self._track, self._source = self._track, None, None
-            self._leaving = asyncio.create_task(_unpublish(self._room, publishing))
-        if self._leaving is not None:
-            await asyncio.shield(self._leaving)
+            self._unpublishing = asyncio.create_task(_unpublish(self._room, publishing))
+        if self._unpublishing is not None:
+            await asyncio.shield(self._unpublishing)
 
     async def _published(self) -> rtc.AudioSource:
-        """Publish the track if it is not. An interruption does not break that off: LiveKit would
-        go on with it, and nobody could take that track out of the room any more."""
+        """Publish the track if needed. An interruption does not cancel that: LiveKit would finish
+        it anyway, and nobody could unpublish that track any more."""
         if self._track is None:
             self._track = asyncio.create_task(_publish(self._room))
         publishing = self._track
         try:
             source, _ = await asyncio.shield(publishing)
         except Exception:
-            self._track = None  # tried again with the next speech
+            self._track = None  # the next speech tries again
             raise
         self._source = source
         return source
@@ -159,7 +159,7 @@ class PlainOutput(AudioOutput):
         self._sent_s, self._ending = 0.0, None
         while waiting := self._pending_playback_count:
             if self.captured_playout_segments - waiting >= self._whole:
-                break  # those are still coming in
+                break  # the rest is still arriving
             self.on_playback_finished(playback_position=position, interrupted=interrupted)
 
 
@@ -181,12 +181,12 @@ async def _unpublish(room: rtc.Room, publishing: asyncio.Task[_Track]) -> None:
                 await room.local_participant.unpublish_track(publication.sid)
         finally:
             await source.aclose()
-    except Exception as error:  # the avatar is not to fail for it
-        logger.warning("the agent's own track: %r", error)
+    except Exception as error:  # the avatar must not fail because of it
+        logger.warning("could not unpublish the agent's own track: %r", error)
 
 
 def _mono(frame: rtc.AudioFrame) -> NDArray[np.int16]:
-    """(n,) the mean of the channels: the source is mono, and drops what is not."""
+    """(n,) the mean of the channels: the source is mono and drops other frames."""
     channels = np.frombuffer(frame.data, np.int16).reshape(-1, frame.num_channels)
     mean: NDArray[np.int16] = channels.mean(axis=1).astype(np.int16)
     return mean

@@ -1,4 +1,4 @@
-"""Which way the agent's speech takes: through its avatar, or straight into the room."""
+"""Routes the agent's speech through its avatar or straight into the room."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .sink import AvatarOutput
 
 
 class Route:
-    """The agent's speech in one room, for one avatar after another of one identity.
+    """The agent's speech in one room, for successive avatars of one identity.
 
-    It begins with waiting for an avatar; what is said then is held back until `through_avatar` or
-    `plainly`, so that it is never unknown who says it.
+    At first it waits for an avatar. Speech is then held back until `through_avatar` or `plainly`,
+    so that it is always clear who speaks it.
     """
 
     def __init__(self, room: rtc.Room, identity: str, voice: VoiceOutput | None = None) -> None:
-        """`voice`: that of a route before this one, which the agent's output ends with."""
+        """`voice`: taken over from an earlier route, if the agent's output ends with it."""
         self._room = room
         self._identity = identity
         self._plain: PlainOutput | None = None
@@ -26,24 +26,24 @@ class Route:
         self.voice.switch(self.sink)
 
     def plainly(self, *, deaf: bool) -> None:
-        """Speak into the room from now on; whatever waits for the avatar goes there, too.
+        """Speak straight into the room from now on, including speech that waits for the avatar.
 
-        One that is not `deaf` is told to fall silent.
+        The avatar is told to stop unless it is `deaf`.
         """
         if self._plain is None:
             self._plain = PlainOutput(self._room)
         self.sink.hand_over(self._plain, deaf=deaf)
         self.voice.switch(self._plain)
 
-    async def another(self) -> None:
-        """Another avatar has been asked for; until it is there, all stays as it is."""
+    async def prepare_next(self) -> None:
+        """Prepare for a newly requested avatar; until it joins, the routing stays."""
         await self.sink.aclose()
         self.sink = AvatarOutput(self._room, self._identity)
 
     async def through_avatar(self, presence: Presence) -> None:
-        """Speak through the avatar from the next pause on; wait for it if it is away by then.
+        """Speak through the avatar from the next pause on, waiting for it if it is away then.
 
-        All stays as it is if it is lost by then.
+        Changes nothing if the avatar is lost by then.
         """
         plain = self._plain
         if plain is not None:
@@ -59,6 +59,6 @@ class Route:
             await plain.aclose()
 
     async def retire(self) -> None:
-        """The agent speaks by another route now."""
+        """Close, because the agent now uses another route."""
         if self._plain is not None:
             await self._plain.aclose()
