@@ -1,7 +1,7 @@
 """When a turn of speech came in, was heard, and ended. Pure: time is an argument.
 
-Of an agent's speech each segment is a turn. A microphone's is cut at its pauses: a turn begins with
-a sound after half a second of quiet.
+Each segment of an agent's speech is a turn. A microphone's speech is cut at its pauses: a turn
+begins with the first sound after half a second of quiet.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ PAUSE_TICKS = 13  # 520 ms of quiet end a turn of a microphone
 
 @dataclass(slots=True)
 class Turn:
-    """Moments in seconds of time.monotonic(); None: it did not come to that."""
+    """Moments in seconds of time.monotonic(); None if that never happened."""
 
     segment: int
     began: float  # its first sound came in
     queued: bool = False  # earlier speech was still to be said then: its start tells nothing
     tick: int | None = None  # on which its first sound leaves
     leaves: float | None = None  # when that is
-    started: float | None = None  # when the first of its sound left whose own picture did, too
+    started: float | None = None  # when its first sound left together with its own picture
     heard_until: float = 0.0  # end of its last sound that is not silent
     ended: float | None = None
     position_s: float = 0.0  # seconds heard
@@ -32,7 +32,7 @@ class Turn:
 
 
 class Turns:
-    """Follows turns from the first sound in to the last one out; tells each start and each end."""
+    """Follows turns from the first sound in to the last one out; reports each start and end."""
 
     def __init__(
         self, *, live: bool, on_start: Callable[[float], None], on_end: Callable[[Turn], None]

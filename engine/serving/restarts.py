@@ -31,7 +31,7 @@ class Restarts:
         return time.monotonic() >= self._due_at
 
     def first(self) -> None:
-        """A fault comes out of the blue: what was before counts no more."""
+        """A fault after a healthy time: start the back-off anew."""
         self._backoff.reset()
 
     def succeeded(self) -> None:

@@ -10,7 +10,7 @@ FORGETS = 0.99  # what is left of a time that was acted on without another measu
 
 
 class RunTimeEstimate:
-    """The median of the last measurements: a machine that stood still once changes nothing."""
+    """The median of the last measurements: one stall does not change the estimate."""
 
     def __init__(self, first: float | None = None) -> None:
         self._last: deque[float] = deque(() if first is None else (first,), maxlen=RECENT)

@@ -1,6 +1,6 @@
-"""What becomes of a session's speech: told to whoever plays it, timed, and counted.
+"""What becomes of a session's speech: reported, timed and counted.
 
-Pure: time is an argument, seconds of time.monotonic(). `AvOut` enters what it does.
+Pure: time is an argument, seconds of time.monotonic(). `AvOut` records here what it does.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Accounts:
 
     @property
     def open(self) -> int:
-        """Segments whose end has not been told."""
+        """Segments whose end has not been reported."""
         return self._ledger.open
 
     @property
     def waiting_s(self) -> float:
-        """Seconds of speech that have come in and have not gone out."""
+        """Seconds of speech that came in and have not gone out yet."""
         return self._ledger.waiting_s()
 
     def begin(self) -> int:
@@ -55,7 +55,7 @@ class Accounts:
             self._turns.came_in(self._segment, now, queued=self._ledger.open > 1)
 
     def pushed(self, seconds: float) -> None:
-        """So much of the newest segment is to be played."""
+        """Record more of the newest segment, to be played."""
         self._ledger.pushed(seconds)
 
     def end(self, *, lost: bool) -> None:
@@ -84,7 +84,7 @@ class Accounts:
             self.timing.sound_gap(now - since)
 
     def due(self, now: float) -> None:
-        """Tell what has come to pass by now. What is heard after the session's end is not told."""
+        """Report what has happened by now; nothing that is heard after the session's end."""
         if self.timing.ended is None:
             self._tell(self._ledger.due(now), now)
 

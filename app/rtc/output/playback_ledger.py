@@ -1,4 +1,4 @@
-"""What of each segment has been heard: the accounts of playback. Pure: time is an argument."""
+"""How much of each segment has been heard. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Ledger:
         self._segments[-1].lost = lost
 
     def waiting_s(self) -> float:
-        """Audio that has come in and has not gone out."""
+        """Seconds of audio that came in and have not gone out yet."""
         return sum(segment.pushed_s - segment.handed_s for segment in self._segments)
 
     def handed(self, number: int, at: float) -> None:
@@ -96,7 +96,7 @@ class Ledger:
             segment.hand(at)
 
     def due(self, now: float) -> list[Started | Finished]:
-        """What has come to pass by now, each once."""
+        """What has happened by now, each event once."""
         events: list[Started | Finished] = []
         while self._segments:
             segment = self._segments[0]
