@@ -13,8 +13,6 @@ from typing import Any, TypeAlias
 
 from livekit import rtc
 
-from engine import remedies
-
 SUPPORTED = (1, 1, 21), (1, 3)  # from, and below; pyproject.toml says the same
 
 
@@ -30,6 +28,9 @@ def _installed() -> str:
 
 
 def _unsupported(why: str) -> UnsupportedLiveKit:
+    # Not at the top: a process that is ending imports this module (exit.py), not engine.
+    from engine import remedies
+
     oldest, newest = (".".join(map(str, each)) for each in SUPPORTED)
     wanted = f"livekit>={oldest},<{newest}"
     return UnsupportedLiveKit(
