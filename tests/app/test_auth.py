@@ -69,8 +69,9 @@ async def test_only_a_hash_is_kept(database: Database) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_who_may_call_without_a_key(database: Database) -> None:
+    named = Headers({"host": "localhost"})
     for local in ("127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1", None):
-        await auth.authorise(database, Headers(), local, insecure=False)
+        await auth.authorise(database, named, local, insecure=False)
     for remote in ("192.0.2.7", "::ffff:192.0.2.7", "testclient"):
         with pytest.raises(Forbidden, match="voipavatar keys create"):
             await auth.authorise(database, Headers(), remote, insecure=False)

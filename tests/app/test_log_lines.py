@@ -193,6 +193,7 @@ def test_a_traceback_at_the_end_is_as_ever() -> None:
     assert "Traceback (most recent call last):" in lines
 
 
+@pytest.mark.slow
 def test_a_process_that_outlives_it_holds_nothing_up() -> None:
     """A program that we started keeps standard error; the end does not wait for its."""
     status, lines = native("json", "import subprocess; subprocess.Popen(['sleep', '5'])")

@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
+import pytest
 
 from app.errors import AppError
 from app.rtc.sdk.tokens import read_claims
@@ -107,6 +108,7 @@ TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=10_000, database=None, derandomize=True)
 @hypothesis.given(text=TEXTS)
 def test_ten_thousand_malformed_cursors_tokens_and_urls(text: str) -> None:

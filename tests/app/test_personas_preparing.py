@@ -47,6 +47,7 @@ async def test_sizes_that_were_given_up_delay_nobody(catalogue: Catalogue) -> No
     assert catalogue.preparations == 2, "one had begun, the others had not"
 
 
+@pytest.mark.slow
 async def test_callers_take_turns(catalogue: Catalogue) -> None:
     ready: list[int] = []
 
@@ -61,6 +62,7 @@ async def test_callers_take_turns(catalogue: Catalogue) -> None:
     assert ready.index(64) == 1, "after the one that had begun"
 
 
+@pytest.mark.slow
 async def test_too_many_of_one_caller_are_refused(catalogue: Catalogue) -> None:
     waiting = [asyncio.create_task(catalogue.load("ada", 64 + 2 * n, 64)) for n in range(9)]
     await until(lambda: len(catalogue._turns) == MOST_EACH)

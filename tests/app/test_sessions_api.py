@@ -235,6 +235,7 @@ async def test_time_to_the_first_frame_counts_from_the_request(api: Api) -> None
     assert before < api.stage.runners[0].spec.requested_at < after
 
 
+@pytest.mark.slow
 async def test_many_sessions_leave_nothing_behind(api: Api) -> None:
     async def cycle(number: int) -> None:
         session = await api.create(f"r{number % 4}", identity=f"avatar-{number}")

@@ -71,6 +71,7 @@ def test_other_errors_are_none_of_it(error: Exception) -> None:
     assert shortage_problem(error) is None
 
 
+@pytest.mark.slow
 def test_without_descriptors_nothing_is_said_of_a_persona(tmp_path: Path) -> None:
     settings = parse_settings("default", {"video_path": "default.mp4"})
     persona = prepare("default", settings, VIDEO, tmp_path)

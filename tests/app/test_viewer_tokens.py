@@ -38,6 +38,7 @@ async def test_no_token_takes_somebodys_place(api: Api) -> None:
     assert await ask(api, elsewhere, "avatar") == (200, "")
 
 
+@pytest.mark.usefixtures("livekit_server")  # joins, or asks who is there
 async def test_no_token_is_for_somebody_who_is_in_the_room(api: Api) -> None:
     access = LiveKitAccess(
         api.settings.livekit_url,

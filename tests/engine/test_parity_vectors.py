@@ -71,6 +71,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert "is not a folder" in done.output
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_vectors_of_other_sizes_are_read(tmp_path: Path) -> None:
     """Only the format counts: other lengths, names of boxes, numbers of frames."""
     states = sound.marked(np.arange(4000 // 320))
@@ -109,6 +110,7 @@ def test_a_face_may_leave_the_frame(tmp_path: Path) -> None:
     assert [each for each in pictures.blending(tmp_path) if not each.passed] == []
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("version", ["v15", "v1"])
 def test_an_avatar_may_have_a_small_face(tmp_path: Path, version: str) -> None:
     """What a persona's face needs to look well is nothing that upstream asks for."""
@@ -126,6 +128,7 @@ def test_an_avatar_may_have_a_small_face(tmp_path: Path, version: str) -> None:
     assert [each for each in networks.avatar_preparation(tmp_path) if not each.passed] == []
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("samples", [9280, 18_560])
 def test_windows_of_clips_that_the_reference_counts_a_part_less_in_are_the_same(
     tmp_path: Path, samples: int

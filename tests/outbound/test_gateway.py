@@ -209,6 +209,7 @@ async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await asyncio.gather(copy(reader, to), copy(there, writer))
 
 
+@pytest.mark.usefixtures("livekit_server")  # joins, or asks who is there
 async def test_question_and_join_go_by_the_same_proxy(
     clean: Api, service_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
