@@ -12,6 +12,7 @@ import torch
 
 from engine.backends.trt import flavour
 from engine.core.engine_errors import EngineError
+from engine.core.new_file import NewFile
 
 WORKSPACE = 8 << 30  # bytes that a tactic may use while it is timed
 LEVEL = 3  # 0 … 5: how long the builder searches for faster kernels
@@ -78,9 +79,8 @@ def build_plan(
 
 def write_whole(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with NewFile(path) as partial:
+        partial.write_bytes(content)
 
 
 def check_order(batch_sizes: tuple[int, int, int]) -> None:
